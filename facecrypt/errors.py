@@ -1,0 +1,60 @@
+"""The errors that a user can cause. The command line prints them without a traceback.
+
+    FacecryptError
+    ├── RecipeError            a recipe, or what it names, is wrong
+    ├── UnknownComponentError  no component of that name
+    ├── PluginError            a plugin registered something that cannot be used
+    ├── WeightsError           weights are missing, corrupt or not the expected file
+    ├── PhotoError             a photo cannot be read, protected or written
+    └── NoFaceFoundError       (a PhotoError) no face was found where one is needed
+
+Every message says where, what was given, what is allowed, and what to do.
+Anything else that is raised is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class FacecryptError(Exception):
+    """Base of every error that a user can cause and mend."""
+
+
+class RecipeError(FacecryptError):
+    """One or more faults of a recipe, reported together.
+
+    Args:
+        source: The recipe file, or a word for where it came from.
+        faults: One line per fault, each starting with its key path.
+    """
+
+    def __init__(self, source: str, faults: Sequence[str]) -> None:
+        self.source = source
+        self.faults = tuple(faults)
+        count = "1 problem" if len(self.faults) == 1 else f"{len(self.faults)} problems"
+        super().__init__("\n  ".join([f"{source}: {count}", *self.faults]))
+
+    def __reduce__(self) -> tuple[type[RecipeError], tuple[str, tuple[str, ...]]]:
+        """Keep both arguments when the error crosses a process boundary."""
+        return type(self), (self.source, self.faults)
+
+
+class UnknownComponentError(FacecryptError):
+    """No component of that kind has that name."""
+
+
+class PluginError(FacecryptError):
+    """A plugin registered something that cannot be used."""
+
+
+class WeightsError(FacecryptError):
+    """Weights are missing, corrupt, or not the file that was expected."""
+
+
+class PhotoError(FacecryptError):
+    """A photo cannot be read, protected or written."""
+
+
+class NoFaceFoundError(PhotoError):
+    """No face was found in a photo that needs one."""

@@ -1,0 +1,266 @@
+"""Names for components: what a recipe can ask for, from this package and from plugins.
+
+A component is a class or a builder function whose arguments are keyword-only and typed. It is registered under a kind and
+a name, usually as ``"package.module:attribute"``, so that listing the components imports none of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any, Literal, get_args, get_type_hints
+
+import pydantic
+
+from facecrypt.errors import FacecryptError, PluginError, UnknownComponentError
+from facecrypt.surrogates.spec import EmbedderSpec
+
+Kind = Literal["surrogate", "naturalness", "target_selector", "optimizer", "view"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+ENTRY_POINT_GROUP = "facecrypt.plugins"
+BUILT_IN = "built-in"
+
+
+@dataclass(frozen=True)
+class Component:
+    """One registered component.
+
+    Attributes:
+        kind: What it is for.
+        name: What recipes call it.
+        target: The class or builder, or where to import it from (``"package.module:attribute"``).
+        summary: One line for ``facecrypt list``.
+        origin: ``built-in``, or the name of the plugin.
+        spec: For surrogates, what is known about the recogniser; None for the other kinds, and for surrogates whose network
+            the recipe's arguments decide.
+    """
+
+    kind: Kind
+    name: str
+    target: str | Callable[..., Any]
+    summary: str
+    origin: str
+    spec: EmbedderSpec | None = None
+
+    def load(self) -> Callable[..., Any]:
+        """Return the class or builder, importing it where needed.
+
+        Raises:
+            PluginError: If it cannot be imported.
+        """
+        if not isinstance(self.target, str):
+            return self.target
+        module, _, attribute = self.target.partition(":")
+        try:
+            loaded: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise PluginError(
+                f"{self.kind} {self.name!r} ({self.origin}): {self.target} cannot be imported: {error}. "
+                "Install what is missing, or mend the plugin."
+            ) from error
+        return loaded
+
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        """Return the arguments that a recipe may give.
+
+        Raises:
+            PluginError: If one of them is not keyword-only, or not named.
+        """
+        parameters = dict(inspect.signature(self.load()).parameters)
+        for parameter in parameters.values():
+            if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+                raise PluginError(
+                    f"{self.kind} {self.name!r} ({self.origin}): argument {parameter} of {self.target} is not keyword-only. "
+                    "Components take keyword-only arguments, so that recipes can be checked: put * before the first one."
+                )
+        return parameters
+
+    def bind(self, args: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Check arguments against the component's own signature, building nothing.
+
+        Args:
+            args: Arguments as a recipe gives them.
+
+        Returns:
+            The arguments in the types that the component asks for (YAML knows no tuples), and one line per fault.
+
+        Raises:
+            PluginError: If the component cannot be imported or has arguments that a recipe cannot give.
+        """
+        parameters = self.parameters()
+        builder = self.load()
+        hints = get_type_hints(builder.__init__ if inspect.isclass(builder) else builder, include_extras=True)
+        bound: dict[str, Any] = {}
+        faults: list[str] = []
+        for name, value in args.items():
+            if name not in parameters:
+                accepts = ", ".join(describe_parameter(parameter) for parameter in parameters.values()) or "no arguments"
+                faults.append(f"unknown argument {name!r}.{suggest(name, parameters)} Accepts: {accepts}.")
+                continue
+            bound[name], fault = check_value(value, hints[name])
+            if fault:
+                faults.append(f"argument {name!r}: {fault}")
+        missing = [name for name, p in parameters.items() if p.default is inspect.Parameter.empty and name not in args]
+        faults += [f"argument {name!r} is missing: {describe_parameter(parameters[name])}." for name in missing]
+        return bound, faults
+
+
+@dataclass
+class Registry:
+    """Every component that recipes can name, by kind and name.
+
+    The module's functions use one shared registry; tests make their own.
+    """
+
+    components: dict[tuple[Kind, str], Component] = field(default_factory=dict)
+    broken_plugins: dict[str, str] = field(default_factory=dict)
+    _origin: str = "this program"
+    _complete: bool = False
+
+    def register(
+        self, kind: Kind, name: str, target: str | Callable[..., Any], *, summary: str, spec: EmbedderSpec | None = None
+    ) -> None:
+        """Make a component available to recipes.
+
+        Args:
+            kind: One of `KINDS`.
+            name: What recipes call it.
+            target: A class or builder with keyword-only typed arguments, or ``"package.module:attribute"``.
+            summary: One line for ``facecrypt list``.
+            spec: For a surrogate, what is known about the recogniser.
+
+        Raises:
+            PluginError: If the kind does not exist or the name is taken.
+        """
+        if kind not in KINDS:
+            raise PluginError(f"{self._origin}: {name!r} has the unknown kind {kind!r}. Known: {', '.join(KINDS)}.")
+        taken = self.components.get((kind, name))
+        if taken is not None:
+            raise PluginError(f"{self._origin}: {kind} {name!r} already exists ({taken.origin}). Choose another name.")
+        self.components[kind, name] = Component(kind, name, target, summary, self._origin, spec)
+
+    def get(self, kind: Kind, name: str) -> Component:
+        """Return the component of that kind and name.
+
+        Raises:
+            UnknownComponentError: If there is none; the message lists what there is.
+        """
+        self.load_plugins()
+        component = self.components.get((kind, name))
+        if component is None:
+            known = sorted(component.name for component in self.list(kind))
+            broken = "".join(f" Plugin {plugin} is broken: {why}" for plugin, why in self.broken_plugins.items())
+            raise UnknownComponentError(f"no {kind} named {name!r}.{suggest(name, known)} Known: {', '.join(known)}.{broken}")
+        return component
+
+    def list(self, kind: Kind | None = None) -> list[Component]:
+        """Return all components, or those of one kind: built-in ones first, then by name."""
+        self.load_plugins()
+        chosen = [component for component in self.components.values() if kind in (None, component.kind)]
+        return sorted(chosen, key=lambda c: (KINDS.index(c.kind), c.origin != BUILT_IN, c.origin, c.name))
+
+    def build(self, kind: Kind, name: str, args: Mapping[str, Any]) -> Any:
+        """Build a component from a recipe's arguments.
+
+        Raises:
+            UnknownComponentError: If there is no such component.
+            FacecryptError: If the arguments do not fit.
+        """
+        component = self.get(kind, name)
+        bound, faults = component.bind(args)
+        if faults:
+            raise FacecryptError(f"{kind} {name!r}: {' '.join(faults)}")
+        return component.load()(**bound)
+
+    def load_plugins(self) -> None:
+        """Import the built-in declarations and every installed plugin, once. A broken plugin is a warning, never a crash."""
+        if self._complete:
+            return
+        self._complete = True
+        from facecrypt import components
+
+        with self._as(BUILT_IN):
+            components.declare(self)
+        for entry_point in sorted(metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name):
+            self._load_plugin(entry_point)
+
+    def _load_plugin(self, entry_point: metadata.EntryPoint) -> None:
+        before = dict(self.components)
+        try:
+            with self._as(entry_point.name):
+                entry_point.load()
+        except Exception as error:  # A plugin is somebody else's code: whatever it raises must not stop other recipes.
+            self.components = before
+            self.broken_plugins[entry_point.name] = f"{type(error).__name__}: {error}".splitlines()[0]
+            warnings.warn(
+                f"plugin {entry_point.name!r} ({entry_point.value}) cannot be loaded: "
+                f"{self.broken_plugins[entry_point.name]}. Update or uninstall it; everything else works.",
+                stacklevel=2,
+            )
+
+    @contextmanager
+    def _as(self, origin: str) -> Iterator[None]:
+        previous, self._origin = self._origin, origin
+        try:
+            yield
+        finally:
+            self._origin = previous
+
+
+def suggest(name: str, known: Mapping[str, Any] | list[str]) -> str:
+    """Return " Did you mean 'x'?" for the nearest known name, or nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def describe_parameter(parameter: inspect.Parameter) -> str:
+    """Return an argument as people read it: ``decay (float, default 1.0)``."""
+    annotation = parameter.annotation
+    kind = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+    if parameter.default is inspect.Parameter.empty:
+        return f"{parameter.name} ({kind}, required)"
+    return f"{parameter.name} ({kind}, default {parameter.default!r})"
+
+
+def check_value(value: object, annotation: Any) -> tuple[Any, str]:
+    """Check one YAML value against a type annotation.
+
+    Args:
+        value: What YAML gave: text, number, truth value, None, list or mapping.
+        annotation: A type, possibly ``Annotated`` with pydantic constraints such as ``Field(gt=0)``.
+
+    Returns:
+        The value in the annotated type and an empty string, or the value as given and the fault.
+    """
+    try:
+        # JSON mode: strict about types (text is no number), yet a list may become a tuple, as YAML has no tuples.
+        return pydantic.TypeAdapter(annotation).validate_json(json.dumps(value), strict=True), ""
+    except pydantic.ValidationError as error:
+        return value, "; ".join(describe_fault(fault) for fault in error.errors())
+    except TypeError:
+        return value, f"{value!r} is not a value that YAML can hold."
+
+
+def describe_fault(fault: Any) -> str:
+    """Return a pydantic fault as one sentence: what was given, and what is allowed."""
+    return f"{fault['input']!r} is wrong: {fault['msg'][:1].lower()}{fault['msg'][1:]}."
+
+
+_shared = Registry()
+register = _shared.register
+get = _shared.get
+list_components = _shared.list
+build = _shared.build
+
+
+def broken_plugins() -> dict[str, str]:
+    """Return the plugins that could not be loaded, with the reason for each."""
+    _shared.load_plugins()
+    return dict(_shared.broken_plugins)

@@ -1,0 +1,1 @@
+"""Recognisers: one file per family, and the data that describes each."""

@@ -1,0 +1,56 @@
+"""The one interface of every recogniser, whether it gives gradients (surrogate) or only judges (held-out)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from facecrypt.surrogates.spec import EmbedderSpec
+
+
+class Embedder(nn.Module):
+    """A face recogniser: aligned crops in, unit embeddings out, differentiable.
+
+    Its weights are frozen and it stays in evaluation mode; gradients flow to the crops only.
+
+    Args:
+        network: Maps prepared crops ``(B, 3, H, W)`` to raw embeddings ``(B, D)``.
+        spec: How to prepare the crops, and everything else that is known about the recogniser.
+    """
+
+    _mean: Tensor
+    _std: Tensor
+
+    def __init__(self, network: nn.Module, spec: EmbedderSpec) -> None:
+        super().__init__()
+        self.network = network.eval().requires_grad_(False)
+        self.spec = spec
+        self.register_buffer("_mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("_std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
+
+    def train(self, mode: bool = True) -> Embedder:
+        """Stay in evaluation mode: a recogniser is never trained here, whatever its owner asks of its children."""
+        return super().train(False)
+
+    def raw(self, crops: Tensor) -> Tensor:
+        """Return the embeddings as the network gives them, ``(B, D)``.
+
+        Args:
+            crops: Aligned faces ``(B, 3, H, W)``, RGB in [0, 1], of the size in `spec`.
+
+        Raises:
+            ValueError: If the crops have another size.
+        """
+        expected = (3, self.spec.height, self.spec.width)
+        if tuple(crops.shape[1:]) != expected:
+            raise ValueError(f"crops are {tuple(crops.shape)}, expected (B, {', '.join(map(str, expected))})")
+        prepared = (crops * 255 - self._mean) / self._std
+        if self.spec.channel_order == "bgr":
+            prepared = prepared.flip(1)
+        embeddings: Tensor = self.network(prepared)
+        return embeddings
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """Return unit embeddings ``(B, D)`` in float32 of aligned faces ``(B, 3, H, W)``, RGB in [0, 1]."""
+        return functional.normalize(self.raw(crops).float(), dim=1)
