@@ -1,0 +1,317 @@
+"""Recipes: one YAML file is one run. Read by OmegaConf, checked in full before anything is built."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import Field
+from yaml import YAMLError
+
+from facecrypt import registry
+from facecrypt.errors import FacecryptError, RecipeError
+from facecrypt.registry import Kind
+
+
+from facecrypt.settings import FaceChoice, Norm, PhotoFormat
+
+_STRICT = pydantic.ConfigDict(extra="forbid", strict=True)
+Args = dict[str, Any]
+Weight = Annotated[float, Field(gt=0)]
+
+
+@dataclass
+class Slot:
+    """A component: its registered name and its arguments."""
+
+    __pydantic_config__ = _STRICT
+    name: str
+    args: Args = field(default_factory=dict)
+
+
+@dataclass
+class TermSlot:
+    """A naturalness term of the loss.
+
+    Attributes:
+        name: Registered name.
+        args: Its arguments.
+        weight: Factor of the term: gamma in Eq. 4.
+    """
+
+    __pydantic_config__ = _STRICT
+    name: str
+    args: Args = field(default_factory=dict)
+    weight: Annotated[float, Field(ge=0)] = 1.0
+
+
+@dataclass
+class SurrogateSlot:
+    """A recogniser whose gradients make the masks.
+
+    Attributes:
+        name: Registered name.
+        args: Its arguments.
+        weight: Share of its gradient, relative to those of the other surrogates.
+        fallback: Names to try in this order where the surrogate's weights cannot be loaded; warned of, and reported.
+    """
+
+    __pydantic_config__ = _STRICT
+    name: str
+    args: Args = field(default_factory=dict)
+    weight: Weight = 1.0
+    fallback: list[str] = field(default_factory=list)
+
+
+@dataclass
+class HeldOutSlot:
+    """A recogniser that only judges the saved files.
+
+    Attributes:
+        name: Registered name.
+        args: Its arguments.
+        optional: Do without it, and say so, where its weights cannot be loaded.
+    """
+
+    __pydantic_config__ = _STRICT
+    name: str
+    args: Args = field(default_factory=dict)
+    optional: bool = False
+
+
+@dataclass
+class TrainerOptions:
+    """What Lightning's Trainer is told about the hardware; see its documentation for the values.
+
+    Attributes:
+        accelerator: ``auto``, ``cpu``, ``gpu``, ``mps``, ...
+        devices: How many devices, or which: ``auto``, a number, or a list of indices.
+        strategy: ``auto``, ``ddp``, ...
+        precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+        num_nodes: Number of machines.
+    """
+
+    __pydantic_config__ = _STRICT
+    accelerator: str = "auto"
+    devices: int | str | list[int] = "auto"
+    strategy: str = "auto"
+    precision: str = "32-true"
+    num_nodes: Annotated[int, Field(ge=1)] = 1
+
+
+@dataclass
+class Recipe:
+    """One run.
+
+    Attributes:
+        surrogates: Recognisers whose gradients make the masks.
+        photos: File, folder or glob; without it, the built-in sample photo.
+        output: Folder for the protected photos, the report and the resolved recipe.
+        held_out: Recognisers that judge the saved files and give no gradient.
+        targets: ``virtual``, the built-in pack of people who do not exist, or a folder of face photos.
+        max_targets: Largest number of target identities, the first ones by name.
+        target_selector: How the target of each step is chosen.
+        naturalness: Terms that keep the faces natural; their weight is gamma of Eq. 4.
+        optimizer: How a gradient becomes a step.
+        views: Random views, applied one after the other; none is the plain method.
+        views_per_step: Views of each face at each step: the batch that one image is expanded into.
+        self_weight: Weight of the distance from the own identity in Eq. 2.
+        epsilon: Largest change of a channel in grey levels of 255 (``linf``), or the root mean square change of a face's patch
+            (``l2``).
+        norm: Ball that the masks stay in: ``linf`` or ``l2``.
+        steps: Number of iterations.
+        step_size: Length of a step, in the unit of epsilon.
+        faces: Which faces: ``all``, ``largest``, or ``aligned`` where each photo is itself an aligned, square face.
+        format: Format of the protected photos: ``png`` keeps every promise, ``same`` writes a JPEG as a JPEG.
+        batch_size: Photos read together, and the largest number of faces protected together.
+        workers: Processes that read photos and find faces ahead; 0 does it in between.
+        seed: Seed of everything random.
+        allow_white_box: Let a surrogate also judge as held-out recogniser; its numbers are marked.
+        trainer: Hardware options of Lightning's Trainer.
+    """
+
+    __pydantic_config__ = _STRICT
+    surrogates: Annotated[list[SurrogateSlot], Field(min_length=1)]
+    photos: str | None = None
+    output: Annotated[str, Field(min_length=1)] = "protected"
+    held_out: list[HeldOutSlot] = field(default_factory=list)
+    targets: Annotated[str, Field(min_length=1)] = "virtual"
+    max_targets: Annotated[int, Field(ge=1)] = 10
+    target_selector: Slot = field(default_factory=lambda: Slot("greedy"))
+    naturalness: list[TermSlot] = field(default_factory=list)
+    optimizer: Slot = field(default_factory=lambda: Slot("momentum"))
+    views: list[Slot] = field(default_factory=list)
+    views_per_step: Annotated[int, Field(ge=1)] = 1
+    self_weight: Annotated[float, Field(ge=0)] = 1.0
+    epsilon: Annotated[float, Field(ge=1, le=255)] = 12.0
+    norm: Norm = "linf"
+    steps: Annotated[int, Field(ge=1)] = 50
+    step_size: Annotated[float, Field(gt=0, le=255)] = 1.5
+    faces: FaceChoice = "all"
+    format: PhotoFormat = "png"
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    workers: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0)] = 0
+    allow_white_box: bool = False
+    trainer: TrainerOptions = field(default_factory=TrainerOptions)
+
+
+_ADAPTER: pydantic.TypeAdapter[Recipe] = pydantic.TypeAdapter(Recipe)
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Return a recipe file with overrides, checked in full.
+
+    Args:
+        path: A YAML file.
+        overrides: ``key=value`` each; keys reach into lists: ``surrogates[0].weight=2``.
+
+    Raises:
+        RecipeError: With every fault of the recipe.
+    """
+    source = str(path)
+    return check_recipe(_read(source, overrides), source)
+
+
+def check_recipe(values: Mapping[str, Any], source: str = "recipe") -> Recipe:
+    """Return a mapping as a recipe, after checking types, names, arguments and what contradicts what. Builds nothing.
+
+    Args:
+        values: The keys of a recipe.
+        source: Its file, for the error message.
+
+    Raises:
+        RecipeError: With every fault.
+    """
+    try:
+        # JSON mode: in Python mode, pydantic's strictness wants dataclasses where YAML gives mappings.
+        recipe = _ADAPTER.validate_json(json.dumps(dict(values), default=str))
+    except pydantic.ValidationError as error:
+        # Components are checked as far as the mapping allows, so that one pass shows every fault.
+        faults = [_structure_fault(fault) for fault in error.errors()]
+        raise RecipeError(source, faults + _component_faults(values)) from None
+    faults = _component_faults(values) or _contradictions(recipe)
+    if faults:
+        raise RecipeError(source, faults)
+    return recipe
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Return the recipe as YAML with every default filled in."""
+    return OmegaConf.to_yaml(OmegaConf.create(asdict(recipe)))
+
+
+def _read(source: str, overrides: Sequence[str]) -> dict[str, Any]:
+    try:
+        config = OmegaConf.load(source)
+    except OSError as error:
+        raise RecipeError(source, [f"cannot be read: {error.strerror}. Give the path of a recipe file."]) from error
+    except (YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
+        raise RecipeError(source, [f"is no YAML: {' '.join(str(error).split())}"]) from error
+    if not OmegaConf.is_dict(config):
+        raise RecipeError(source, ["is no mapping of keys to values. Start it with 'surrogates: [{name: sface}]'."])
+    faults = []
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        try:
+            if not equals or not key:
+                raise ValueError("it has no '='")
+            OmegaConf.update(config, key, OmegaConf.create(f"value: {text}" if text else "value: ''")["value"], force_add=True)
+        except (YAMLError, OmegaConfBaseException, ValueError, IndexError, TypeError, AttributeError, AssertionError) as error:
+            reason = " ".join(str(error).split())
+            faults.append(f"override {override!r}: {reason}. Write key=value, as in epsilon=8 or surrogates[0].weight=2.")
+    if faults:
+        raise RecipeError(source, faults)
+    try:
+        values = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise RecipeError(source, [" ".join(str(error).split())]) from error
+    return {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}
+
+
+def _structure_fault(fault: Any) -> str:
+    path = _key_path(fault["loc"])
+    if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        known = _known_keys(fault["loc"][:-1])
+        return f"{path}: unknown key.{registry.suggest(str(fault['loc'][-1]), known)} Known: {', '.join(known)}."
+    if fault["type"] in ("missing", "missing_argument"):
+        return f"{path}: missing. Every recipe names at least one surrogate, and every component its name."
+    return f"{path}: {registry.describe_fault(fault)}"
+
+
+_SLOTS: dict[str, tuple[Kind, type]] = {
+    "surrogates": ("surrogate", SurrogateSlot),
+    "held_out": ("surrogate", HeldOutSlot),
+    "target_selector": ("target_selector", Slot),
+    "naturalness": ("naturalness", TermSlot),
+    "optimizer": ("optimizer", Slot),
+    "views": ("view", Slot),
+}
+_PARTS: dict[str, type] = {key: slot for key, (_, slot) in _SLOTS.items()} | {"trainer": TrainerOptions}
+
+
+def _known_keys(path: tuple[int | str, ...]) -> list[str]:
+    owner = _PARTS.get(str(path[0]), Recipe) if path else Recipe
+    return [item.name for item in fields(owner)]
+
+
+def _key_path(loc: Sequence[int | str]) -> str:
+    path = ""
+    for part in loc:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    return path
+
+
+def _component_faults(values: Mapping[str, Any]) -> list[str]:
+    """Return the faults of every named component: unknown names, and arguments that do not fit."""
+    faults = []
+    for key, (kind, _) in _SLOTS.items():
+        value = values.get(key)
+        slots = list(enumerate(value)) if isinstance(value, list) else [(None, value)]
+        for index, slot in slots:
+            path = key if index is None else f"{key}[{index}]"
+            if not isinstance(slot, dict):
+                continue  # Absent, or a fault of structure that is already reported.
+            args = slot.get("args")
+            faults += _named_faults(path, kind, slot.get("name"), args if isinstance(args, dict) else {})
+            fallback = slot.get("fallback") if key == "surrogates" else None
+            for number, name in enumerate(fallback if isinstance(fallback, list) else []):
+                faults += _named_faults(f"{path}.fallback[{number}]", kind, name, {})
+    return faults
+
+
+def _named_faults(path: str, kind: Kind, name: object, args: Args) -> list[str]:
+    if not isinstance(name, str):
+        return []
+    try:
+        component = registry.get(kind, name)
+        return [f"{path} ({name}): {fault}" for fault in component.bind(args)[1]]
+    except FacecryptError as error:
+        return [f"{path}: {error}"]
+
+
+def _contradictions(recipe: Recipe) -> list[str]:
+    faults = []
+    giving = {_identity(slot) for slot in recipe.surrogates}
+    if len(giving) < len(recipe.surrogates):
+        faults.append("surrogates: one recogniser is named twice. Name each once and give it a weight.")
+    if len({_identity(slot) for slot in recipe.held_out}) < len(recipe.held_out):
+        faults.append("held_out: one recogniser is named twice. Name each once.")
+    giving |= {(name, "{}") for slot in recipe.surrogates for name in slot.fallback}
+    for index, slot in enumerate(recipe.held_out):
+        if _identity(slot) in giving and not recipe.allow_white_box:
+            faults.append(
+                f"held_out[{index}]: {slot.name!r} gives gradients in this recipe, so it cannot judge. "
+                "Name another recogniser, or set allow_white_box: true and have its numbers marked as white-box."
+            )
+    return faults
+
+
+def _identity(slot: SurrogateSlot | HeldOutSlot) -> tuple[str, str]:
+    return slot.name, str(sorted(slot.args.items()))
