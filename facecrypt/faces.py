@@ -1,0 +1,216 @@
+"""Faces in a photo: where they are, the patch around each, and the crop that a recogniser sees of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from facecrypt.errors import PhotoError
+from facecrypt.photos import Photo
+from facecrypt.settings import FaceChoice
+from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, Template
+
+
+WORKING_SIDE = 192
+"""Largest side, in pixels, at which a patch is optimised. A larger face gets a coarser mask, upsampled bilinearly."""
+
+_DETECTION_SIDE = 1600
+"""Photos are searched at this width or height at most: MTCNN's time grows with the area."""
+_SMALLEST_FACE = 20
+_SMALLEST_PROBABILITY = 0.9
+_PATCH_MARGIN = 0.12
+"""Share of the ArcFace crop that a patch adds on each side: dlib's chip reaches 8 % further down, views need the rest."""
+_ALIGNED_SIDE = 112
+
+
+class Patch(NamedTuple):
+    """A square of photo pixels. It may reach beyond the photo, where it is black and never written."""
+
+    left: int
+    top: int
+    side: int
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face of a photo.
+
+    Attributes:
+        box: Left, top, right, bottom in photo pixels.
+        landmarks: Left eye, right eye, nose, left and right mouth corner, ``(5, 2)``: x, y in photo pixels.
+        patch: The region that the mask may change.
+    """
+
+    box: tuple[float, float, float, float]
+    landmarks: NDArray[np.float32]
+    patch: Patch
+
+
+class FaceDetector:
+    """MTCNN of facenet-pytorch, whose weights come inside its package. It runs on the CPU."""
+
+    def __init__(self) -> None:
+        from facenet_pytorch import MTCNN
+
+        self._mtcnn: Any = MTCNN(keep_all=True, min_face_size=_SMALLEST_FACE, device="cpu")
+
+    def find(self, photo: Photo, choice: FaceChoice) -> list[Face]:
+        """Return the faces of a photo, the largest first.
+
+        Args:
+            photo: The photo to search.
+            choice: ``all`` faces, the ``largest``, or ``aligned``: the photo is itself an aligned face, nothing is searched.
+
+        Raises:
+            PhotoError: If an aligned face is not square.
+        """
+        height, width = photo.pixels.shape[:2]
+        if choice == "aligned":
+            if height != width:
+                raise PhotoError(
+                    f"{photo.path}: {width}x{height} pixels, but an aligned face is square. Crop it, or use faces: all."
+                )
+            landmarks = (np.asarray(ARCFACE_TEMPLATE, np.float32) + 0.5) * (width / _ALIGNED_SIDE) - 0.5
+            return [Face((0.0, 0.0, float(width), float(height)), landmarks, Patch(0, 0, width))]
+        shrink = min(1.0, _DETECTION_SIDE / max(height, width))
+        size = (round(width * shrink), round(height * shrink))
+        if min(size) < _SMALLEST_FACE:  # MTCNN fails on pictures smaller than its smallest face.
+            return []
+        image = Image.fromarray(photo.pixels)
+        boxes, probabilities, landmarks = self._mtcnn.detect(image if shrink == 1 else image.resize(size), landmarks=True)
+        if boxes is None:
+            return []
+        scale = np.float32([width / size[0], height / size[1]])
+        faces = [
+            Face(tuple((box * np.tile(scale, 2)).tolist()), points * scale, patch_around(points * scale))
+            for box, probability, points in zip(boxes, probabilities, landmarks.astype(np.float32), strict=True)
+            if probability >= _SMALLEST_PROBABILITY
+        ]
+        faces.sort(key=lambda face: (face.box[2] - face.box[0]) * (face.box[3] - face.box[1]), reverse=True)
+        return faces[:1] if choice == "largest" else faces
+
+
+def patch_around(landmarks: NDArray[np.float32]) -> Patch:
+    """Return the upright square that holds the crops of a face.
+
+    Args:
+        landmarks: ``(5, 2)``, x, y in photo pixels.
+    """
+    low, high = -_PATCH_MARGIN * _ALIGNED_SIDE, (1 + _PATCH_MARGIN) * _ALIGNED_SIDE
+    corners = torch.tensor([[low, low], [high, low], [high, high], [low, high]])
+    matrix = crop_to_image(torch.from_numpy(landmarks).unsqueeze(0), ARCFACE_TEMPLATE)[0]
+    points = corners @ matrix[:, :2].T + matrix[:, 2]
+    (left, top), (right, bottom) = points.amin(0).tolist(), points.amax(0).tolist()
+    side = int(np.ceil(max(right - left, bottom - top)))
+    return Patch(round((left + right - side) / 2), round((top + bottom - side) / 2), side)
+
+
+class FaceImage(NamedTuple):
+    """A face at the resolution in which it is optimised and judged.
+
+    Attributes:
+        pixels: The patch, ``(3, S, S)``, RGB in [0, 1], S at most `WORKING_SIDE`.
+        inside: 1 where the patch lies inside the photo, ``(1, S, S)``.
+        landmarks: ``(5, 2)``, x, y in pixels of `pixels`.
+    """
+
+    pixels: Tensor
+    inside: Tensor
+    landmarks: Tensor
+
+
+def cut(photo: Photo, face: Face) -> FaceImage:
+    """Return the patch of a face, shrunk with antialiasing where it is larger than `WORKING_SIDE`."""
+    left, top, side = face.patch
+    height, width = photo.pixels.shape[:2]
+    rows, columns = slice(max(top, 0), min(top + side, height)), slice(max(left, 0), min(left + side, width))
+    square = torch.zeros(4, side, side)
+    visible = torch.from_numpy(photo.pixels[rows, columns].copy()).permute(2, 0, 1).float() / 255
+    there = (slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left))
+    square[:3, *there] = visible
+    square[3, *there] = 1.0
+    working = min(side, WORKING_SIDE)
+    if working < side:
+        square = functional.interpolate(square[None], size=(working, working), mode="bilinear", antialias=True)[0]
+    landmarks = (torch.from_numpy(face.landmarks) - torch.tensor([left, top]) + 0.5) * (working / side) - 0.5
+    return FaceImage(square[:3], (square[3:] > 0.5).float(), landmarks)
+
+
+def add_masks(photo: Photo, faces: Sequence[Face], masks: Sequence[Tensor], epsilon: int) -> NDArray[np.uint8]:
+    """Return the photo with the masks of its faces added, in whole grey levels.
+
+    Args:
+        photo: The original.
+        faces: The faces that were protected.
+        masks: One per face, ``(3, S, S)`` in the [0, 1] scale, at the resolution of `cut`.
+        epsilon: Largest change of a channel in grey levels, also where patches overlap.
+
+    Returns:
+        ``(H, W, 3)``; identical to the photo outside the patches. A grayscale photo stays grayscale.
+    """
+    height, width = photo.pixels.shape[:2]
+    change = np.zeros((height, width, 3), np.float32)
+    for face, mask in zip(faces, masks, strict=True):
+        left, top, side = face.patch
+        # Bilinear upsampling is a convex combination: the bound on the coarse mask holds for every pixel.
+        full = functional.interpolate(mask[None].float().cpu(), size=(side, side), mode="bilinear")[0].permute(1, 2, 0).numpy()
+        rows, columns = slice(max(top, 0), min(top + side, height)), slice(max(left, 0), min(left + side, width))
+        change[rows, columns] += full[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] * 255
+    if photo.grayscale:
+        change = np.repeat(change.mean(axis=2, keepdims=True), 3, axis=2)
+    levels = np.rint(change).clip(-epsilon, epsilon).astype(np.int16)
+    return (photo.pixels.astype(np.int16) + levels).clip(0, 255).astype(np.uint8)
+
+
+def crop_to_image(landmarks: Tensor, template: Template) -> Tensor:
+    """Return the similarity that takes crop pixels to image pixels, ``(B, 2, 3)``.
+
+    It inverts the least-squares fit of the landmarks onto the template (Umeyama, 1991, without reflection), as recognisers'
+    own aligners do. Points are complex numbers here, where a similarity is ``a * z + b``.
+
+    Args:
+        landmarks: ``(B, 5, 2)``, x, y in image pixels.
+        template: The same points in crop pixels.
+    """
+    source = torch.view_as_complex(landmarks.double().contiguous())
+    target = torch.view_as_complex(torch.tensor(template, dtype=torch.float64, device=landmarks.device))
+    source_mean, target_mean = source.mean(dim=1, keepdim=True), target.mean()
+    centred = source - source_mean
+    fit = (centred.conj() * (target - target_mean)).sum(1) / centred.abs().square().sum(1)
+    a = 1 / fit
+    b = source_mean.squeeze(1) - a * target_mean
+    rows = torch.stack([torch.stack([a.real, -a.imag, b.real], 1), torch.stack([a.imag, a.real, b.imag], 1)], 1)
+    return rows.float()
+
+
+def crop_grid(landmarks: Tensor, template: Template, size: tuple[int, int], side: int) -> Tensor:
+    """Return where each crop pixel lies in the image, as `torch.nn.functional.grid_sample` wants it, ``(B, H, W, 2)``.
+
+    Args:
+        landmarks: ``(B, 5, 2)``, x, y in pixels of square images.
+        template: Where the landmarks land in the crop.
+        size: Height and width of the crop in pixels.
+        side: Width and height of the images in pixels.
+    """
+    v, u = torch.meshgrid(torch.arange(size[0]), torch.arange(size[1]), indexing="ij")
+    pixels = torch.stack([u, v, torch.ones_like(u)], dim=2).float().to(landmarks.device)
+    points = torch.einsum("hwc,bxc->bhwx", pixels, crop_to_image(landmarks, template))
+    return (2 * points + 1) / side - 1
+
+
+def crop(images: Tensor, grid: Tensor) -> Tensor:
+    """Return the crops ``(N, 3, H, W)`` of images ``(N, 3, S, S)`` by bilinear sampling; black outside the image.
+
+    Args:
+        images: RGB in [0, 1].
+        grid: From `crop_grid`, ``(N, H, W, 2)``.
+    """
+    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

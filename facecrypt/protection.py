@@ -1,0 +1,314 @@
+"""The protection loop: TIP-IM's iterations over a batch of faces, in plain torch.
+
+For every face on its own, `ProtectionLoop.run` repeats: look at the face in random views through every surrogate, choose a
+target, add up the gradients of the identity loss (Eq. 2) and of the naturalness terms (Eq. 4), take a step, and project it
+back onto the ball (Eq. 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from facecrypt.faces import FaceImage, crop, crop_grid
+from facecrypt.naturalness import Naturalness
+from facecrypt.optimizers import Optimizer, normalize, project
+from facecrypt.settings import Norm
+from facecrypt.surrogates.embedder import Embedder
+from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
+from facecrypt.targets import Distances, Situation, Target, TargetSelector
+from facecrypt.views import Params, View, draw
+
+OnStep = Callable[[int, float], None]
+"""Called after each iteration with its number, from 1, and the mean cosine between the faces and their originals."""
+
+_FACE_SIDE = 112
+
+
+class Surrogate(NamedTuple):
+    """A recogniser that gives gradients, and the weight of its voice."""
+
+    name: str
+    embedder: Embedder
+    weight: float
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The numbers of the loop, in the [0, 1] scale of pixels.
+
+    Attributes:
+        epsilon: Radius of the ball: of every channel (``linf``), or the root mean square over a face's patch (``l2``).
+        step_size: Length of a step, measured like epsilon.
+        norm: Which ball.
+        steps: Number of iterations.
+        self_weight: Weight of the distance from the own identity in Eq. 2.
+        views_per_step: Views of each face at each iteration.
+    """
+
+    epsilon: float
+    step_size: float
+    norm: Norm
+    steps: int
+    self_weight: float = 1.0
+    views_per_step: int = 1
+
+
+class Masks(NamedTuple):
+    """What the loop made.
+
+    Attributes:
+        masks: One per face, ``(3, S, S)``, on the CPU, at the resolution of the face's `FaceImage`.
+        targets: Index of the target that each face approached in the last iteration.
+    """
+
+    masks: list[Tensor]
+    targets: list[int]
+
+
+class ProtectionLoop(nn.Module):
+    """Makes masks for batches of faces.
+
+    Args:
+        surrogates: Recognisers whose gradients are followed.
+        targets: The target identities.
+        target_selector: Chooses a target per face and iteration.
+        naturalness: Terms of the loss with their weights (gamma).
+        optimizer: Turns gradients into steps.
+        views: Random views, applied one after the other.
+        settings: The numbers.
+    """
+
+    def __init__(
+        self,
+        *,
+        surrogates: Sequence[Surrogate],
+        targets: Sequence[Target],
+        target_selector: TargetSelector,
+        naturalness: Sequence[tuple[Naturalness, float]],
+        optimizer: Optimizer,
+        views: Sequence[View],
+        settings: Settings,
+    ) -> None:
+        super().__init__()
+        self.embedders = nn.ModuleList(surrogate.embedder for surrogate in surrogates)
+        self.target_selector = target_selector
+        self.naturalness = [(term, weight) for term, weight in naturalness if weight > 0]
+        self.optimizer = optimizer
+        self.views = list(views)
+        self.settings = settings
+        weights = torch.tensor([surrogate.weight for surrogate in surrogates])
+        self.weights: list[float] = (weights / weights.sum()).tolist()
+        aims = [target.aim for target in targets]
+        for number, surrogate in enumerate(surrogates):
+            self.register_buffer(f"targets_{number}", embed(surrogate.embedder, aims), persistent=False)
+
+    def run(self, faces: Sequence[FaceImage], seeds: Sequence[int], on_step: OnStep | None = None) -> Masks:
+        """Return a mask for each face. A face's mask does not depend on the other faces, unless a term couples them.
+
+        Args:
+            faces: The faces, any number and sizes.
+            seeds: One per face, for everything random about it.
+            on_step: Told of the progress.
+        """
+        settings = self.settings
+        batch = _Batch(self, faces, seeds)
+        masks = torch.zeros_like(batch.pixels)
+        state = self.optimizer.init(masks)
+        chosen: Tensor | None = None
+        for step in range(settings.steps):
+            look = _Look(batch, masks, step)
+            chosen = self.target_selector(look.situation(chosen))
+            gradient = look.identity_gradient(chosen) + look.naturalness_gradient()
+            direction, state = self.optimizer.update(gradient, state, settings.norm)
+            masks = batch.project(masks - batch.step_size * direction)
+            if on_step:
+                on_step(step + 1, 1 - look.now.to_self.mean().item() / 2)
+        assert chosen is not None  # There is at least one iteration.
+        sides = [face.pixels.shape[-1] for face in faces]
+        return Masks([mask[:, :side, :side].cpu() for mask, side in zip(masks, sides, strict=True)], chosen.tolist())
+
+
+class _Batch:
+    """Faces of one run of the loop, padded to a common size, with everything that stays the same over the iterations."""
+
+    def __init__(self, loop: ProtectionLoop, faces: Sequence[FaceImage], seeds: Sequence[int]) -> None:
+        settings = loop.settings
+        device = next(loop.buffers()).device
+        self.loop = loop
+        self.seeds = seeds
+        self.sides = [face.pixels.shape[-1] for face in faces]
+        self.side = max(self.sides)
+        self.pixels = torch.stack([_pad(face.pixels, self.side) for face in faces]).to(device)
+        self.inside = torch.stack([_pad(face.inside, self.side) for face in faces]).to(device)
+        landmarks = torch.stack([face.landmarks for face in faces])
+        self.grids = [_embedder_grid(embedder, landmarks, self.side).to(device) for embedder in loop.embedders]
+        self.face_grid = face_grid(landmarks, self.side).to(device)
+        self.targets: list[Tensor] = [getattr(loop, f"targets_{number}") for number in range(len(loop.embedders))]
+        with torch.no_grad():
+            self.originals = self.embed(self.pixels)
+        # A ball of root mean square e over n values is the Euclidean ball of radius e * sqrt(n).
+        values = self.inside.sum(dim=(1, 2, 3), keepdim=True) * 3
+        unit = values.sqrt() if settings.norm == "l2" else torch.ones_like(values)
+        self.epsilon = settings.epsilon * unit
+        self.step_size = settings.step_size * unit
+
+    def embed(self, images: Tensor) -> list[Tensor]:
+        """Return the unit embeddings ``(N, D)`` in each surrogate of ``(N, 3, S, S)``, N a multiple of the faces."""
+        copies = images.shape[0] // len(self.seeds)
+        return [
+            embedder(crop(images, grid.repeat_interleave(copies, dim=0)))
+            for embedder, grid in zip(self.loop.embedders, self.grids, strict=True)
+        ]
+
+    def distances(self, embeddings: Sequence[Tensor]) -> list[Distances]:
+        """Return the distances in each surrogate, ``(B, V)`` and ``(B, V, K)``, of embeddings ``(B * V, D)``."""
+        result = []
+        for protected, original, targets in zip(embeddings, self.originals, self.targets, strict=True):
+            views = protected.unflatten(0, (len(self.seeds), -1))
+            # D of unit vectors: |a - b|^2 = 2 - 2 ab.
+            result.append(Distances(2 - 2 * torch.einsum("bvd,bd->bv", views, original), 2 - 2 * views @ targets.T))
+        return result
+
+    def project(self, masks: Tensor) -> Tensor:
+        """Return the masks inside the ball and inside the photo."""
+        return project(masks * self.inside, self.pixels, self.epsilon, self.loop.settings.norm)
+
+
+class _Look:
+    """One iteration: how the surrogates see the faces now, and the gradients that follow from it."""
+
+    def __init__(self, batch: _Batch, masks: Tensor, step: int) -> None:
+        self.batch = batch
+        self.loop = batch.loop
+        self.step = step
+        self.masks = masks.detach().requires_grad_()
+        self._draws: list[Params] = (
+            draw(self.loop.views, [seed + step for seed in batch.seeds], batch.sides, self.loop.settings.views_per_step)
+            if self.loop.views
+            else []
+        )
+        with torch.enable_grad():
+            self._seen = self._view(batch.pixels + self.masks)
+            self._distances = [
+                Distances(each.to_self.mean(1), each.to_targets.mean(1)) for each in batch.distances(batch.embed(self._seen))
+            ]
+        self.now = self._weighted(self._distances)
+        self._target_gradients: Tensor | None = None
+
+    def situation(self, previous: Tensor | None) -> Situation:
+        """Return what the target selector may know."""
+        return Situation(self.step, previous, self.now, self._try_all, self._draw_indices)
+
+    def identity_gradient(self, chosen: Tensor) -> Tensor:
+        """Return the gradient of Eq. 2 by the masks for each face's chosen target, ``(B, 3, S, S)``.
+
+        The surrogates' gradients are scaled to one length per face before they are added, or the one with the largest
+        gradients would decide alone; the sum then has their mean length. With one surrogate it is the plain gradient.
+        """
+        if self._target_gradients is not None:
+            return self._target_gradients[chosen, torch.arange(len(chosen), device=chosen.device)]
+        return self._gradient_towards(chosen, last=True)
+
+    def naturalness_gradient(self) -> Tensor | float:
+        """Return the weighted gradient of the naturalness terms by the masks, ``(B, 3, S, S)``, or 0 without terms."""
+        if not self.loop.naturalness:
+            return 0.0
+        batch = self.batch
+        copies = self._seen.shape[0] // len(batch.seeds)
+        grid = batch.face_grid.repeat_interleave(copies, dim=0)
+        shape = (len(batch.seeds), copies)
+        with torch.enable_grad():
+            protected = crop(self._seen, grid).unflatten(0, shape)
+            original = crop(self._view(batch.pixels), grid).unflatten(0, shape)
+            loss = torch.stack([weight * term(protected, original).sum() for term, weight in self.loop.naturalness]).sum()
+            (gradient,) = torch.autograd.grad(loss, self.masks)
+        return gradient
+
+    def _view(self, images: Tensor) -> Tensor:
+        """Return the views of this iteration, ``(B * V, 3, S, S)``; the same for the protected and the original faces."""
+        if not self._draws:
+            return images
+        images = images.repeat_interleave(self.loop.settings.views_per_step, dim=0)
+        for view, params in zip(self.loop.views, self._draws, strict=True):
+            images = view.apply(images, params)
+        return images
+
+    def _gradient_towards(self, targets: Tensor, *, last: bool) -> Tensor:
+        """Return the gradient of Eq. 2 for one target per face, ``(B, 3, S, S)``; `last` if no other target follows."""
+        gradients = []
+        for number, each in enumerate(self._distances):
+            # The surrogates and the naturalness terms share the graph of the views: it goes with its last user.
+            keep = not last or number < len(self._distances) - 1 or bool(self.loop.naturalness)
+            with torch.enable_grad():
+                to_target = each.to_targets.gather(1, targets.unsqueeze(1)).squeeze(1)
+                loss = (to_target - self.loop.settings.self_weight * each.to_self).sum()
+            gradients.append(torch.autograd.grad(loss, self.masks, retain_graph=keep)[0])
+        return _balance(gradients, self.loop.weights)
+
+    def _try_all(self) -> Distances:
+        """Take the candidate step of Algorithm 1 towards every target and measure where it leads."""
+        batch, settings = self.batch, self.loop.settings
+        faces, count = self.now.to_targets.shape
+        every = torch.arange(count, device=self.masks.device)
+        gradients = [self._gradient_towards(target.expand(faces), last=target == count - 1) for target in every]
+        self._target_gradients = torch.stack(gradients)
+        with torch.no_grad():
+            masks = self.masks.detach()
+            candidates = torch.stack(
+                [batch.project(masks - batch.step_size * normalize(each, settings.norm)) for each in gradients], dim=1
+            )
+            images = (batch.pixels.unsqueeze(1) + candidates).flatten(0, 1)
+            return self._weighted(batch.distances(batch.embed(images)))
+
+    def _weighted(self, distances: Sequence[Distances]) -> Distances:
+        """Return the average over the surrogates, without gradient."""
+        pairs = list(zip(distances, self.loop.weights, strict=True))
+        to_self = torch.stack([weight * each.to_self.detach() for each, weight in pairs]).sum(0)
+        to_targets = torch.stack([weight * each.to_targets.detach() for each, weight in pairs]).sum(0)
+        return Distances(to_self, to_targets)
+
+    def _draw_indices(self, below: int) -> Tensor:
+        generators = [torch.Generator().manual_seed(seed + self.step) for seed in self.batch.seeds]
+        indices = [torch.randint(below, (), generator=generator) for generator in generators]
+        return torch.stack(indices).to(self.masks.device)
+
+
+def embed(embedder: Embedder, faces: Sequence[FaceImage]) -> Tensor:
+    """Return the unit embeddings ``(N, D)`` of faces of any sizes, without gradient, on the embedder's device."""
+    device = next(embedder.buffers()).device
+    with torch.no_grad():
+        crops = [
+            crop(face.pixels[None], _embedder_grid(embedder, face.landmarks[None], face.pixels.shape[-1])) for face in faces
+        ]
+        embeddings: Tensor = embedder(torch.cat(crops).to(device))
+    return embeddings
+
+
+def face_grid(landmarks: Tensor, side: int) -> Tensor:
+    """Return the grid of the 112x112 face area in which naturalness is measured, ``(B, 112, 112, 2)``; see `crop_grid`."""
+    return crop_grid(landmarks, ARCFACE_TEMPLATE, (_FACE_SIDE, _FACE_SIDE), side)
+
+
+def _embedder_grid(embedder: Embedder, landmarks: Tensor, side: int) -> Tensor:
+    spec = embedder.spec
+    return crop_grid(landmarks, spec.template, (spec.height, spec.width), side)
+
+
+def _balance(gradients: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    if len(gradients) == 1:
+        return gradients[0]
+    lengths = [torch.linalg.vector_norm(gradient, dim=(1, 2, 3), keepdim=True) for gradient in gradients]
+    tiny = torch.finfo(gradients[0].dtype).tiny
+    units = [weight * gradient / length.clamp_min(tiny) for gradient, length, weight in zip(gradients, lengths, weights, strict=True)]
+    return torch.stack(units).sum(0) * torch.stack(lengths).mean(0)
+
+
+def _pad(image: Tensor, side: int) -> Tensor:
+    missing = side - image.shape[-1]
+    return functional.pad(image, (0, missing, 0, missing))

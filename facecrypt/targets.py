@@ -1,0 +1,217 @@
+"""Whom a face is made to resemble: the target identities, and how one of them is chosen at each step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, NamedTuple, Protocol
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from facecrypt.errors import FacecryptError, NoFaceFoundError, PhotoError
+from facecrypt.faces import FaceDetector, FaceImage, cut
+from facecrypt.photos import find_photos, read_photo
+from facecrypt.settings import FaceChoice
+
+VIRTUAL = "virtual"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A target identity.
+
+    Attributes:
+        name: How the report calls it.
+        aim: The face that masks aim at.
+        checks: Other faces of the same identity, which no mask has seen.
+    """
+
+    name: str
+    aim: FaceImage
+    checks: tuple[FaceImage, ...]
+
+
+def load_targets(where: str, limit: int, detector: FaceDetector, choice: FaceChoice) -> list[Target]:
+    """Return the target identities of a recipe.
+
+    Args:
+        where: ``virtual``, the built-in pack of people who do not exist, or a folder. In a folder, every photo is one
+            identity; every subfolder is one too, whose first photo (by name) is aimed at and whose others check the result.
+        limit: Largest number of identities; the first ones by name are taken.
+        detector: Finds the faces.
+        choice: ``aligned`` if the photos of a folder are aligned faces themselves.
+
+    Raises:
+        PhotoError: If the folder or a photo cannot be read or holds no photos.
+        NoFaceFoundError: If a photo shows no face.
+    """
+    folder = Path(str(resources.files("facecrypt") / "data" / "virtual_targets")) if where == VIRTUAL else Path(where)
+    if where == VIRTUAL:
+        choice = "largest"
+    if not folder.is_dir():
+        raise PhotoError(f"targets: {where!r} is no folder. Name a folder of face photos, or {VIRTUAL!r} for the built-in pack.")
+    groups = {path.name: find_photos(str(path)) for path in sorted(folder.iterdir()) if _is_identity(path)}
+    if any(path.is_file() and not path.name.startswith(".") for path in folder.iterdir()) and where != VIRTUAL:
+        groups |= {photo.stem: [photo] for photo in find_photos(str(folder))}
+    if not groups:
+        raise PhotoError(f"targets: {folder} holds no photos. Put one photo per target identity there, or a subfolder for each.")
+    chosen = sorted(groups.items())[:limit]
+    return [
+        Target(name, _face(paths[0], detector, choice), tuple(_face(path, detector, choice) for path in paths[1:]))
+        for name, paths in chosen
+    ]
+
+
+def _is_identity(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith((".", "_"))
+
+
+def _face(path: Path, detector: FaceDetector, choice: FaceChoice) -> FaceImage:
+    photo = read_photo(path)
+    faces = detector.find(photo, "aligned" if choice == "aligned" else "largest")
+    if not faces:
+        raise NoFaceFoundError(f"targets: {path}: no face found. Use a photo with a larger, frontal face, or remove the file.")
+    return cut(photo, faces[0])
+
+
+class Distances(NamedTuple):
+    """Squared Euclidean distances between unit embeddings, between 0 and 4, averaged over the surrogates by weight.
+
+    Attributes:
+        to_self: From the protected to the original face, D(p, r): ``(...)``.
+        to_targets: From the protected face to each of the K targets, D(p, t): ``(..., K)``.
+    """
+
+    to_self: Tensor
+    to_targets: Tensor
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a target selector may look at in one iteration, for B faces and K targets.
+
+    Attributes:
+        step: Number of the iteration, from 0.
+        previous: Index of each face's target in the last iteration, ``(B,)``; None in the first.
+        now: Distances of the faces as they are, ``(B,)`` and ``(B, K)``.
+        try_all: Takes one candidate step towards each target and returns the distances after it: ``(B, K)``, and
+            ``(B, K, K)`` with the target stepped towards before the target measured. Costly: K gradients and K forward passes.
+        draw: Returns a random index below its argument for each face, ``(B,)``, from the face's own seed.
+    """
+
+    step: int
+    previous: Tensor | None
+    now: Distances
+    try_all: Callable[[], Distances]
+    draw: Callable[[int], Tensor]
+
+    @cached_property
+    def candidates(self) -> Distances:
+        """The result of `try_all`, computed on first use."""
+        return self.try_all()
+
+
+class TargetSelector(Protocol):
+    """Chooses, for each face on its own, the target that the next step approaches."""
+
+    def __call__(self, situation: Situation) -> Tensor:
+        """Return the index of each face's target, ``(B,)``."""
+        ...
+
+
+Every = Annotated[int, Field(ge=1)]
+
+
+class Greedy:
+    """Greedy insertion (Algorithm 1 of TIP-IM): the target whose candidate step has the largest gain (Eq. 7).
+
+    Args:
+        every: Choose anew at every so many steps and keep the target in between. 1 is the paper's algorithm.
+    """
+
+    def __init__(self, *, every: Every = 1) -> None:
+        self.every = every
+
+    def __call__(self, situation: Situation) -> Tensor:
+        """Return the first target of largest gain."""
+        return _insert(situation, gain, self.every)
+
+
+class Center:
+    """Center-Opt of the paper: Algorithm 1 with the gain G1, which sums over the targets and so seeks their centre.
+
+    Args:
+        every: Choose anew at every so many steps and keep the target in between. 1 is the paper's algorithm.
+    """
+
+    def __init__(self, *, every: Every = 1) -> None:
+        self.every = every
+
+    def __call__(self, situation: Situation) -> Tensor:
+        """Return the first target of largest gain."""
+        return _insert(situation, center_gain, self.every)
+
+
+class Random:
+    """A target drawn anew at every step."""
+
+    def __init__(self) -> None: ...
+
+    def __call__(self, situation: Situation) -> Tensor:
+        """Return a random target for each face."""
+        return situation.draw(situation.now.to_targets.shape[1])
+
+
+class Nearest:
+    """The target that the face resembles most already: no candidate steps, a tenth of the cost with ten targets."""
+
+    def __init__(self) -> None: ...
+
+    def __call__(self, situation: Situation) -> Tensor:
+        """Return the nearest target of each face."""
+        return situation.now.to_targets.argmin(dim=1)
+
+
+class Fixed:
+    """One target throughout, as single-target methods use.
+
+    Args:
+        index: Which target, counted from 0 in the order of their names.
+    """
+
+    def __init__(self, *, index: Annotated[int, Field(ge=0)] = 0) -> None:
+        self.index = index
+
+    def __call__(self, situation: Situation) -> Tensor:
+        """Return the fixed target for each face.
+
+        Raises:
+            FacecryptError: If there are not so many targets.
+        """
+        faces, targets = situation.now.to_targets.shape
+        if self.index >= targets:
+            raise FacecryptError(f"target_selector fixed: index {self.index}, but there are {targets} targets. Allowed: 0 to {targets - 1}.")
+        return torch.full((faces,), self.index, device=situation.now.to_targets.device)
+
+
+def gain(distances: Distances) -> Tensor:
+    """Return the gain of Eq. 7: log(1 + max over targets of exp(D(p, r) - D(p, t))), ``(...)``."""
+    return torch.log1p((distances.to_self.unsqueeze(-1) - distances.to_targets).exp().amax(dim=-1))
+
+
+def center_gain(distances: Distances) -> Tensor:
+    """Return the gain G1 of section 5.1: log(1 + sum over targets of exp(D(p, r) - D(p, t))), ``(...)``."""
+    return torch.log1p((distances.to_self.unsqueeze(-1) - distances.to_targets).exp().sum(dim=-1))
+
+
+def _insert(situation: Situation, measure: Callable[[Distances], Tensor], every: int) -> Tensor:
+    if situation.previous is not None and situation.step % every:
+        return situation.previous
+    return measure(situation.candidates).argmax(dim=1)
+
+
