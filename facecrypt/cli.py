@@ -1,0 +1,140 @@
+"""The command ``facecrypt``. Exit status: 0 done, 1 some photos could not be protected, 2 the recipe or the input is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from typing import TYPE_CHECKING, TextIO
+
+from rich.console import Console
+from rich.table import Table
+
+from facecrypt import registry
+from facecrypt.errors import FacecryptError
+from facecrypt.registry import KINDS
+
+if TYPE_CHECKING:
+    from facecrypt.report import Report
+
+DONE, SOME_FAILED, WRONG = 0, 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    Args:
+        argv: Arguments without the program's name; those of the process by default.
+    """
+    arguments = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        # What a dependency deprecates is news for its callers' developers, who see it as an error in the tests.
+        for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
+            warnings.simplefilter("ignore", category)
+        try:
+            return command(arguments)
+        except FacecryptError as error:
+            print(f"facecrypt: {error}", file=sys.stderr)
+            return WRONG
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="facecrypt",
+        description="Change the faces in photos by a few grey levels so that face recognition takes them for somebody else.",
+    )
+    parser.add_argument("--version", action="version", version=f"facecrypt {metadata.version('facecrypt')}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="protect the photos that a recipe names")
+    run.set_defaults(command=_run)
+    check = commands.add_parser("check", help="name every fault of a recipe, building nothing")
+    check.set_defaults(command=_check)
+    show = commands.add_parser("show", help="print a recipe with every default filled in")
+    show.set_defaults(command=_show)
+    for each in (run, check, show):
+        each.add_argument("recipe", metavar="RECIPE", help="a YAML file")
+        each.add_argument("overrides", metavar="key=value", nargs="*", help="replace a value, as in surrogates[0].weight=2")
+
+    listing = commands.add_parser("list", help="list the components that recipes can name")
+    listing.add_argument("kind", metavar="KIND", nargs="?", choices=KINDS, help=f"only one kind: {', '.join(KINDS)}")
+    listing.set_defaults(command=_list)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from facecrypt.recipe import load_recipe
+
+    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    # Imported after the recipe is known to be right: torch and Lightning take seconds.
+    from facecrypt import pipeline
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    result = pipeline.run(recipe)
+    _summarise(result)
+    return DONE if result.complete else SOME_FAILED
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from facecrypt.recipe import load_recipe
+
+    load_recipe(arguments.recipe, arguments.overrides)
+    print(f"{arguments.recipe}: no problems")
+    return DONE
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from facecrypt.recipe import dump_recipe, load_recipe
+
+    print(dump_recipe(load_recipe(arguments.recipe, arguments.overrides)), end="")
+    return DONE
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    table = Table("kind", "name", "what it is", "origin", "licence", "offline", box=None, pad_edge=False)
+    for component in registry.list_components(arguments.kind):
+        weights = component.spec.weights if component.spec else None
+        offline = "yes" if component.kind != "surrogate" else "" if weights is None else "yes" if weights.find() else "no"
+        licence = weights.licence if weights else ""
+        table.add_row(component.kind, component.name, component.summary, component.origin, licence, offline)
+    for plugin, reason in registry.broken_plugins().items():
+        table.add_row("plugin", plugin, f"broken: {reason}", plugin, "", "")
+    # Wide enough for every cell when the output goes to a file or a pipe: other programs read it there.
+    Console(width=None if sys.stdout.isatty() else 250).print(table)
+    return DONE
+
+
+def _summarise(result: Report) -> None:
+    for photo in result.photos:
+        if photo["status"] != "protected":
+            print(f"{photo['status']}: {photo['reason']}")
+            continue
+        print(f"protected: {photo['source']} -> {photo['output']}")
+        for number, face in enumerate(photo["faces"], 1):
+            print(f"  face {number}: changed by at most {face['max_abs']} grey levels, SSIM {face['ssim']:.3f}")
+            for name, verdict in face["recognisers"].items():
+                print(f"    {name}{'*' if verdict['white_box'] else ''}: {_sentence(verdict)}")
+    marked = any(v["white_box"] for p in result.photos for f in p["faces"] for v in f["recognisers"].values())
+    if marked:
+        print("* gave gradients (white-box): says nothing about recognisers that did not.")
+    print(f"report: {result.recipe['output']}/report.html ({result.seconds:.1f} s)")
+
+
+def _sentence(verdict: dict[str, object]) -> str:
+    if verdict["similarity"] is None:
+        return "finds no face any more, so it gives no verdict"
+    if verdict["threshold"] is None:
+        return f"similarity {verdict['similarity']:+.3f}; its threshold is unknown, so it gives no verdict"
+    says = "still the same person" if verdict["still_recognised"] else "another person"
+    return f"{says} (similarity {verdict['similarity']:+.3f}, same person from {verdict['threshold']:.3f})"
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
+) -> None:
+    print(f"facecrypt: warning: {message}", file=sys.stderr)

@@ -1,0 +1,425 @@
+"""One run from photos to report. Reads top down: `run` first, then its parts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+import warnings
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import BasePredictionWriter
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from facecrypt import registry, report
+from facecrypt.errors import FacecryptError, NoFaceFoundError, PhotoError, RecipeError, WeightsError
+from facecrypt.evaluation import FaceReport, Judge, make_judge, verify
+from facecrypt.faces import Face, FaceDetector, FaceImage, add_masks, cut
+from facecrypt.photos import Photo, find_photos, output_path, read_photo, write_photo
+from facecrypt.protection import Masks, OnStep, ProtectionLoop, Settings, Surrogate
+from facecrypt.recipe import Recipe, dump_recipe
+from facecrypt.settings import FaceChoice
+from facecrypt.surrogates.embedder import Embedder
+from facecrypt.targets import Target, load_targets
+
+_RECORDS = ".facecrypt"
+"""Folder inside the output where each process leaves a record per photo until the report is written."""
+
+
+def run(recipe: Recipe) -> report.Report:
+    """Protect the photos that a recipe names, and leave the files, the report and the resolved recipe in its output folder.
+
+    Args:
+        recipe: A checked recipe.
+
+    Returns:
+        The report. Photos that could not be protected are in it, with the reason.
+
+    Raises:
+        FacecryptError: If the recipe or the input as a whole is wrong; nothing has been written then.
+    """
+    started = time.monotonic()
+    paths = find_photos(recipe.photos) if recipe.photos else [sample_photo()]
+    detector = FaceDetector()
+    targets = load_targets(recipe.targets, recipe.max_targets, detector, recipe.faces)
+    crew = assemble(recipe)
+    output = _prepare_output(recipe)
+    judges = [make_judge(name, embedder, white, targets) for name, embedder, white in crew.judges]
+    module = ProtectionModule(build_loop(recipe, crew.surrogates, targets), judges, recipe)
+    jobs = DataLoader(
+        Photos(paths, output, recipe, detector), batch_size=recipe.batch_size, num_workers=recipe.workers, collate_fn=list
+    )
+    trainer = lightning.Trainer(
+        **asdict(recipe.trainer),
+        callbacks=[PhotoWriter(output / _RECORDS, targets, judges, detector, recipe.faces), StepProgress(len(paths))],
+        inference_mode=False,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    with warnings.catch_warnings():
+        # Reading a photo takes milliseconds, protecting it seconds: one process may well do both.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        trainer.predict(module, jobs, return_predictions=False)
+    trainer.strategy.barrier()
+    records = [json.loads((output / _RECORDS / f"{index}.json").read_text()) for index in range(len(paths))]
+    result = report.make(recipe, crew.notes, records, time.monotonic() - started, str(trainer.strategy.root_device))
+    trainer.strategy.barrier()
+    if trainer.is_global_zero:
+        report.write(result, output, dump_recipe(recipe))
+        shutil.rmtree(output / _RECORDS)
+    return result
+
+
+def sample_photo() -> Path:
+    """Return the built-in photo of a real person, which is free to use."""
+    return Path(str(resources.files("facecrypt") / "data" / "sample" / "astronaut.png"))
+
+
+@dataclass
+class Crew:
+    """The recognisers of a run.
+
+    Attributes:
+        surrogates: Those that give gradients.
+        judges: Name, recogniser, and whether it also gives gradients: the surrogates and the held-out ones.
+        notes: What a reader of the report must know: fallbacks taken, judges left out, no judge at all.
+    """
+
+    surrogates: list[Surrogate] = field(default_factory=list)
+    judges: list[tuple[str, Embedder, bool]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def assemble(recipe: Recipe) -> Crew:
+    """Build the recognisers of a recipe, falling back where the recipe allows it.
+
+    Raises:
+        WeightsError: If a recogniser's weights cannot be loaded and the recipe names no way out.
+        RecipeError: If one network would both give gradients and judge.
+    """
+    crew = Crew()
+    for slot in recipe.surrogates:
+        name, embedder = _surrogate(slot.name, slot.args, slot.fallback, crew.notes)
+        if any(_same_network(embedder, other.embedder) for other in crew.surrogates):
+            raise RecipeError("surrogates", [f"{name!r} would be used twice (as a fallback). Leave one of them out."])
+        crew.surrogates.append(Surrogate(_unused(name, [s.name for s in crew.surrogates]), embedder, slot.weight))
+    crew.judges = [(surrogate.name, surrogate.embedder, True) for surrogate in crew.surrogates]
+    held_out = 0
+    for judge in recipe.held_out:
+        try:
+            embedder = registry.build("surrogate", judge.name, judge.args)
+        except WeightsError as error:
+            if not judge.optional:
+                raise
+            crew.notes.append(f"held-out {judge.name} does not judge this run: {error}")
+            continue
+        white_box = any(_same_network(embedder, surrogate.embedder) for surrogate in crew.surrogates)
+        if white_box and not recipe.allow_white_box:
+            raise RecipeError(
+                "held_out", [f"{judge.name!r} is a surrogate of this run too. Name another, or set allow_white_box: true."]
+            )
+        held_out += not white_box
+        crew.judges.append((_unused(judge.name, [name for name, _, _ in crew.judges]), embedder, white_box))
+    if not held_out:
+        crew.notes.append(
+            "no held-out recogniser judged this run: its numbers say nothing about recognisers that gave no gradients"
+        )
+    for note in crew.notes:
+        warnings.warn(note, stacklevel=2)
+    return crew
+
+
+def build_loop(recipe: Recipe, surrogates: Sequence[Surrogate], targets: Sequence[Target]) -> ProtectionLoop:
+    """Return the protection loop that a recipe describes."""
+    return ProtectionLoop(
+        surrogates=surrogates,
+        targets=targets,
+        target_selector=registry.build("target_selector", recipe.target_selector.name, recipe.target_selector.args),
+        naturalness=[(registry.build("naturalness", term.name, term.args), term.weight) for term in recipe.naturalness],
+        optimizer=registry.build("optimizer", recipe.optimizer.name, recipe.optimizer.args),
+        views=[registry.build("view", view.name, view.args) for view in recipe.views],
+        settings=Settings(
+            epsilon=recipe.epsilon / 255,
+            step_size=recipe.step_size / 255,
+            norm=recipe.norm,
+            steps=recipe.steps,
+            self_weight=recipe.self_weight,
+            views_per_step=recipe.views_per_step,
+        ),
+    )
+
+
+@dataclass
+class Job:
+    """One photo on its way through a run.
+
+    Attributes:
+        index: Its place among the photos.
+        source: The input file.
+        destination: The output file.
+        photo: What was read; None where that failed.
+        faces: The faces to protect.
+        images: Their patches.
+        error: Why the photo cannot be protected, or empty.
+        status: ``failed`` or ``unchanged`` where there is an error.
+        masks: One per face.
+        targets: Index of each face's target.
+        seconds: Time of each face.
+    """
+
+    index: int
+    source: Path
+    destination: Path
+    photo: Photo | None = None
+    faces: list[Face] = field(default_factory=list)
+    images: list[FaceImage] = field(default_factory=list)
+    error: str = ""
+    status: str = "protected"
+    masks: list[torch.Tensor] = field(default_factory=list)
+    targets: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def fail(self, error: FacecryptError, status: str = "failed") -> Job:
+        """Note why the photo cannot be protected."""
+        self.error, self.status = str(error), status
+        return self
+
+
+class Photos(Dataset[Job]):
+    """The photos of a run, read and searched for faces."""
+
+    def __init__(self, paths: Sequence[Path], output: Path, recipe: Recipe, detector: FaceDetector) -> None:
+        self._paths = list(paths)
+        self._detector = detector
+        self._choice = recipe.faces
+        self._destinations = [output_path(path, output, recipe.format) for path in paths]
+        self._first: dict[Path, int] = {}
+        for index, destination in enumerate(self._destinations):
+            self._first.setdefault(destination, index)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> Job:
+        job = Job(index, self._paths[index], self._destinations[index])
+        try:
+            first = self._first[job.destination]
+            if first != index:
+                raise PhotoError(
+                    f"{job.source}: its output would be {job.destination}, as that of {self._paths[first]}. "
+                    "Rename one of them, or protect them into different folders."
+                )
+            job.photo = read_photo(job.source)
+            job.faces = self._detector.find(job.photo, self._choice)
+        except PhotoError as error:
+            return job.fail(error)
+        if not job.faces:
+            return job.fail(
+                NoFaceFoundError(
+                    f"{job.source}: no face found, nothing was written. Use a photo with a larger, unobstructed face, "
+                    "or faces: aligned if it is an aligned face."
+                ),
+                "unchanged",
+            )
+        job.images = [cut(job.photo, face) for face in job.faces]
+        return job
+
+
+class ProtectionModule(lightning.LightningModule):
+    """Lightning's handle on the protection loop: devices, precision and sharding are the Trainer's business.
+
+    Args:
+        loop: Makes the masks.
+        judges: Recognisers that must be on the device when files are verified.
+        recipe: For batch size and seed.
+    """
+
+    def __init__(self, loop: ProtectionLoop, judges: Sequence[Judge], recipe: Recipe) -> None:
+        super().__init__()
+        self.loop = loop
+        self.judges = nn.ModuleList(judge.embedder for judge in judges)
+        self.on_step: OnStep | None = None
+        self._faces_per_batch = recipe.batch_size
+        self._seed = recipe.seed
+
+    def transfer_batch_to_device(self, batch: list[Job], device: torch.device, dataloader_idx: int) -> list[Job]:
+        """Leave photos where they are: the loop moves the patches, and nothing else is needed on the device."""
+        return batch
+
+    def predict_step(self, batch: list[Job], batch_idx: int) -> list[Job]:
+        """Make the masks of all faces of some photos."""
+        todo = [(job, number) for job in batch for number in range(len(job.faces))]
+        for start in range(0, len(todo), self._faces_per_batch):
+            part = todo[start : start + self._faces_per_batch]
+            began = time.monotonic()
+            made = self.loop.run(
+                [job.images[number] for job, number in part],
+                [face_seed(self._seed, job.source, number) for job, number in part],
+                self.on_step,
+            )
+            spent = (time.monotonic() - began) / len(part)
+            _hand_out(part, made, spent)
+        return batch
+
+
+def face_seed(seed: int, source: Path, number: int) -> int:
+    """Return the seed of a face, which depends on neither its folder nor the other photos of the run."""
+    return zlib.crc32(f"{seed}/{source.name}/{number}".encode())
+
+
+class PhotoWriter(BasePredictionWriter):
+    """Writes each protected photo, verifies the file, and leaves a record of it. Every process writes its own photos."""
+
+    def __init__(
+        self, records: Path, targets: Sequence[Target], judges: Sequence[Judge], detector: FaceDetector, choice: FaceChoice
+    ) -> None:
+        super().__init__(write_interval="batch")
+        self._records = records
+        self._targets = targets
+        self._judges = judges
+        self._detector = detector
+        self._choice: FaceChoice = choice
+
+    def write_on_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        prediction: Any,
+        batch_indices: Sequence[int] | None,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Write and verify the photos of one batch."""
+        assert isinstance(pl_module, ProtectionModule)
+        epsilon = pl_module.loop.settings.epsilon * 255
+        for job in prediction:
+            reports = self._finish(job, epsilon if pl_module.loop.settings.norm == "linf" else 255.0)
+            record = report.PhotoReport(
+                source=str(job.source),
+                output=None if job.error else str(job.destination),
+                status=job.status,
+                reason=job.error,
+                faces=reports,
+            )
+            self._records.joinpath(f"{job.index}.json").write_text(json.dumps(asdict(record)))
+
+    def _finish(self, job: Job, epsilon: float) -> list[FaceReport]:
+        if job.error or job.photo is None:
+            return []
+        try:
+            # A hair above, so that 12 / 255 * 255 is 12 and not 11.
+            write_photo(job.photo, add_masks(job.photo, job.faces, job.masks, int(epsilon + 1e-6)), job.destination)
+            return verify(
+                job.destination,
+                job.photo,
+                job.faces,
+                job.targets,
+                job.seconds,
+                targets=self._targets,
+                judges=self._judges,
+                detector=self._detector,
+                choice=self._choice,
+            )
+        except PhotoError as error:
+            job.fail(error)
+            return []
+
+
+class StepProgress(lightning.Callback):
+    """A progress bar: photos done, steps of the current batch, and how similar its faces still are to themselves."""
+
+    def __init__(self, photos: int) -> None:
+        self._photos = photos
+        self._bar: Progress | None = None
+
+    def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Show the bar, in one process only."""
+        if not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, ProtectionModule)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        bar = Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True))
+        photos = bar.add_task("photos", total=-(-self._photos // trainer.world_size), note="")
+        steps = bar.add_task("steps", total=pl_module.loop.settings.steps, note="")
+        self._tasks = photos, steps
+        self._bar = bar
+        pl_module.on_step = lambda step, cosine: bar.update(steps, completed=step, note=f"similarity {cosine:+.2f}")
+        bar.start()
+
+    def on_predict_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count the photos."""
+        if self._bar:
+            self._bar.advance(self._tasks[0], len(batch))
+
+    def on_predict_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Take the bar down."""
+        if self._bar:
+            self._bar.stop()
+
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        """Take the bar down, so that the error is readable."""
+        if self._bar:
+            self._bar.stop()
+
+
+def _prepare_output(recipe: Recipe) -> Path:
+    output = Path(recipe.output)
+    try:
+        (output / _RECORDS).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output / _RECORDS) as file:
+            file.write(b"room?")
+    except OSError as error:
+        raise FacecryptError(
+            f"output: {output} cannot be written to ({error.strerror}). Name another folder, or mend its permissions."
+        ) from error
+    return output
+
+
+def _surrogate(name: str, args: dict[str, Any], fallback: Sequence[str], notes: list[str]) -> tuple[str, Embedder]:
+    try:
+        return name, registry.build("surrogate", name, args)
+    except WeightsError as error:
+        if not fallback:
+            raise
+        used, embedder = _surrogate(fallback[0], {}, fallback[1:], notes)
+        notes.append(f"surrogate {name} was replaced by its fallback {used}: {error}")
+        return used, embedder
+
+
+def _same_network(a: Embedder, b: Embedder) -> bool:
+    return (a.spec.weights.source, a.spec.weights.path) == (b.spec.weights.source, b.spec.weights.path)
+
+
+def _unused(name: str, taken: Sequence[str]) -> str:
+    return next(new for new in (name, *(f"{name}_{number}" for number in range(2, len(taken) + 3))) if new not in taken)
+
+
+def _hand_out(part: Sequence[tuple[Job, int]], made: Masks, seconds: float) -> None:
+    for (job, _), mask, target in zip(part, made.masks, made.targets, strict=True):
+        job.masks.append(mask)
+        job.targets.append(target)
+        job.seconds.append(seconds)
