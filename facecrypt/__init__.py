@@ -1,4 +1,4 @@
-"""facecrypt: adversarial identity masks that hide a face from unauthorised recognition while people see the same picture."""
+"""facecrypt: adversarial identity masks that hide a face from recognition while people see the same picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The command ``facecrypt``. Exit status: 0 done, 1 some photos could not be protected, 2 the recipe or the input is wrong."""
+"""The command ``facecrypt``.
+
+Exit status: 0 done, 1 some photos could not be protected, 2 the recipe or the input is wrong.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="facecrypt",
-        description="Change the faces in photos by a few grey levels so that face recognition takes them for somebody else.",
+        description="Change faces in photos by a few grey levels so that face recognition takes them for others.",
     )
     parser.add_argument("--version", action="version", version=f"facecrypt {metadata.version('facecrypt')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -59,7 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     show.set_defaults(command=_show)
     for each in (run, check, show):
         each.add_argument("recipe", metavar="RECIPE", help="a YAML file")
-        each.add_argument("overrides", metavar="key=value", nargs="*", help="replace a value, as in surrogates[0].weight=2")
+        each.add_argument(
+            "overrides", metavar="key=value", nargs="*", help="replace a value, as in surrogates[0].weight=2"
+        )
 
     listing = commands.add_parser("list", help="list the components that recipes can name")
     listing.add_argument("kind", metavar="KIND", nargs="?", choices=KINDS, help=f"only one kind: {', '.join(KINDS)}")
@@ -99,7 +104,9 @@ def _list(arguments: argparse.Namespace) -> int:
     table = Table("kind", "name", "what it is", "origin", "licence", "offline", box=None, pad_edge=False)
     for component in registry.list_components(arguments.kind):
         weights = component.spec.weights if component.spec else None
-        offline = "yes" if component.kind != "surrogate" else "" if weights is None else "yes" if weights.find() else "no"
+        offline = (
+            "yes" if component.kind != "surrogate" else "" if weights is None else "yes" if weights.find() else "no"
+        )
         licence = weights.licence if weights else ""
         table.add_row(component.kind, component.name, component.summary, component.origin, licence, offline)
     for plugin, reason in registry.broken_plugins().items():
@@ -135,6 +142,11 @@ def _sentence(verdict: dict[str, object]) -> str:
 
 
 def _show_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
 ) -> None:
     print(f"facecrypt: warning: {message}", file=sys.stderr)

@@ -7,32 +7,50 @@ from typing import TYPE_CHECKING
 from facecrypt.surrogates import catalogue
 
 if TYPE_CHECKING:
-    from facecrypt.registry import Registry
+    from facecrypt.registry import Kind, Registry
+    from facecrypt.surrogates.spec import EmbedderSpec
+
+_SURROGATES: tuple[tuple[str, str, EmbedderSpec | None, str], ...] = (
+    ("sface", "sface:build", catalogue.SFACE, "SFace of the OpenCV Zoo (MobileNet, 128-d)"),
+    ("dlib_resnet", "dlib_resnet:build", catalogue.DLIB_RESNET, "dlib ResNet-29, behind face_recognition (128-d)"),
+    ("arcface_vit_tiny", "timm_hub:arcface_vit_tiny", catalogue.ARCFACE_VIT_TINY, "ViT-Tiny, ArcFace (512-d)"),
+    ("cosface_vit_tiny", "timm_hub:cosface_vit_tiny", catalogue.COSFACE_VIT_TINY, "ViT-Tiny, CosFace (512-d)"),
+    ("cosface_vit_small", "timm_hub:cosface_vit_small", catalogue.COSFACE_VIT_SMALL, "ViT-Small, CosFace (512-d)"),
+    (
+        "cosface_convnext_atto",
+        "timm_hub:cosface_convnext_atto",
+        catalogue.COSFACE_CONVNEXT_ATTO,
+        "ConvNeXt-Atto, CosFace (512-d)",
+    ),
+    (
+        "cosface_convnext_nano",
+        "timm_hub:cosface_convnext_nano",
+        catalogue.COSFACE_CONVNEXT_NANO,
+        "ConvNeXt-Nano, CosFace (512-d)",
+    ),
+    ("timm", "timm_hub:timm", None, "any face model that timm can build, by the name of its hub repository"),
+)
+
+_OTHERS: tuple[tuple[Kind, str, str, str], ...] = (
+    ("naturalness", "mmd", "naturalness:MMD", "maximum mean discrepancy, Eq. 3 of TIP-IM"),
+    ("target_selector", "greedy", "targets:Greedy", "greedy insertion: Algorithm 1 with the gain of Eq. 7"),
+    ("target_selector", "center", "targets:Center", "Center-Opt: Algorithm 1 with the gain G1, a sum over targets"),
+    ("target_selector", "random", "targets:Random", "a random target at every step"),
+    ("target_selector", "nearest", "targets:Nearest", "the target that the face resembles most already"),
+    ("target_selector", "fixed", "targets:Fixed", "one target throughout"),
+    ("optimizer", "momentum", "optimizers:Momentum", "momentum of normalised gradients (MIM), as TIP-IM uses"),
+    ("optimizer", "plain", "optimizers:Plain", "the normalised gradient itself (PGD), Eq. 5"),
+    ("optimizer", "adam", "optimizers:Adam", "Adam, projected after each step"),
+    ("view", "affine", "views:affine", "small random rotation, shift and scale"),
+    ("view", "perspective", "views:perspective", "small random perspective"),
+    ("view", "blur", "views:blur", "Gaussian blur of random strength"),
+    ("view", "jpeg", "views:jpeg", "differentiable JPEG of random quality"),
+)
 
 
 def declare(registry: Registry) -> None:
     """Register the built-in components."""
-    add = registry.register
-
-    embedders = "facecrypt.surrogates"
-    add("surrogate", "sface", f"{embedders}.sface:build", spec=catalogue.SFACE,
-        summary="SFace of the OpenCV Zoo (MobileFaceNet-like, 128-d)")  # fmt: skip
-    add("surrogate", "dlib_resnet", f"{embedders}.dlib_resnet:build", spec=catalogue.DLIB_RESNET,
-        summary="dlib ResNet-29, the network behind face_recognition (128-d)")  # fmt: skip
-
-    add("naturalness", "mmd", "facecrypt.naturalness:MMD", summary="maximum mean discrepancy of TIP-IM (Eq. 3)")
-
-    add("target_selector", "greedy", "facecrypt.targets:Greedy", summary="greedy insertion, Algorithm 1 with the gain of Eq. 7")
-    add("target_selector", "center", "facecrypt.targets:Center", summary="Center-Opt: Algorithm 1 with the gain G1 (sum over targets)")
-    add("target_selector", "random", "facecrypt.targets:Random", summary="a random target at every step")
-    add("target_selector", "nearest", "facecrypt.targets:Nearest", summary="the target whose embedding is nearest now")
-    add("target_selector", "fixed", "facecrypt.targets:Fixed", summary="one and the same target throughout")
-
-    add("optimizer", "momentum", "facecrypt.optimizers:Momentum", summary="momentum of L1-normalised gradients (MIM), as TIP-IM uses")
-    add("optimizer", "plain", "facecrypt.optimizers:Plain", summary="the normalised gradient itself, Eq. 5 without momentum (PGD)")
-    add("optimizer", "adam", "facecrypt.optimizers:Adam", summary="Adam, projected after each step")
-
-    add("view", "affine", "facecrypt.views:affine", summary="small random rotation, shift, scale")
-    add("view", "perspective", "facecrypt.views:perspective", summary="small random perspective")
-    add("view", "blur", "facecrypt.views:blur", summary="Gaussian blur of random strength")
-    add("view", "jpeg", "facecrypt.views:jpeg", summary="differentiable JPEG compression of random quality")
+    for name, target, spec, summary in _SURROGATES:
+        registry.register("surrogate", name, f"facecrypt.surrogates.{target}", summary=summary, spec=spec)
+    for kind, name, target, summary in _OTHERS:
+        registry.register(kind, name, f"facecrypt.{target}", summary=summary)

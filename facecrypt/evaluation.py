@@ -87,7 +87,9 @@ class Judge:
 
 def make_judge(name: str, embedder: Embedder, white_box: bool, targets: Sequence[Target]) -> Judge:
     """Return a judge that knows the targets."""
-    return Judge(name, embedder, white_box, [embed(embedder, target.checks or (target.aim,)).cpu() for target in targets])
+    return Judge(
+        name, embedder, white_box, [embed(embedder, target.checks or (target.aim,)).cpu() for target in targets]
+    )
 
 
 def verify(
@@ -158,7 +160,9 @@ def _judge(judge: Judge, photo: Photo, face: Face, protected: Photo, again: Face
     now = embed(judge.embedder, [cut(protected, again)]).cpu()[0]
     similarity = torch.dot(now, original).item()
     to_target = (judge.targets[target] @ now).max().item()
-    return Verdict(judge.white_box, similarity, to_target, threshold, None if threshold is None else similarity >= threshold)
+    return Verdict(
+        judge.white_box, similarity, to_target, threshold, None if threshold is None else similarity >= threshold
+    )
 
 
 def _face_area(photo: Photo, face: Face) -> Tensor:

@@ -18,7 +18,6 @@ from facecrypt.photos import Photo
 from facecrypt.settings import FaceChoice
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, Template
 
-
 WORKING_SIDE = 192
 """Largest side, in pixels, at which a patch is optimised. A larger face gets a coarser mask, upsampled bilinearly."""
 
@@ -27,7 +26,7 @@ _DETECTION_SIDE = 1600
 _SMALLEST_FACE = 20
 _SMALLEST_PROBABILITY = 0.9
 _PATCH_MARGIN = 0.12
-"""Share of the ArcFace crop that a patch adds on each side: dlib's chip reaches 8 % further down, views need the rest."""
+"""Share of the ArcFace crop that a patch adds on each side: dlib's chip reaches 8 % lower, views need the rest."""
 _ALIGNED_SIDE = 112
 
 
@@ -67,7 +66,8 @@ class FaceDetector:
 
         Args:
             photo: The photo to search.
-            choice: ``all`` faces, the ``largest``, or ``aligned``: the photo is itself an aligned face, nothing is searched.
+            choice: ``all`` faces, the ``largest``, or ``aligned``: the photo is itself an aligned face, nothing is
+                searched.
 
         Raises:
             PhotoError: If an aligned face is not square.
@@ -85,10 +85,12 @@ class FaceDetector:
         if min(size) < _SMALLEST_FACE:  # MTCNN fails on pictures smaller than its smallest face.
             return []
         image = Image.fromarray(photo.pixels)
-        boxes, probabilities, landmarks = self._mtcnn.detect(image if shrink == 1 else image.resize(size), landmarks=True)
+        boxes, probabilities, landmarks = self._mtcnn.detect(
+            image if shrink == 1 else image.resize(size), landmarks=True
+        )
         if boxes is None:
             return []
-        scale = np.float32([width / size[0], height / size[1]])
+        scale = np.array([width / size[0], height / size[1]], np.float32)
         faces = [
             Face(tuple((box * np.tile(scale, 2)).tolist()), points * scale, patch_around(points * scale))
             for box, probability, points in zip(boxes, probabilities, landmarks.astype(np.float32), strict=True)
@@ -161,9 +163,15 @@ def add_masks(photo: Photo, faces: Sequence[Face], masks: Sequence[Tensor], epsi
     for face, mask in zip(faces, masks, strict=True):
         left, top, side = face.patch
         # Bilinear upsampling is a convex combination: the bound on the coarse mask holds for every pixel.
-        full = functional.interpolate(mask[None].float().cpu(), size=(side, side), mode="bilinear")[0].permute(1, 2, 0).numpy()
+        full = (
+            functional.interpolate(mask[None].float().cpu(), size=(side, side), mode="bilinear")[0]
+            .permute(1, 2, 0)
+            .numpy()
+        )
         rows, columns = slice(max(top, 0), min(top + side, height)), slice(max(left, 0), min(left + side, width))
-        change[rows, columns] += full[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] * 255
+        change[rows, columns] += (
+            full[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] * 255
+        )
     if photo.grayscale:
         change = np.repeat(change.mean(axis=2, keepdims=True), 3, axis=2)
     levels = np.rint(change).clip(-epsilon, epsilon).astype(np.int16)
@@ -173,8 +181,8 @@ def add_masks(photo: Photo, faces: Sequence[Face], masks: Sequence[Tensor], epsi
 def crop_to_image(landmarks: Tensor, template: Template) -> Tensor:
     """Return the similarity that takes crop pixels to image pixels, ``(B, 2, 3)``.
 
-    It inverts the least-squares fit of the landmarks onto the template (Umeyama, 1991, without reflection), as recognisers'
-    own aligners do. Points are complex numbers here, where a similarity is ``a * z + b``.
+    It inverts the least-squares fit of the landmarks onto the template (Umeyama, 1991, without reflection), as
+    recognisers' own aligners do. Points are complex numbers here, where a similarity is ``a * z + b``.
 
     Args:
         landmarks: ``(B, 5, 2)``, x, y in image pixels.

@@ -9,7 +9,27 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-BANDWIDTHS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 100.0, 1e3, 1e4, 1e5, 1e6)
+BANDWIDTHS = (
+    1e-6,
+    1e-5,
+    1e-4,
+    1e-3,
+    1e-2,
+    0.1,
+    1.0,
+    5.0,
+    10.0,
+    15.0,
+    20.0,
+    25.0,
+    30.0,
+    35.0,
+    100.0,
+    1e3,
+    1e4,
+    1e5,
+    1e6,
+)
 """Variances of the Gaussian kernels in TIP-IM's published code, in squared units of the pixel range."""
 
 
@@ -30,8 +50,9 @@ class MMD:
     """Maximum mean discrepancy between protected and original faces (Eq. 3 of TIP-IM) with a sum of Gaussian kernels.
 
     Args:
-        over: What makes up the batch X of Eq. 3: ``views``, the views of one face (footnote 4 and Appendix B of the paper;
-            faces stay independent of each other), or ``batch``, all faces and views that are protected together (Eq. 4).
+        over: What makes up the batch X of Eq. 3: ``views``, the views of one face (footnote 4 and Appendix B of the
+            paper; faces stay independent of each other), or ``batch``, all faces and views that are protected
+            together (Eq. 4).
         bandwidths: Variances of the kernels, in squared units of the [0, 1] pixel range.
     """
 
@@ -66,7 +87,7 @@ def mmd(protected: Tensor, original: Tensor, bandwidths: Sequence[float] = BANDW
     """
 
     def mean_kernel(a: Tensor, b: Tensor) -> Tensor:
-        # Differences, not the expanded square: the masks are tiny next to the pixels, and the square loses them to rounding.
+        # Differences, not the expanded square: masks are tiny next to pixels, and rounding would swallow them.
         squared = (a.flatten(1).unsqueeze(1) - b.flatten(1).unsqueeze(0)).square().sum(dim=2)
         variances = torch.tensor(bandwidths, dtype=squared.dtype, device=squared.device)
         return torch.exp(-squared / (2 * variances.view(-1, 1, 1))).sum(dim=0).mean()

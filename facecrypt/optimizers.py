@@ -94,7 +94,7 @@ class Adam:
 
     def update(self, gradients: Tensor, state: State, norm: Norm) -> tuple[Tensor, State]:
         """Return the bias-corrected step; under ``l2`` it is scaled to Euclidean norm 1, as the step size expects."""
-        # Adam's epsilon assumes gradients near 1; a face's gradient is far smaller, so bring its largest value there first.
+        # Adam's epsilon assumes gradients near 1; a face's gradient is far smaller, so bring its largest value there.
         gradients = gradients / _positive(gradients.abs().amax(dim=(1, 2, 3), keepdim=True))
         first = self.beta1 * state[0] + (1 - self.beta1) * gradients
         second = self.beta2 * state[1] + (1 - self.beta2) * gradients**2
@@ -148,7 +148,8 @@ def project(masks: Tensor, photos: Tensor, epsilon: Tensor | float, norm: Norm) 
 
 def euclidean_norm(values: Tensor) -> Tensor:
     """Return the Euclidean norm of each face's values, ``(B, 1, 1, 1)``, of ``(B, 3, H, W)``."""
-    return torch.linalg.vector_norm(values, dim=(1, 2, 3), keepdim=True)
+    norms: Tensor = torch.linalg.vector_norm(values, dim=(1, 2, 3), keepdim=True)
+    return norms
 
 
 def _positive(values: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ _RECORDS = ".facecrypt"
 
 
 def run(recipe: Recipe) -> report.Report:
-    """Protect the photos that a recipe names, and leave the files, the report and the resolved recipe in its output folder.
+    """Protect the photos that a recipe names; leave files, report and resolved recipe in its output folder.
 
     Args:
         recipe: A checked recipe.
@@ -58,7 +58,10 @@ def run(recipe: Recipe) -> report.Report:
     judges = [make_judge(name, embedder, white, targets) for name, embedder, white in crew.judges]
     module = ProtectionModule(build_loop(recipe, crew.surrogates, targets), judges, recipe)
     jobs = DataLoader(
-        Photos(paths, output, recipe, detector), batch_size=recipe.batch_size, num_workers=recipe.workers, collate_fn=list
+        Photos(paths, output, recipe, detector),
+        batch_size=recipe.batch_size,
+        num_workers=recipe.workers,
+        collate_fn=list,
     )
     trainer = lightning.Trainer(
         **asdict(recipe.trainer),
@@ -129,7 +132,8 @@ def assemble(recipe: Recipe) -> Crew:
         white_box = any(_same_network(embedder, surrogate.embedder) for surrogate in crew.surrogates)
         if white_box and not recipe.allow_white_box:
             raise RecipeError(
-                "held_out", [f"{judge.name!r} is a surrogate of this run too. Name another, or set allow_white_box: true."]
+                "held_out",
+                [f"{judge.name!r} is a surrogate of this run too. Name another, or set allow_white_box: true."],
             )
         held_out += not white_box
         crew.judges.append((_unused(judge.name, [name for name, _, _ in crew.judges]), embedder, white_box))
@@ -281,10 +285,15 @@ def face_seed(seed: int, source: Path, number: int) -> int:
 
 
 class PhotoWriter(BasePredictionWriter):
-    """Writes each protected photo, verifies the file, and leaves a record of it. Every process writes its own photos."""
+    """Writes each protected photo, verifies the file and leaves a record. Every process writes its own photos."""
 
     def __init__(
-        self, records: Path, targets: Sequence[Target], judges: Sequence[Judge], detector: FaceDetector, choice: FaceChoice
+        self,
+        records: Path,
+        targets: Sequence[Target],
+        judges: Sequence[Judge],
+        detector: FaceDetector,
+        choice: FaceChoice,
     ) -> None:
         super().__init__(write_interval="batch")
         self._records = records

@@ -1,8 +1,8 @@
 """The protection loop: TIP-IM's iterations over a batch of faces, in plain torch.
 
-For every face on its own, `ProtectionLoop.run` repeats: look at the face in random views through every surrogate, choose a
-target, add up the gradients of the identity loss (Eq. 2) and of the naturalness terms (Eq. 4), take a step, and project it
-back onto the ball (Eq. 5).
+For every face on its own, `ProtectionLoop.run` repeats: look at the face in random views through every surrogate,
+choose a target, add up the gradients of the identity loss (Eq. 2) and of the naturalness terms (Eq. 4), take a step,
+and project it back onto the ball (Eq. 5).
 """
 
 from __future__ import annotations
@@ -96,7 +96,8 @@ class ProtectionLoop(nn.Module):
         settings: Settings,
     ) -> None:
         super().__init__()
-        self.embedders = nn.ModuleList(surrogate.embedder for surrogate in surrogates)
+        self.embedders = [surrogate.embedder for surrogate in surrogates]
+        self._moved = nn.ModuleList(self.embedders)  # A plain list would stay behind when the loop goes to a device.
         self.target_selector = target_selector
         self.naturalness = [(term, weight) for term, weight in naturalness if weight > 0]
         self.optimizer = optimizer
@@ -135,7 +136,7 @@ class ProtectionLoop(nn.Module):
 
 
 class _Batch:
-    """Faces of one run of the loop, padded to a common size, with everything that stays the same over the iterations."""
+    """Faces of one run of the loop, padded to a common size, with all that stays the same over the iterations."""
 
     def __init__(self, loop: ProtectionLoop, faces: Sequence[FaceImage], seeds: Sequence[int]) -> None:
         settings = loop.settings
@@ -170,7 +171,7 @@ class _Batch:
         """Return the distances in each surrogate, ``(B, V)`` and ``(B, V, K)``, of embeddings ``(B * V, D)``."""
         result = []
         for protected, original, targets in zip(embeddings, self.originals, self.targets, strict=True):
-            views = protected.unflatten(0, (len(self.seeds), -1))
+            views = protected.view(len(self.seeds), -1, protected.shape[1])
             # D of unit vectors: |a - b|^2 = 2 - 2 ab.
             result.append(Distances(2 - 2 * torch.einsum("bvd,bd->bv", views, original), 2 - 2 * views @ targets.T))
         return result
@@ -196,7 +197,8 @@ class _Look:
         with torch.enable_grad():
             self._seen = self._view(batch.pixels + self.masks)
             self._distances = [
-                Distances(each.to_self.mean(1), each.to_targets.mean(1)) for each in batch.distances(batch.embed(self._seen))
+                Distances(each.to_self.mean(1), each.to_targets.mean(1))
+                for each in batch.distances(batch.embed(self._seen))
             ]
         self.now = self._weighted(self._distances)
         self._target_gradients: Tensor | None = None
@@ -222,16 +224,20 @@ class _Look:
         batch = self.batch
         copies = self._seen.shape[0] // len(batch.seeds)
         grid = batch.face_grid.repeat_interleave(copies, dim=0)
-        shape = (len(batch.seeds), copies)
         with torch.enable_grad():
-            protected = crop(self._seen, grid).unflatten(0, shape)
-            original = crop(self._view(batch.pixels), grid).unflatten(0, shape)
-            loss = torch.stack([weight * term(protected, original).sum() for term, weight in self.loop.naturalness]).sum()
+            protected, original = crop(self._seen, grid), crop(self._view(batch.pixels), grid)
+            shape = (len(batch.seeds), copies, *protected.shape[1:])
+            loss = torch.stack(
+                [
+                    weight * term(protected.view(shape), original.view(shape)).sum()
+                    for term, weight in self.loop.naturalness
+                ]
+            ).sum()
             (gradient,) = torch.autograd.grad(loss, self.masks)
         return gradient
 
     def _view(self, images: Tensor) -> Tensor:
-        """Return the views of this iteration, ``(B * V, 3, S, S)``; the same for the protected and the original faces."""
+        """Return the views of this iteration, ``(B * V, 3, S, S)``; the same for protected and original faces."""
         if not self._draws:
             return images
         images = images.repeat_interleave(self.loop.settings.views_per_step, dim=0)
@@ -284,14 +290,15 @@ def embed(embedder: Embedder, faces: Sequence[FaceImage]) -> Tensor:
     device = next(embedder.buffers()).device
     with torch.no_grad():
         crops = [
-            crop(face.pixels[None], _embedder_grid(embedder, face.landmarks[None], face.pixels.shape[-1])) for face in faces
+            crop(face.pixels[None], _embedder_grid(embedder, face.landmarks[None], face.pixels.shape[-1]))
+            for face in faces
         ]
         embeddings: Tensor = embedder(torch.cat(crops).to(device))
     return embeddings
 
 
 def face_grid(landmarks: Tensor, side: int) -> Tensor:
-    """Return the grid of the 112x112 face area in which naturalness is measured, ``(B, 112, 112, 2)``; see `crop_grid`."""
+    """Return the `crop_grid` of the face area in which naturalness is measured, ``(B, 112, 112, 2)``."""
     return crop_grid(landmarks, ARCFACE_TEMPLATE, (_FACE_SIDE, _FACE_SIDE), side)
 
 
@@ -305,7 +312,10 @@ def _balance(gradients: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
         return gradients[0]
     lengths = [torch.linalg.vector_norm(gradient, dim=(1, 2, 3), keepdim=True) for gradient in gradients]
     tiny = torch.finfo(gradients[0].dtype).tiny
-    units = [weight * gradient / length.clamp_min(tiny) for gradient, length, weight in zip(gradients, lengths, weights, strict=True)]
+    units = [
+        weight * gradient / length.clamp_min(tiny)
+        for gradient, length, weight in zip(gradients, lengths, weights, strict=True)
+    ]
     return torch.stack(units).sum(0) * torch.stack(lengths).mean(0)
 
 

