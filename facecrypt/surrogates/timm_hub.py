@@ -1,0 +1,158 @@
+"""Face recognisers that timm builds from a Hugging Face hub repository, or from a local folder with the same files.
+
+Such a repository holds ``config.json`` (timm's architecture and its arguments) and ``model.safetensors``. What timm
+calls classes is the embedding there: the last linear layer belongs to the recogniser, and no classifier follows it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import torch
+from huggingface_hub import HfApi, snapshot_download
+from pydantic import PositiveInt
+from timm.models import create_model
+from torch import nn
+
+from facecrypt.errors import WeightsError
+from facecrypt.surrogates import catalogue
+from facecrypt.surrogates.embedder import Embedder
+from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, EmbedderSpec, Weights, verify_sha256
+
+_FILES: Final = ("config.json", "model.safetensors")
+_PATIENCE: Final = 5.0  # seconds until a silent hub counts as unreachable
+
+
+def arcface_vit_tiny(*, folder: str | None = None, threshold: float | None = None) -> Embedder:
+    """Return ViT-Tiny trained with ArcFace, 512-d.
+
+    Args:
+        folder: Folder with ``config.json`` and ``model.safetensors``, in place of the hub.
+        threshold: Cosine from which two faces are one person, in place of the catalogue's.
+
+    Raises:
+        WeightsError: If the model cannot be reached, read or used.
+    """
+    return _build(catalogue.ARCFACE_VIT_TINY, folder, threshold)
+
+
+def cosface_vit_tiny(*, folder: str | None = None, threshold: float | None = None) -> Embedder:
+    """Return ViT-Tiny trained with CosFace, 512-d; arguments as for `arcface_vit_tiny`."""
+    return _build(catalogue.COSFACE_VIT_TINY, folder, threshold)
+
+
+def cosface_vit_small(*, folder: str | None = None, threshold: float | None = None) -> Embedder:
+    """Return ViT-Small trained with CosFace, 512-d; arguments as for `arcface_vit_tiny`."""
+    return _build(catalogue.COSFACE_VIT_SMALL, folder, threshold)
+
+
+def cosface_convnext_atto(*, folder: str | None = None, threshold: float | None = None) -> Embedder:
+    """Return ConvNeXt-Atto trained with CosFace, 512-d; arguments as for `arcface_vit_tiny`."""
+    return _build(catalogue.COSFACE_CONVNEXT_ATTO, folder, threshold)
+
+
+def cosface_convnext_nano(*, folder: str | None = None, threshold: float | None = None) -> Embedder:
+    """Return ConvNeXt-Nano trained with CosFace, 512-d; arguments as for `arcface_vit_tiny`."""
+    return _build(catalogue.COSFACE_CONVNEXT_NANO, folder, threshold)
+
+
+def timm(
+    *,
+    model: str,
+    folder: str | None = None,
+    threshold: float | None = None,
+    size: PositiveInt = 112,
+    mean: tuple[float, float, float] = (127.5, 127.5, 127.5),
+    std: tuple[float, float, float] = (127.5, 127.5, 127.5),
+    dimension: PositiveInt = 512,
+    sha256: str = "",
+) -> Embedder:
+    """Return any face recogniser that timm can build, by the name of its hub repository.
+
+    Args:
+        model: The repository, ``owner/name``, with or without timm's ``hf_hub:`` before it.
+        folder: Folder with ``config.json`` and ``model.safetensors``, in place of the hub.
+        threshold: Cosine from which two faces are one person, if known.
+        size: Rows and columns of the crop in pixels; the face fills it as in ArcFace's crop of 112.
+        mean: Subtracted from red, green and blue, in grey levels of 0..255.
+        std: Divides red, green and blue after that, in grey levels.
+        dimension: Length of an embedding.
+        sha256: Digest that ``model.safetensors`` must have; not checked where empty.
+
+    Raises:
+        WeightsError: If the model cannot be reached, read or used.
+    """
+    scale = size / 112
+    spec = replace(
+        catalogue.ARCFACE_VIT_TINY,
+        height=size,
+        width=size,
+        template=tuple((x * scale, y * scale) for x, y in ARCFACE_TEMPLATE),
+        mean=mean,
+        std=std,
+        dimension=dimension,
+        weights=Weights(
+            origin="hub",
+            source=model.removeprefix("hf_hub:").removeprefix("hf-hub:"),
+            path="model.safetensors",
+            sha256=sha256,
+            licence="not stated (see the model's hub page)",
+        ),
+    )
+    return _build(spec, folder, threshold)
+
+
+def _build(spec: EmbedderSpec, folder: str | None, threshold: float | None) -> Embedder:
+    """Return the recogniser of `spec`, from `folder` or else the hub."""
+    if threshold is not None:
+        spec = replace(spec, threshold=threshold, threshold_source="given by the recipe")
+    if folder is None:
+        path = _download(spec.weights)
+    else:
+        path = Path(folder).expanduser()
+        spec = replace(spec, weights=replace(spec.weights, origin="file", path=str(path / spec.weights.path)))
+    return Embedder(_load(path, spec), spec)
+
+
+def _download(weights: Weights) -> Path:
+    """Return the folder of a hub repository, from the cache where it is complete, else downloaded."""
+    try:
+        cached = weights.find()
+        if cached is not None and all((cached.parent / name).is_file() for name in _FILES):
+            return cached.parent
+        # Not timm's own "hf_hub:" loading: that retries an unreachable hub for 23 seconds and, where a repository has
+        # no safetensors, takes the pickle beside it. And asked once first, because the download would wait for ever on
+        # a hub that accepts the connection and stays silent.
+        HfApi().model_info(weights.source, timeout=_PATIENCE)
+        return Path(snapshot_download(weights.source, allow_patterns=list(_FILES), etag_timeout=_PATIENCE))
+    except Exception as error:  # the hub's client lets through what its HTTP library raises
+        raise _fault(weights.source, "cannot be downloaded from the Hugging Face hub", error) from error
+
+
+def _load(folder: Path, spec: EmbedderSpec) -> nn.Module:
+    """Return the model in `folder` after trying it on one empty crop."""
+    for name in _FILES:
+        # Checked here because timm would go on to any other checkpoint in the folder, pickles included.
+        if not (folder / name).is_file():
+            raise _fault(str(folder), f"{name} is not there")
+    if spec.weights.sha256:
+        verify_sha256(folder / spec.weights.path, spec.weights.sha256)
+    try:
+        network: nn.Module = create_model(f"local-dir:{folder}", pretrained=True).eval()
+        with torch.no_grad():
+            shape = tuple(network(torch.zeros(1, 3, spec.height, spec.width)).shape)
+    except Exception as error:  # a config may name any of timm's models with any arguments: each fails in its own way
+        raise _fault(str(folder), "timm cannot build or run this model", error) from error
+    if shape != (1, spec.dimension):
+        raise _fault(str(folder), f"one crop gives a tensor of {shape}, expected {(1, spec.dimension)}")
+    return network
+
+
+def _fault(where: str, what: str, error: Exception | None = None) -> WeightsError:
+    """Return the error for a model that cannot be used, in one line."""
+    reason = "" if error is None else f" ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+    return WeightsError(
+        f"weights {where}: {what}{reason}. Give args.folder (a folder with {' and '.join(_FILES)}), or name a fallback."
+    )
