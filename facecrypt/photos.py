@@ -21,24 +21,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import ExifTags, Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
+from PIL.PngImagePlugin import MAX_TEXT_CHUNK, PngImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from facecrypt.errors import PhotoError
-
-__all__ = ["Photo", "PhotoFormat", "find_photos", "output_path", "read_photo", "write_photo"]
-
-PhotoFormat = Literal["png", "same"]
+from facecrypt.settings import PhotoFormat
 
 _FORMATS = {
     ".png": "PNG",
@@ -49,9 +45,13 @@ _FORMATS = {
     ".tiff": "TIFF",
     ".bmp": "BMP",
 }
+# Found in folders too, so that the run names them as left out and does not pass over them in silence.
+_PICTURES = (*_FORMATS, ".gif", ".heic", ".heif", ".avif")
 _READABLE = "JPEG, PNG, WebP, TIFF and BMP files can be read"
 _MAX_PIXELS = 200_000_000
 _MAX_BYTES = 1 << 30  # holds _MAX_PIXELS uncompressed, with transparency
+# Pillow itself stops earlier for the two formats whose decoders check.
+_TOO_LARGE = "is too large. At most 200 megapixels are read (TIFF and WebP: 178); scale it down"
 
 # The decoders are called directly, not through Image.open: it would warn about sizes that are allowed here, refuse
 # others, try every format that Pillow knows, and take a phone's JPEG with a depth map for a file of several pictures.
@@ -92,14 +92,9 @@ class Photo:
     _jpeg_tables: tuple[tuple[int, ...], ...] = field(default=(), repr=False)  # luminance, then the others
 
     @property
-    def image(self) -> torch.Tensor:
-        """A new tensor of the pixels, ``(3, H, W)`` float32 RGB in [0, 1]."""
-        return torch.tensor(self.pixels).permute(2, 0, 1).contiguous().float().div_(255)
-
-    @property
     def grayscale(self) -> bool:
-        """Whether the file has no colour channels, so that the three channels of `pixels` are equal."""
-        return self._grayscale
+        """Whether the three channels of `pixels` are equal, whatever the file stores."""
+        return self._grayscale or bool((self.pixels == self.pixels[..., :1]).all())
 
 
 def find_photos(where: str) -> list[Path]:
@@ -121,11 +116,11 @@ def find_photos(where: str) -> list[Path]:
             candidates = [child for child in path.iterdir() if not child.name.startswith(".")]
         elif path.exists():
             return [path]
-        elif glob.has_magic(where):
+        elif set("*?[") & set(where):
             candidates = [Path(match) for match in glob.iglob(str(path), recursive=True)]
         else:
             raise PhotoError(f"{where}: there is no such file or folder. Name a photo, a folder or a glob.")
-        photos = sorted({item for item in candidates if item.suffix.lower() in _FORMATS and item.is_file()})
+        photos = sorted({item for item in candidates if item.suffix.lower() in _PICTURES and item.is_file()})
     except OSError as error:
         raise PhotoError(f"{where}: cannot be read ({error.strerror}). Check its name and your rights.") from error
     if not photos:
@@ -153,17 +148,19 @@ def read_photo(path: Path) -> Photo:
         raise PhotoError(f"{path}: {kind}. {_READABLE}; save it as PNG.")
     try:
         with _quiet_pillow(), decoder(io.BytesIO(data)) as image:
-            fault = _find_fault(image)
-            if fault is None:
-                image.load()
-                return _to_photo(path, image)
-    except Image.DecompressionBombError:
-        fault = _too_large()
+            if fault := _find_fault(image):
+                raise PhotoError(f"{path}: {fault}.")
+            image.load()
+            return _to_photo(path, image)
+    except PhotoError:
+        raise
+    except (Image.DecompressionBombError, MemoryError) as error:
+        raise PhotoError(f"{path}: {_TOO_LARGE}.") from error
     except Exception as error:  # whatever a decoder raises on hostile bytes, the file is at fault
         reason = " ".join(str(error).split()) or type(error).__name__
-        fault = f"is damaged or cut short ({reason}). Copy it again from its source, or save it anew as PNG"
-        raise PhotoError(f"{path}: {fault}.") from error
-    raise PhotoError(f"{path}: {fault}.")
+        raise PhotoError(
+            f"{path}: is damaged or cut short ({reason}). Copy it again from its source, or save it anew as PNG."
+        ) from error
 
 
 def output_path(photo_path: Path, folder: Path, format: PhotoFormat) -> Path:
@@ -173,6 +170,9 @@ def output_path(photo_path: Path, folder: Path, format: PhotoFormat) -> Path:
         photo_path: The photo; it need not exist.
         folder: The folder to write to.
         format: ``png`` for a lossless ``<stem>.png``, ``same`` for the photo's own name.
+
+    Raises:
+        ValueError: If the format is another.
     """
     if format not in ("png", "same"):
         raise ValueError(f"format: {format!r} is not known. Allowed: 'png', 'same'.")
@@ -192,7 +192,7 @@ def write_photo(photo: Photo, pixels: npt.NDArray[np.uint8], destination: Path) 
 
     Raises:
         ValueError: If the pixels do not fit the photo, or the destination's extension names another format.
-        PhotoError: If the file cannot be written, would replace the input, or cannot hold the transparency.
+        PhotoError: If the file cannot be written, would replace the input, or cannot hold the transparency or profile.
     """
     data = _encode(photo, pixels, destination)
     temporary = destination.parent / f".facecrypt-{uuid.uuid4().hex}.tmp"
@@ -223,7 +223,7 @@ def _read_bytes(path: Path) -> bytes:
         if path.exists() and not path.is_file():  # reading a pipe or a device may never end
             raise PhotoError(f"{path}: is not a regular file. Copy the photo into one.")
         if path.stat().st_size > _MAX_BYTES:
-            raise PhotoError(f"{path}: {_too_large()}.")
+            raise PhotoError(f"{path}: {_TOO_LARGE}.")
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise PhotoError(f"{path}: there is no such file. Check its name.") from error
@@ -242,15 +242,10 @@ def _quiet_pillow() -> Iterator[None]:
         yield
 
 
-def _too_large() -> str:
-    # Pillow itself stops earlier for the two formats whose decoders check.
-    return f"is too large. At most {_MAX_PIXELS // 10**6} megapixels are read (TIFF and WebP: 178); scale it down"
-
-
 def _find_fault(image: ImageFile) -> str | None:
     """Return why a photo of this kind is refused, judged from its header alone."""
     if image.width * image.height > _MAX_PIXELS:
-        return _too_large()
+        return _TOO_LARGE
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         return f"holds {frames} pictures (an animation or pages). Only one is allowed; save the one you want as PNG"
@@ -317,13 +312,16 @@ def _encode(photo: Photo, pixels: npt.NDArray[np.uint8], destination: Path) -> b
         raise ValueError(f"destination: {destination} does not end like a {file_format} file. Allowed: .png as well.")
     if file_format == "BMP" and photo._alpha is not None:
         raise PhotoError(f"{destination}: a BMP file cannot keep the transparency of {photo.path}. Use format png.")
+    if file_format == "PNG" and len(photo._icc_profile or b"") > MAX_TEXT_CHUNK:  # Pillow could not read it back
+        raise PhotoError(f"{destination}: the ICC profile of {photo.path} is over 1 MiB. Convert the photo to sRGB.")
 
-    image = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if photo.grayscale else pixels))
+    image = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if photo._grayscale else pixels))
     if photo._alpha is not None:
         image.putalpha(Image.fromarray(photo._alpha))
     options: dict[str, dict[str, Any]] = {
-        "WEBP": {"lossless": True, "exact": True},  # exact: also the colours under full transparency
-        "TIFF": {"compression": "tiff_adobe_deflate"},
+        "PNG": {"compress_level": 3},  # a third of the default's time, a few percent more bytes
+        "WEBP": {"lossless": True, "exact": True, "quality": 50},  # quality: effort; exact: colours under transparency
+        "TIFF": {"compression": "tiff_adobe_deflate", "tiffinfo": {317: 2}},  # predictor: differences along each row
         "JPEG": {"qtables": _fine_tables(photo._jpeg_tables), "subsampling": "4:4:4"},
     }
     buffer = io.BytesIO()
