@@ -396,7 +396,7 @@ class StepProgress(lightning.Callback):
 
 
 def _prepare_output(recipe: Recipe) -> Path:
-    output = Path(recipe.output)
+    output = Path(recipe.output).expanduser()
     try:
         (output / _RECORDS).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=output / _RECORDS) as file:

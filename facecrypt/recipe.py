@@ -298,14 +298,14 @@ def _named_faults(path: str, kind: Kind, name: object, args: Args) -> list[str]:
 
 def _contradictions(recipe: Recipe) -> list[str]:
     faults = []
-    giving = {_identity(slot) for slot in recipe.surrogates}
+    giving = {_identity(slot.name, slot.args) for slot in recipe.surrogates}
     if len(giving) < len(recipe.surrogates):
         faults.append("surrogates: one recogniser is named twice. Name each once and give it a weight.")
-    if len({_identity(slot) for slot in recipe.held_out}) < len(recipe.held_out):
+    if len({_identity(slot.name, slot.args) for slot in recipe.held_out}) < len(recipe.held_out):
         faults.append("held_out: one recogniser is named twice. Name each once.")
-    giving |= {(name, "{}") for slot in recipe.surrogates for name in slot.fallback}
+    giving |= {_identity(name, {}) for slot in recipe.surrogates for name in slot.fallback}
     for index, slot in enumerate(recipe.held_out):
-        if _identity(slot) in giving and not recipe.allow_white_box:
+        if _identity(slot.name, slot.args) in giving and not recipe.allow_white_box:
             faults.append(
                 f"held_out[{index}]: {slot.name!r} gives gradients in this recipe, so it cannot judge. "
                 "Name another recogniser, or set allow_white_box: true and have its numbers marked as white-box."
@@ -313,5 +313,5 @@ def _contradictions(recipe: Recipe) -> list[str]:
     return faults
 
 
-def _identity(slot: SurrogateSlot | HeldOutSlot) -> tuple[str, str]:
-    return slot.name, str(sorted(slot.args.items()))
+def _identity(name: str, args: Args) -> tuple[str, str]:
+    return name, str(sorted(args.items()))

@@ -11,11 +11,12 @@ import importlib
 import inspect
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any, Literal, get_args, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pydantic
 
@@ -67,20 +68,23 @@ class Component:
             ) from error
         return loaded
 
-    def parameters(self) -> dict[str, inspect.Parameter]:
-        """Return the arguments that a recipe may give.
+    def arguments(self) -> dict[str, tuple[Any, Any]]:
+        """Return the type annotation and the default (`inspect.Parameter.empty`: none) of what a recipe may give.
 
         Raises:
-            PluginError: If one of them is not keyword-only, or not named.
+            PluginError: If the component cannot be imported, or one of its arguments is not keyword-only.
         """
-        parameters = dict(inspect.signature(self.load()).parameters)
-        for parameter in parameters.values():
+        builder = self.load()
+        hints = get_type_hints(builder.__init__ if inspect.isclass(builder) else builder, include_extras=True)
+        arguments = {}
+        for name, parameter in inspect.signature(builder).parameters.items():
             if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
                 raise PluginError(
                     f"{self.kind} {self.name!r} ({self.origin}): argument {parameter} of {self.target} is not "
                     "keyword-only, so recipes that give it cannot be checked. Put * before the first argument."
                 )
-        return parameters
+            arguments[name] = hints.get(name, Any), parameter.default
+        return arguments
 
     def bind(self, args: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """Check arguments against the component's own signature, building nothing.
@@ -94,23 +98,20 @@ class Component:
         Raises:
             PluginError: If the component cannot be imported or has arguments that a recipe cannot give.
         """
-        parameters = self.parameters()
-        builder = self.load()
-        hints = get_type_hints(builder.__init__ if inspect.isclass(builder) else builder, include_extras=True)
+        described = {name: describe_parameter(name, *each) for name, each in self.arguments().items()}
         bound: dict[str, Any] = {}
         faults: list[str] = []
         for name, value in args.items():
-            if name not in parameters:
-                accepts = (
-                    ", ".join(describe_parameter(parameter) for parameter in parameters.values()) or "no arguments"
-                )
-                faults.append(f"unknown argument {name!r}.{suggest(name, parameters)} Accepts: {accepts}.")
+            if name not in described:
+                accepts = ", ".join(described.values()) or "no arguments"
+                faults.append(f"unknown argument {name!r}.{suggest(name, described)} Accepts: {accepts}.")
                 continue
-            bound[name], fault = check_value(value, hints[name])
+            bound[name], fault = check_value(value, self.arguments()[name][0])
             if fault:
                 faults.append(f"argument {name!r}: {fault}")
-        missing = [name for name, p in parameters.items() if p.default is inspect.Parameter.empty and name not in args]
-        faults += [f"argument {name!r} is missing: {describe_parameter(parameters[name])}." for name in missing]
+        for name, (_, default) in self.arguments().items():
+            if default is inspect.Parameter.empty and name not in args:
+                faults.append(f"argument {name!r} is missing: {described[name]}.")
         return bound, faults
 
 
@@ -224,13 +225,34 @@ def suggest(name: str, known: Mapping[str, Any] | list[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
-def describe_parameter(parameter: inspect.Parameter) -> str:
-    """Return an argument as people read it: ``decay (float, default 1.0)``."""
-    annotation = parameter.annotation
-    kind = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
-    if parameter.default is inspect.Parameter.empty:
-        return f"{parameter.name} ({kind}, required)"
-    return f"{parameter.name} ({kind}, default {parameter.default!r})"
+def describe_type(annotation: Any) -> str:
+    """Return a type annotation as people read it: ``float >= 0, <= 1``, ``'linf' or 'l2'``, ``list of float > 0``."""
+    if get_origin(annotation) is Annotated:
+        base, *constraints = get_args(annotation)
+        limits = [limit for each in constraints for limit in getattr(each, "metadata", [each])]
+        signs = [
+            f"{sign} {getattr(limit, key)}" for limit in limits for key, sign in _SIGNS.items() if hasattr(limit, key)
+        ]
+        return f"{describe_type(base)} {', '.join(signs)}".strip()
+    if get_origin(annotation) is Literal:
+        return " or ".join(map(repr, get_args(annotation)))
+    if get_origin(annotation) in (list, Sequence):
+        return f"list of {describe_type(get_args(annotation)[0])}"
+    if get_origin(annotation) in (Union, UnionType):
+        return " or ".join(describe_type(each) for each in get_args(annotation))
+    if annotation is NoneType:
+        return "null"
+    return annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
+
+
+_SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+"""How the constraints of ``pydantic.Field`` are written."""
+
+
+def describe_parameter(name: str, annotation: Any, default: Any) -> str:
+    """Return an argument as people read it: ``decay (float >= 0, <= 1, default 1.0)``."""
+    rest = "required" if default is inspect.Parameter.empty else f"default {default!r}"
+    return f"{name} ({describe_type(annotation)}, {rest})"
 
 
 def check_value(value: object, annotation: Any) -> tuple[Any, str]:

@@ -51,8 +51,9 @@ def load_targets(where: str, limit: int, detector: FaceDetector, choice: FaceCho
         PhotoError: If the folder or a photo cannot be read or holds no photos.
         NoFaceFoundError: If a photo shows no face.
     """
-    folder = Path(str(resources.files("facecrypt") / "data" / "virtual_targets")) if where == VIRTUAL else Path(where)
+    folder = Path(where).expanduser()
     if where == VIRTUAL:
+        folder = Path(str(resources.files("facecrypt") / "data" / "virtual_targets"))
         choice = "largest"
     if not folder.is_dir():
         raise PhotoError(

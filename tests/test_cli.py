@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from facecrypt import cli, registry
+
+ROOT = Path(__file__).parents[1]
+QUICKSTART = str(ROOT / "recipes" / "quickstart.yaml")
+
+
+def test_check_names_every_fault_and_builds_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(
+        "surrogates: [{name: sface}]\ntarget_selector: {name: centre}\noptimizer: {name: momentum, args: {decy: 1}}\n"
+    )
+    assert cli.main(["check", str(bad)]) == cli.WRONG
+    assert capsys.readouterr().err == (
+        f"facecrypt: {bad}: 2 problems\n"
+        "  target_selector: no target_selector named 'centre'. Did you mean 'center'? "
+        "Known: center, "
+        + ", ".join(sorted(c.name for c in registry.list_components("target_selector") if c.name != "center"))
+        + ".\n"
+        "  optimizer (momentum): unknown argument 'decy'. Did you mean 'decay'? "
+        "Accepts: decay (float >= 0, <= 1, default 1.0).\n"
+    )
+    assert cli.main(["check", QUICKSTART]) == cli.DONE
+    assert capsys.readouterr().out == f"{QUICKSTART}: no problems\n"
+
+
+def test_show_fills_in_every_default(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["show", QUICKSTART, "epsilon=8", "surrogates[0].weight=2"]) == cli.DONE
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert shown["epsilon"] == 8
+    assert shown["surrogates"][0]["weight"] == 2
+    assert shown["trainer"]["precision"] == "32-true"
+    assert shown["photos"] is None
+
+
+def test_list_shows_every_component_with_what_a_user_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["list"]) == cli.DONE
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["kind", "name", "what", "it", "is", "origin", "licence", "offline"]
+    for component in registry.list_components():
+        (line,) = [line for line in lines if line.split()[:2] == [component.kind, component.name]]
+        assert component.summary in line
+        assert component.origin in line
+    (sface,) = [line for line in lines if line.split()[1:2] == ["sface"]]
+    assert "Apache-2.0" in sface
+    assert sface.rstrip().endswith("yes")
+
+
+def test_list_one_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["list", "view"]) == cli.DONE
+    assert {line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]} == {"view"}
+
+
+@pytest.mark.parametrize("arguments", [[], ["protect"], ["run"], ["list", "losses"]])
+def test_wrong_arguments_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == cli.WRONG
+    assert "usage: facecrypt" in capsys.readouterr().err
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(kind: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(registry, "list_components", broken)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["list"])
+
+
+def test_help_and_version_import_nothing_heavy() -> None:
+    for argument in ("--help", "--version"):
+        code = (
+            "import sys\nfrom facecrypt.cli import main\n"
+            f"try: main([{argument!r}])\nexcept SystemExit: print('torch' in sys.modules)"
+        )
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert result.stdout.endswith("False\n")
+
+
+def test_python_dash_m_is_the_same_program() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "facecrypt", "check", QUICKSTART], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout) == (0, f"{QUICKSTART}: no problems\n")

@@ -1,0 +1,448 @@
+"""Whole runs on real photos with real recognisers, few steps, through the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facecrypt import cli, pipeline, registry
+from facecrypt.errors import WeightsError
+from facecrypt.photos import Photo, read_photo
+from facecrypt.surrogates import catalogue, sface
+
+ROOT = Path(__file__).parents[1]
+QUICK = ["steps=2", "max_targets=2", "target_selector={name: nearest}", "trainer.accelerator=cpu"]
+
+
+@dataclass
+class Run:
+    """A finished run of the command line."""
+
+    status: int
+    stdout: str
+    stderr: str
+    output: Path
+
+    @property
+    def report(self) -> dict[str, Any]:
+        loaded: dict[str, Any] = json.loads((self.output / "report.json").read_text())
+        return loaded
+
+    def photo(self, name: str) -> dict[str, Any]:
+        (found,) = [photo for photo in self.report["photos"] if Path(photo["source"]).name == name]
+        return found
+
+
+def run(capsys: pytest.CaptureFixture[str], output: Path, *arguments: str, recipe: str = "quickstart") -> Run:
+    status = cli.main(["run", str(ROOT / "recipes" / f"{recipe}.yaml"), f"output={output}", *QUICK, *arguments])
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    return Run(status, captured.out, captured.err, output)
+
+
+def errors(result: Run) -> list[str]:
+    return [line for line in result.stderr.splitlines() if line.startswith("facecrypt: ") and "warning" not in line]
+
+
+def sample() -> Image.Image:
+    return Image.open(pipeline.sample_photo()).crop((100, 0, 356, 256))
+
+
+def bad_photos(folder: Path) -> dict[str, str]:
+    """Fill a folder with photos that cannot be protected; return what the run must say of each."""
+    picture = sample()
+    (folder / "text.jpg").write_text("this is no picture")
+    picture.save(folder / "whole.jpg")
+    (folder / "truncated.jpg").write_bytes((folder / "whole.jpg").read_bytes()[:4000])
+    (folder / "whole.jpg").unlink()
+    (folder / "zero.png").write_bytes(b"")
+    Image.new("RGB", (1, 1)).save(folder / "dot.png")
+    Image.new("RGB", (20_000, 300), "gray").save(folder / "wide.png")
+    picture.convert("CMYK").save(folder / "print.jpg")
+    deep = np.asarray(picture.convert("L")).astype(np.uint16) * 257
+    Image.fromarray(deep).save(folder / "deep.png")
+    frames = [picture.convert("P"), picture.rotate(5).convert("P")]
+    frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)).save(folder / "noise.png")
+    return {
+        "text.jpg": "failed: .*text.jpg: ",
+        "truncated.jpg": "failed: .*truncated.jpg: ",
+        "zero.png": "failed: .*zero.png: ",
+        "dot.png": "unchanged: .*dot.png: no face found, nothing was written",
+        "wide.png": "unchanged: .*wide.png: no face found, nothing was written",
+        "print.jpg": "failed: .*print.jpg: .*CMYK",
+        "deep.png": "failed: .*deep.png: .*16",
+        "moving.gif": "failed: .*moving.gif: ",
+        "noise.png": "unchanged: .*noise.png: no face found, nothing was written",
+    }
+
+
+def good_photos(folder: Path) -> list[str]:
+    picture = sample()
+    picture.save(folder / "good.png")
+    picture.convert("L").save(folder / "gray.png")
+    picture.convert("P", palette=Image.Palette.ADAPTIVE).save(folder / "palette.png")
+    transparent = picture.copy()
+    transparent.putalpha(Image.fromarray(np.arange(256, dtype=np.uint8)[None].repeat(256, 0)))
+    transparent.save(folder / "alpha.png")
+    return ["good.png", "gray.png", "palette.png", "alpha.png"]
+
+
+BAD = [
+    "text.jpg",
+    "truncated.jpg",
+    "zero.png",
+    "dot.png",
+    "wide.png",
+    "print.jpg",
+    "deep.png",
+    "moving.gif",
+    "noise.png",
+]
+GOOD = ["good.png", "gray.png", "palette.png", "alpha.png"]
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, str], dict[str, bytes]]:
+    """One run over a folder of good and bad photos: the result, what it must say, and the inputs before it."""
+    folder = tmp_path_factory.mktemp("photos")
+    says = bad_photos(folder)
+    assert sorted(says) == sorted(BAD)
+    assert good_photos(folder) == GOOD
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    output = tmp_path_factory.mktemp("mixed") / "protected"
+    command = [
+        sys.executable,
+        "-m",
+        "facecrypt",
+        "run",
+        "recipes/quickstart.yaml",
+        f"photos={folder}",
+        f"output={output}",
+    ]
+    done = subprocess.run([*command, *QUICK], capture_output=True, text=True, cwd=ROOT, check=False)
+    after = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert after == before  # Whatever happened, no input was touched, and nothing was left beside them.
+    return Run(done.returncode, done.stdout, done.stderr, output), says, before
+
+
+def test_a_bad_photo_stops_no_other(mixed: tuple[Run, dict[str, str], dict[str, bytes]]) -> None:
+    result, _, _ = mixed
+    assert result.status == cli.SOME_FAILED
+    assert "Traceback" not in result.stderr
+    written = {path.name for path in result.output.iterdir()}
+    assert written == {*GOOD, "report.json", "report.html", "recipe.yaml"}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_photo(name: str, mixed: tuple[Run, dict[str, str], dict[str, bytes]]) -> None:
+    import re
+
+    result, says, _ = mixed
+    lines = [line for line in result.stdout.splitlines() if re.match(says[name], line)]
+    assert len(lines) == 1, result.stdout
+    entry = result.photo(name)
+    assert entry["status"] in ("failed", "unchanged")
+    assert entry["reason"]
+    assert entry["output"] is None
+    assert entry["faces"] == []
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_good_photo_beside_bad_ones(name: str, mixed: tuple[Run, dict[str, str], dict[str, bytes]]) -> None:
+    result, _, _ = mixed
+    entry = result.photo(name)
+    assert entry["status"] == "protected"
+    before, after = Image.open(entry["source"]), Image.open(entry["output"])
+    if name == "alpha.png":
+        assert np.array_equal(np.asarray(before)[..., 3], np.asarray(after)[..., 3])
+    if name == "gray.png":
+        assert after.mode == "L"
+    change = np.asarray(after.convert("RGB")).astype(int) - np.asarray(before.convert("RGB"))
+    assert 0 < np.abs(change).max() <= 12
+
+
+def test_the_report_keeps_its_contract(mixed: tuple[Run, dict[str, str], dict[str, bytes]]) -> None:
+    result, _, _ = mixed
+    report = result.report
+    assert {"facecrypt", "versions", "recipe", "seed", "device", "seconds", "photos"} <= set(report)
+    assert report["device"] == "cpu"
+    face = result.photo("good.png")["faces"][0]
+    assert list(face) == ["box", "target", "seconds", "max_abs", "psnr", "ssim", "mmd", "recognisers"]
+    assert set(face["recognisers"]) == {"sface", "dlib_resnet"}
+    for name, verdict in face["recognisers"].items():
+        assert list(verdict) == ["white_box", "similarity", "target_similarity", "threshold", "still_recognised"]
+        assert verdict["white_box"] == (name == "sface")
+        assert verdict["still_recognised"] == (verdict["similarity"] >= verdict["threshold"])
+    html = (result.output / "report.html").read_text()
+    assert "http://" not in html
+    assert "https://" not in html
+    assert html.count("<figure>") == 3 * len(GOOD)
+
+
+def test_the_resolved_recipe_makes_the_same_photo_again(
+    photo: Photo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = run(capsys, tmp_path / "first")
+    assert first.status == cli.DONE
+    status = cli.main(["run", str(first.output / "recipe.yaml"), f"output={tmp_path / 'second'}"])
+    assert status == cli.DONE
+    pictures = [read_photo(tmp_path / folder / "astronaut.png").pixels for folder in ("first", "second")]
+    assert np.array_equal(*pictures)
+    # Outside the patch the file is the photo itself.
+    changed = (pictures[0] != photo.pixels).any(axis=2)
+    rows, columns = np.nonzero(changed)
+    assert np.ptp(rows) < 200
+    assert np.ptp(columns) < 200
+
+
+def test_what_the_report_says_can_be_computed_from_the_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With another PSNR and SSIM implementation, on a crop made by another library."""
+    import cv2
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+    from facecrypt.faces import FaceDetector, crop_to_image
+    from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
+
+    result = run(capsys, tmp_path, "steps=10")
+    entry = result.report["photos"][0]
+    face = entry["faces"][0]
+    before, after = read_photo(Path(entry["source"])), read_photo(Path(entry["output"]))
+    assert np.abs(after.pixels.astype(int) - before.pixels).max() == face["max_abs"]
+    (found,) = FaceDetector().find(before, "all")
+    import torch
+
+    matrix = crop_to_image(torch.from_numpy(found.landmarks)[None], ARCFACE_TEMPLATE)[0].numpy()
+    crops = [
+        cv2.warpAffine(
+            p.pixels.astype(np.float32) / 255, matrix, (112, 112), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        )
+        for p in (before, after)
+    ]
+    assert face["psnr"] == pytest.approx(peak_signal_noise_ratio(*crops, data_range=1.0), abs=0.1)
+    ssim = structural_similarity(
+        *crops, data_range=1.0, channel_axis=2, gaussian_weights=True, use_sample_covariance=False
+    )
+    assert face["ssim"] == pytest.approx(ssim, abs=0.01)
+
+
+def test_missing_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = run(capsys, tmp_path / "out", f"photos={tmp_path / 'nowhere.jpg'}")
+    assert result.status == cli.WRONG
+    (line,) = errors(result)
+    assert "nowhere.jpg" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_empty_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "photos").mkdir()
+    result = run(capsys, tmp_path / "out", f"photos={tmp_path / 'photos'}")
+    assert result.status == cli.WRONG
+    (line,) = errors(result)
+    assert str(tmp_path / "photos") in line
+
+
+def test_an_output_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("in the way")
+    result = run(capsys, tmp_path / "file")
+    assert result.status == cli.WRONG
+    (line,) = errors(result)
+    assert f"output: {tmp_path / 'file'} cannot be written to" in line
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_output_folder_without_permission(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path.chmod(0o500)
+    result = run(capsys, tmp_path / "out")
+    assert result.status == cli.WRONG
+    assert "Permission denied" in result.stderr
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """A limit on the size of files stands in for a full disk: writing fails half-way, with the same kind of error."""
+    output = tmp_path / "out"
+    command = [sys.executable, "-m", "facecrypt", "run", "recipes/quickstart.yaml", f"output={output}", *QUICK]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    assert done.returncode == cli.SOME_FAILED
+    assert "failed: " in done.stdout
+    assert "astronaut.png" in done.stdout
+    assert {path.name for path in output.iterdir()} == {"report.json", "report.html", "recipe.yaml"}
+
+
+def test_two_inputs_with_one_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        sample().save(tmp_path / folder / "me.png")
+    result = run(capsys, tmp_path / "out", f"photos={tmp_path}/*/me.png")
+    assert result.status == cli.SOME_FAILED
+    assert [photo["status"] for photo in result.report["photos"]] == ["protected", "failed"]
+    assert (
+        f"{tmp_path}/b/me.png: its output would be {tmp_path}/out/me.png, as that of {tmp_path}/a/me.png"
+        in result.stdout
+    )
+
+
+def test_the_input_is_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sample().save(tmp_path / "me.png")
+    before = (tmp_path / "me.png").read_bytes()
+    result = run(capsys, tmp_path, f"photos={tmp_path / 'me.png'}")
+    assert result.status == cli.SOME_FAILED
+    assert (tmp_path / "me.png").read_bytes() == before
+    assert result.report["photos"][0]["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("surrogates[0].name=sfaec", "surrogates[0]: no surrogate named 'sfaec'. Did you mean 'sface'?"),
+        ("epsilom=8", "epsilom: unknown key. Did you mean 'epsilon'?"),
+        ("steps=many", "steps: 'many' is wrong: input should be a valid integer"),
+        ("epsilon=0", "epsilon: 0 is wrong: input should be greater than or equal to 1."),
+    ],
+)
+def test_a_wrong_recipe(override: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = run(capsys, tmp_path / "out", override)
+    assert result.status == cli.WRONG
+    assert "quickstart.yaml: 1 problem" in result.stderr
+    assert says in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_corrupt_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    damaged = bytearray(catalogue.SFACE.weights.require().read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path = tmp_path / "sface.onnx"
+    path.write_bytes(damaged)
+    monkeypatch.setattr(type(catalogue.SFACE.weights), "find", lambda self: path)
+    result = run(capsys, tmp_path / "out")
+    assert result.status == cli.WRONG
+    (line,) = errors(result)
+    assert "sface.onnx: sha256 is" in line
+    assert "corrupt or another version" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_fallback_is_warned_of_and_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*, folder: str | None = None, threshold: float | None = None) -> None:
+        raise WeightsError("weights owner/name: the hub cannot be reached.")
+
+    for name in ("arcface_vit_tiny", "cosface_vit_tiny"):
+        component = registry.get("surrogate", name)
+        monkeypatch.setitem(registry._shared.components, ("surrogate", name), _with_target(component, unreachable))
+    with pytest.warns(UserWarning, match="weights owner/name") as caught:
+        result = run(capsys, tmp_path / "out", recipe="tipim_arcface")
+    assert result.status == cli.DONE
+    notes = result.report["notes"]
+    assert notes[0].startswith("surrogate arcface_vit_tiny was replaced by its fallback sface: weights owner/name")
+    assert notes[1].startswith("held-out cosface_vit_tiny does not judge this run: weights owner/name")
+    assert [str(warning.message) for warning in caught] == notes
+    assert set(result.report["photos"][0]["faces"][0]["recognisers"]) == {"sface", "dlib_resnet"}
+    html = (result.output / "report.html").read_text()
+    assert "was replaced by its fallback sface" in html
+
+
+def _with_target(component: registry.Component, target: Any) -> registry.Component:
+    from dataclasses import replace
+
+    return replace(component, target=target)
+
+
+def test_without_a_fallback_missing_weights_are_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = f"surrogates=[{{name: arcface_vit_tiny, args: {{folder: {tmp_path / 'nowhere'}}}}}]"
+    result = run(capsys, tmp_path / "out", arguments)
+    assert result.status == cli.WRONG
+    (line,) = errors(result)
+    assert "nowhere" in line
+
+
+@pytest.mark.filterwarnings("ignore:no held-out recogniser judged this run")
+def test_a_run_without_a_judge_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = run(capsys, tmp_path / "out", "held_out=[]")
+    assert result.status == cli.DONE
+    assert result.report["notes"] == [
+        "no held-out recogniser judged this run: its numbers say nothing about recognisers that gave no gradients"
+    ]
+
+
+def test_one_network_under_two_names_is_no_judge(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin = registry.Component("surrogate", "twin", sface.build, "SFace by another name", "test", catalogue.SFACE)
+    monkeypatch.setitem(registry._shared.components, ("surrogate", "twin"), twin)
+    result = run(capsys, tmp_path / "out", "held_out=[{name: twin}]")
+    assert result.status == cli.WRONG
+    assert "'twin' is a surrogate of this run too" in result.stderr
+    with pytest.warns(UserWarning, match="no held-out recogniser judged this run"):
+        allowed = run(capsys, tmp_path / "out", "held_out=[{name: twin}]", "allow_white_box=true")
+    assert allowed.report["photos"][0]["faces"][0]["recognisers"]["twin"]["white_box"] is True
+
+
+def test_aligned_faces(tmp_path: Path, capsys: pytest.CaptureFixture[str], photo: Photo) -> None:
+    """The paper's mode: the photo is a 112x112 crop, and the mask covers it."""
+    sample().resize((112, 112)).save(tmp_path / "crop.png")
+    result = run(capsys, tmp_path / "out", f"photos={tmp_path / 'crop.png'}", "faces=aligned", recipe="tipim")
+    assert result.status == cli.DONE
+    face = result.report["photos"][0]["faces"][0]
+    assert face["box"] == [0, 0, 112, 112]
+    assert face["recognisers"]["sface"]["similarity"] is not None
+    assert Image.open(result.output / "crop.png").size == (112, 112)
+
+
+def test_many_faces_and_the_largest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scene = Image.new("RGB", (560, 256))
+    scene.paste(sample(), (0, 0))
+    scene.paste(sample().resize((180, 180)), (300, 20))
+    scene.save(tmp_path / "two.png")
+    both = run(capsys, tmp_path / "both", f"photos={tmp_path / 'two.png'}", "batch_size=1")
+    assert len(both.report["photos"][0]["faces"]) == 2
+    largest = run(capsys, tmp_path / "largest", f"photos={tmp_path / 'two.png'}", "faces=largest")
+    assert len(largest.report["photos"][0]["faces"]) == 1
+    before, after = np.asarray(scene), read_photo(tmp_path / "largest" / "two.png").pixels
+    assert (before[:, 300:] == after[:, 300:]).all()
+
+
+def test_two_processes_share_the_photos(tmp_path: Path) -> None:
+    """Lightning's own strategy shards the photos; each process writes its own, and one report covers all."""
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        sample().rotate(4 * number).save(tmp_path / "photos" / f"{number}.png")
+    arguments = [f"photos={tmp_path / 'photos'}", *QUICK, "batch_size=1"]
+    results = []
+    for devices in (1, 2):
+        output = tmp_path / f"out{devices}"
+        command = [sys.executable, "-m", "facecrypt", "run", "recipes/quickstart.yaml", *arguments, f"output={output}"]
+        strategy = [f"trainer.devices={devices}"] + (["trainer.strategy=ddp"] if devices > 1 else [])
+        done = subprocess.run([*command, *strategy], capture_output=True, text=True, cwd=ROOT, check=False)
+        assert done.returncode == cli.DONE, done.stderr
+        results.append(Run(done.returncode, done.stdout, done.stderr, output))
+    assert [Path(photo["source"]).name for photo in results[1].report["photos"]] == ["0.png", "1.png", "2.png"]
+    for number in range(3):
+        one, two = (read_photo(result.output / f"{number}.png").pixels for result in results)
+        assert (one != two).mean() < 0.02
+    assert {path.name for path in results[1].output.iterdir()} == {path.name for path in results[0].output.iterdir()}
+
+
+def test_face_seed_depends_on_seed_name_and_number_only() -> None:
+    assert pipeline.face_seed(0, Path("a/me.png"), 1) == pipeline.face_seed(0, Path("b/me.png"), 1)
+    assert pipeline.face_seed(0, Path("me.png"), 1) == zlib.crc32(b"0/me.png/1")
+    assert len({pipeline.face_seed(seed, Path("me.png"), number) for seed in (0, 1) for number in (0, 1)}) == 4

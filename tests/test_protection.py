@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from facecrypt.faces import Face, FaceDetector, FaceImage, Patch, crop, crop_grid, cut, patch_around
+from facecrypt.naturalness import MMD
+from facecrypt.optimizers import Momentum, Plain, project
+from facecrypt.photos import Photo
+from facecrypt.protection import ProtectionLoop, Settings, Surrogate, embed
+from facecrypt.surrogates.embedder import Embedder
+from facecrypt.targets import Center, Fixed, Greedy, Nearest, Random, Situation, Target, TargetSelector
+from facecrypt.views import affine
+
+EPSILON, STEP = 12 / 255, 1.5 / 255
+
+
+class Spy:
+    """Notes what a selector chooses."""
+
+    def __init__(self, selector: TargetSelector) -> None:
+        self.selector = selector
+        self.choices: list[list[int]] = []
+
+    def __call__(self, situation: Situation) -> Tensor:
+        chosen = self.selector(situation)
+        self.choices.append(chosen.tolist())
+        return chosen
+
+
+def make_loop(
+    embedders: Sequence[Embedder], targets: Sequence[Target], selector: TargetSelector, **changes: Any
+) -> ProtectionLoop:
+    settings: dict[str, Any] = {"epsilon": EPSILON, "step_size": STEP, "norm": "linf", "steps": 4}
+    settings |= {key: changes.pop(key) for key in list(changes) if key in Settings.__dataclass_fields__}
+    parts: dict[str, Any] = {"naturalness": [], "optimizer": Momentum(), "views": []} | changes
+    surrogates = [Surrogate(f"s{number}", embedder, 1.0) for number, embedder in enumerate(embedders)]
+    return ProtectionLoop(
+        surrogates=surrogates, targets=targets, target_selector=selector, settings=Settings(**settings), **parts
+    )
+
+
+class Literal:
+    """TIP-IM for one face and one surrogate, transcribed from the paper line by line and sparing no computation."""
+
+    def __init__(self, embedder: Embedder, face: FaceImage, targets: Sequence[Target], center: bool = False) -> None:
+        self.embedder, self.original, self.center = embedder, face.pixels[None], center
+        spec = embedder.spec
+        self.grid = crop_grid(face.landmarks[None], spec.template, (spec.height, spec.width), face.pixels.shape[-1])
+        self.r = self.f(self.original)
+        self.t = [embed(embedder, [target.aim]) for target in targets]
+
+    def f(self, x: Tensor) -> Tensor:
+        return self.embedder(crop(x, self.grid))
+
+    def loss(self, target: Tensor, x: Tensor) -> Tensor:
+        """Eq. 2: D(x, t) - D(x, r)."""
+        p = self.f(x)
+        return (p - target).square().sum() - (p - self.r).square().sum()
+
+    def gradient(self, target: Tensor, x: Tensor) -> Tensor:
+        x = x.clone().requires_grad_()
+        return torch.autograd.grad(self.loss(target, x), x)[0]
+
+    def gain(self, x: Tensor) -> float:
+        """Eq. 7, or G1 of section 5.1."""
+        with torch.no_grad():
+            p = self.f(x)
+            terms = [math.exp((p - self.r).square().sum().item() - (p - t).square().sum().item()) for t in self.t]
+        return math.log(1 + (sum(terms) if self.center else max(terms)))
+
+    def ball(self, x: Tensor) -> Tensor:
+        return (self.original + (x - self.original).clamp(-EPSILON, EPSILON)).clamp(0, 1)
+
+    def algorithm_1(self, x: Tensor) -> int:
+        g_best, best = 0.0, -1
+        for index, target in enumerate(self.t):
+            candidate = self.ball(x - STEP * self.gradient(target, x).sign())
+            g = self.gain(candidate)
+            if g > g_best:
+                g_best, best = g, index
+        return best
+
+    def run(self, steps: int) -> tuple[list[int], Tensor]:
+        """Eq. 5 with momentum (Dong et al., 2018)."""
+        x, momentum, choices = self.original, torch.zeros_like(self.original), []
+        for _ in range(steps):
+            choices.append(self.algorithm_1(x))
+            gradient = self.gradient(self.t[choices[-1]], x)
+            momentum = momentum + gradient / gradient.abs().sum()
+            x = self.ball(x - STEP * momentum.sign())
+        return choices, x - self.original
+
+
+@pytest.fixture(scope="session")
+def people(face_image: FaceImage, targets: list[Target]) -> list[FaceImage]:
+    """Faces to protect: the sample photo, and check images of two target identities, which differ in size."""
+    return [face_image, targets[3].checks[0], targets[7].checks[1]]
+
+
+@pytest.mark.parametrize("center", [False, True], ids=["greedy", "center"])
+@pytest.mark.parametrize("recogniser", ["sface_embedder", "dlib_embedder"])
+def test_selectors_choose_as_algorithm_1_transcribed(
+    center: bool, recogniser: str, people: list[FaceImage], targets: list[Target], request: pytest.FixtureRequest
+) -> None:
+    embedder = request.getfixturevalue(recogniser)
+    some = targets[:5]
+    spy = Spy(Center() if center else Greedy())
+    made = make_loop([embedder], some, spy, steps=3).run(people, [0, 1, 2])
+    for number, person in enumerate(people):
+        choices, mask = Literal(embedder, person, some, center).run(3)
+        assert [step[number] for step in spy.choices] == choices
+        # Where a gradient is nearly 0 its sign is decided by rounding, which batching changes.
+        assert (made.masks[number] - mask[0]).abs().gt(1e-4).float().mean() < 0.01
+    assert len({choice for step in spy.choices for choice in step}) > 1  # Else any constant would pass.
+
+
+def test_masks_stay_in_the_ball_and_in_the_photo(
+    photo: Photo, face: Face, sface_embedder: Embedder, targets: list[Target]
+) -> None:
+    beyond = Face(face.box, face.landmarks, Patch(-20, -10, 300))
+    image = cut(photo, beyond)
+    (mask,), _ = make_loop([sface_embedder], targets, Nearest(), steps=10).run([image], [0])
+    assert mask.abs().max() <= EPSILON + 1e-6
+    assert mask.abs().max() > EPSILON * 0.9
+    assert (mask * (1 - image.inside)).abs().max() == 0
+    assert (image.pixels + mask).min() >= 0
+    assert (image.pixels + mask).max() <= 1
+
+
+def test_l2_ball_is_a_root_mean_square(face_image: FaceImage, sface_embedder: Embedder, targets: list[Target]) -> None:
+    epsilon = 3 / 255
+    (mask,), _ = make_loop([sface_embedder], targets, Nearest(), norm="l2", epsilon=epsilon, steps=10).run(
+        [face_image], [0]
+    )
+    assert mask.square().mean().sqrt().item() == pytest.approx(epsilon, rel=0.02)
+
+
+def test_a_face_does_not_depend_on_its_batch(
+    people: list[FaceImage], sface_embedder: Embedder, targets: list[Target]
+) -> None:
+    def make() -> ProtectionLoop:
+        return make_loop([sface_embedder], targets, Random(), views=[affine()], views_per_step=2, steps=3)
+
+    together = make().run(people, [5, 6, 7])
+    for number in range(3):
+        alone = make().run([people[number]], [5 + number])
+        assert alone.targets == [together.targets[number]]
+        assert (alone.masks[0] - together.masks[number]).abs().gt(1e-4).float().mean() < 0.02
+
+
+def test_the_same_seed_gives_the_same_mask_and_another_does_not(
+    face_image: FaceImage, sface_embedder: Embedder, targets: list[Target]
+) -> None:
+    def mask(seed: int) -> Tensor:
+        return (
+            make_loop([sface_embedder], targets, Nearest(), views=[affine()], steps=2)
+            .run([face_image], [seed])
+            .masks[0]
+        )
+
+    assert torch.equal(mask(1), mask(1))
+    assert not torch.equal(mask(1), mask(2))
+
+
+def test_the_identity_loss_falls(face_image: FaceImage, sface_embedder: Embedder, targets: list[Target]) -> None:
+    cosines: list[float] = []
+    loop = make_loop([sface_embedder], targets, Nearest(), steps=12)
+    made = loop.run([face_image], [0], lambda step, cosine: cosines.append(cosine))
+    assert cosines[0] == pytest.approx(1, abs=1e-3)
+    assert cosines[-1] < 0.3
+    protected = face_image._replace(pixels=face_image.pixels + made.masks[0])
+    target = embed(sface_embedder, [targets[made.targets[0]].aim])
+    before, after = embed(sface_embedder, [face_image]) @ target.T, embed(sface_embedder, [protected]) @ target.T
+    assert after > before + 0.3
+
+
+def test_gamma_keeps_the_face_more_natural(
+    face_image: FaceImage, sface_embedder: Embedder, targets: list[Target]
+) -> None:
+    def size(gamma: float) -> float:
+        loop = make_loop([sface_embedder], targets, Fixed(), optimizer=Plain(), steps=12, naturalness=[(MMD(), gamma)])
+        return loop.run([face_image], [0]).masks[0].square().mean().item()
+
+    assert size(10.0) < size(0.0)
+
+
+def test_an_ensemble_gives_every_surrogate_its_say(
+    face_image: FaceImage, sface_embedder: Embedder, dlib_embedder: Embedder, targets: list[Target]
+) -> None:
+    """dlib's gradients are a ninth of SFace's: added as they are, SFace would decide alone."""
+
+    def similarity(embedders: Sequence[Embedder], judge: Embedder) -> float:
+        made = make_loop(embedders, targets, Fixed(), steps=15).run([face_image], [0])
+        protected = face_image._replace(pixels=face_image.pixels + made.masks[0])
+        return (embed(judge, [protected]) @ embed(judge, [face_image]).T).item()
+
+    assert (
+        similarity([sface_embedder, dlib_embedder], dlib_embedder) < similarity([sface_embedder], dlib_embedder) - 0.03
+    )
+    assert similarity([sface_embedder, dlib_embedder], sface_embedder) < 0.307
+
+
+def test_with_one_surrogate_the_gradient_is_that_of_eq_4(
+    face_image: FaceImage, sface_embedder: Embedder, targets: list[Target]
+) -> None:
+    """One plain L2 step, in which lengths matter, against autograd on Eq. 4 written out."""
+    gamma, target = 2.0, targets[0]
+    loop = make_loop(
+        [sface_embedder],
+        [target],
+        Fixed(),
+        optimizer=Plain(),
+        norm="l2",
+        steps=2,
+        naturalness=[(MMD(), gamma)],
+        epsilon=1.0,
+    )
+    (mask,), _ = loop.run([face_image], [0])
+    literal = Literal(sface_embedder, face_image, [target])
+    radius = STEP * math.sqrt(face_image.inside.sum().item() * 3)
+    x = literal.original
+    for _ in range(2):
+        x = x.detach().requires_grad_()
+        template = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
+        grid = crop_grid(face_image.landmarks[None], template, (112, 112), face_image.pixels.shape[-1])
+        natural = MMD()(crop(x, grid)[None], crop(literal.original, grid)[None]).sum()
+        (gradient,) = torch.autograd.grad(literal.loss(literal.t[0], x) + gamma * natural, x)
+        step = radius * gradient / gradient.norm()
+        x = literal.original + project(x.detach() - step - literal.original, literal.original, radius * 1e9, "l2")
+    assert torch.allclose(mask, (x - literal.original)[0], atol=1e-5)
+
+
+@pytest.mark.weights
+def test_literal_choices_on_faces_of_lfw(
+    lfw: Any, detector: FaceDetector, sface_embedder: Embedder, targets: list[Target]
+) -> None:
+    from facecrypt.photos import read_photo
+
+    paths = sorted(lfw.glob("images/*/*.jpg"))[::500][:4]
+    photos = [read_photo(path) for path in paths]
+    people = [cut(photo, detector.find(photo, "largest")[0]) for photo in photos]
+    spy = Spy(Greedy())
+    make_loop([sface_embedder], targets, spy, steps=3).run(people, range(len(people)))
+    for number, person in enumerate(people):
+        assert [step[number] for step in spy.choices] == Literal(sface_embedder, person, targets).run(3)[0]
+
+
+def test_patches_hold_every_crop(face: Face, sface_embedder: Embedder, dlib_embedder: Embedder, photo: Photo) -> None:
+    image = cut(photo, face)
+    for embedder in (sface_embedder, dlib_embedder):
+        spec = embedder.spec
+        grid = crop_grid(image.landmarks[None], spec.template, (spec.height, spec.width), image.pixels.shape[-1])
+        assert grid.abs().max() <= 1
+    assert patch_around(face.landmarks) == face.patch

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from facecrypt.errors import RecipeError
+from facecrypt.recipe import Recipe, check_recipe, load_recipe
+
+SFACE = {"name": "sface"}
+
+
+def faults(values: dict[str, Any]) -> tuple[str, ...]:
+    with pytest.raises(RecipeError) as caught:
+        check_recipe(values)
+    return caught.value.faults
+
+
+def test_every_key_but_surrogates_has_a_default() -> None:
+    recipe = check_recipe({"surrogates": [SFACE]})
+    assert (recipe.epsilon, recipe.steps, recipe.step_size, recipe.norm) == (12, 50, 1.5, "linf")
+    assert (recipe.target_selector.name, recipe.optimizer.name) == ("greedy", "momentum")
+    assert faults({}) == (
+        "surrogates: missing. Every recipe names at least one surrogate, and every component its name.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "fault"),
+    [
+        ({"epsilom": 8}, "epsilom: unknown key. Did you mean 'epsilon'? Known: surrogates, photos, output"),
+        ({"epsilon": 0}, "epsilon: 0 is wrong: input should be greater than or equal to 1."),
+        ({"epsilon": 300}, "epsilon: 300 is wrong: input should be less than or equal to 255."),
+        ({"epsilon": "8/255"}, "epsilon: '8/255' is wrong: input should be a valid number."),
+        ({"steps": 2.5}, "steps: 2.5 is wrong"),
+        ({"steps": True}, "steps: True is wrong"),
+        ({"norm": "l1"}, "norm: 'l1' is wrong: input should be 'linf' or 'l2'."),
+        ({"faces": "some"}, "faces: 'some' is wrong: input should be 'all', 'largest' or 'aligned'."),
+        ({"surrogates": []}, "surrogates: [] is wrong"),
+        ({"surrogates": "sface"}, "surrogates: 'sface' is wrong"),
+        ({"surrogates": [SFACE, {"name": "sfaec"}]}, "surrogates[1]: no surrogate named 'sfaec'."),
+        ({"surrogates": [{"name": "sface", "wieght": 2}]}, "surrogates[0].wieght: unknown key. Did you mean 'weight'?"),
+        ({"surrogates": [{"name": "sface", "weight": 0}]}, "surrogates[0].weight: 0 is wrong"),
+        ({"surrogates": [{"weight": 1}]}, "surrogates[0].name: missing"),
+        ({"surrogates": [{"name": "timm"}]}, "surrogates[0] (timm): argument 'model' is missing"),
+        ({"surrogates": [{"name": "sface", "fallback": ["arc"]}]}, "surrogates[0].fallback[0]: no surrogate"),
+        ({"target_selector": {"name": "centre"}}, "target_selector: no target_selector named 'centre'."),
+        ({"optimizer": {"name": "momentum", "args": {"decy": 1}}}, "optimizer (momentum): unknown argument 'decy'."),
+        ({"optimizer": {"name": "momentum", "args": {"decay": 2}}}, "optimizer (momentum): argument 'decay': 2"),
+        ({"views": [{"name": "affine"}, {"name": "warp"}]}, "views[1]: no view named 'warp'."),
+        ({"naturalness": [{"name": "mmd", "weight": -1}]}, "naturalness[0].weight: -1 is wrong"),
+        ({"trainer": {"acelerator": "cpu"}}, "trainer.acelerator: unknown key. Did you mean 'accelerator'?"),
+        ({"held_out": [SFACE]}, "held_out[0]: 'sface' gives gradients in this recipe, so it cannot judge."),
+        ({"surrogates": [SFACE, SFACE]}, "surrogates: one recogniser is named twice."),
+        ({"held_out": [{"name": "dlib_resnet"}, {"name": "dlib_resnet"}]}, "held_out: one recogniser is named twice."),
+        ({"surrogates": [{"name": "timm", "args": {"model": "a/b"}, "fallback": ["dlib_resnet"]}],
+          "held_out": [{"name": "dlib_resnet"}]}, "held_out[0]: 'dlib_resnet' gives gradients in this recipe"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_one_fault(values: dict[str, Any], fault: str) -> None:
+    (found,) = faults({"surrogates": [SFACE]} | values)
+    assert found.startswith(fault)
+
+
+def test_every_fault_at_once() -> None:
+    found = faults(
+        {
+            "surrogates": [{"name": "sfaec"}],
+            "target_selector": {"name": "centre"},
+            "optimizer": {"name": "momentum", "args": {"decy": 1}},
+            "epsilon": -1,
+            "stepps": 3,
+        }
+    )
+    assert len(found) == 5
+
+
+def test_white_box_judges_are_allowed_when_asked_for() -> None:
+    recipe = check_recipe({"surrogates": [SFACE], "held_out": [SFACE], "allow_white_box": True})
+    assert recipe.held_out[0].name == "sface"
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    return path
+
+
+def load(tmp_path: Path, *overrides: str) -> Recipe:
+    return load_recipe(write(tmp_path, "surrogates: [{name: sface}]\nviews: [{name: affine}]\n"), overrides)
+
+
+def test_overrides_reach_everywhere(tmp_path: Path) -> None:
+    recipe = load(
+        tmp_path, "surrogates[0].weight=2", "epsilon=8", "views[0].args.degrees=5", "trainer.devices=2",
+        "photos=a b.jpg", "held_out=[{name: dlib_resnet}]",
+    )  # fmt: skip
+    assert (recipe.surrogates[0].weight, recipe.epsilon, recipe.photos, recipe.trainer.devices) == (2, 8, "a b.jpg", 2)
+    assert recipe.views[0].args == {"degrees": 5}
+    assert recipe.held_out[0].name == "dlib_resnet"
+
+
+@pytest.mark.parametrize("override", ["epsilon", "=3", "surrogates[7].weight=2", "surrogates.weight=2", "epsilon=[1"])
+def test_overrides_that_make_no_sense(tmp_path: Path, override: str) -> None:
+    with pytest.raises(RecipeError, match="1 problem\n  override .* Write key=value, as in epsilon=8"):
+        load(tmp_path, override)
+
+
+def test_an_override_is_checked_like_the_file(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="epsilom: unknown key. Did you mean 'epsilon'"):
+        load(tmp_path, "epsilom=8")
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("surrogates: [", "is no YAML"),
+        ("- just\n- a list\n", "is no mapping of keys to values"),
+        ("", "surrogates: missing"),
+        ("surrogates: [{name: sface}]\nepsilon: ${nowhere}\n", "nowhere"),
+        ("surrogates: [{name: sface}]\nphotos: 2026-11-23\n", ""),
+    ],
+)
+def test_files_that_are_no_recipes(tmp_path: Path, text: str, fault: str) -> None:
+    path = write(tmp_path, text)
+    if not fault:
+        assert load_recipe(path).photos == "2026-11-23"
+        return
+    with pytest.raises(RecipeError, match=fault) as caught:
+        load_recipe(path)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_a_binary_file_and_a_missing_one(tmp_path: Path) -> None:
+    path = tmp_path / "photo.yaml"
+    path.write_bytes(bytes(range(128, 256)))
+    with pytest.raises(RecipeError, match="is no YAML"):
+        load_recipe(path)
+    with pytest.raises(RecipeError, match="cannot be read: No such file or directory"):
+        load_recipe(tmp_path / "missing.yaml")
+    with pytest.raises(RecipeError, match="cannot be read: Is a directory"):
+        load_recipe(tmp_path)

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import Field
+
+from facecrypt import registry
+from facecrypt.errors import FacecryptError, PluginError, UnknownComponentError
+from facecrypt.registry import KINDS, Registry
+
+
+class Example:
+    def __init__(
+        self,
+        *,
+        decay: Annotated[float, Field(ge=0, le=1)] = 1.0,
+        mode: Literal["a", "b"] = "a",
+        pair: tuple[float, float] = (0, 1),
+    ) -> None:
+        self.decay, self.mode, self.pair = decay, mode, pair
+
+
+@pytest.fixture
+def fresh() -> Registry:
+    made = Registry()
+    made.register("optimizer", "example", Example, summary="an example")
+    return made
+
+
+def entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: str) -> metadata.EntryPoint:
+    (tmp_path / f"{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return metadata.EntryPoint(name.replace("_", "-"), name, registry.ENTRY_POINT_GROUP)
+
+
+def with_plugins(monkeypatch: pytest.MonkeyPatch, *plugins: metadata.EntryPoint) -> Registry:
+    fresh = Registry()
+    monkeypatch.setattr(
+        metadata, "entry_points", lambda group: list(plugins) if group == registry.ENTRY_POINT_GROUP else []
+    )
+    # `facecrypt.register` is bound to the shared registry; a plugin under test must reach the fresh one.
+    monkeypatch.setattr("facecrypt.register", fresh.register)
+    return fresh
+
+
+def test_builds_with_arguments_in_their_own_types(fresh: Registry) -> None:
+    built = fresh.build("optimizer", "example", {"decay": 0, "pair": [1, 2.5]})
+    assert (built.decay, built.mode, built.pair) == (0, "a", (1.0, 2.5))
+
+
+@pytest.mark.parametrize(
+    ("args", "fault"),
+    [
+        ({"decy": 1.0}, r"unknown argument 'decy'. Did you mean 'decay'\? Accepts: decay \(.*default 1.0\)"),
+        ({"decay": "much"}, "argument 'decay': 'much' is wrong: input should be a valid number"),
+        ({"decay": "0.5"}, "argument 'decay': '0.5' is wrong"),
+        ({"decay": True}, "argument 'decay': True is wrong"),
+        ({"decay": 1.5}, "argument 'decay': 1.5 is wrong: input should be less than or equal to 1"),
+        ({"mode": "c"}, "argument 'mode': 'c' is wrong: input should be 'a' or 'b'"),
+        ({"pair": [1, 2, 3]}, "argument 'pair'"),
+        ({"decay": None}, "argument 'decay': None is wrong"),
+    ],
+)
+def test_arguments_that_do_not_fit(fresh: Registry, args: dict[str, Any], fault: str) -> None:
+    with pytest.raises(FacecryptError, match=f"optimizer 'example': {fault}"):
+        fresh.build("optimizer", "example", args)
+
+
+def test_a_missing_argument_is_named(fresh: Registry) -> None:
+    def needs(*, model: str) -> None: ...
+
+    fresh.register("surrogate", "needs", needs, summary="needs an argument")
+    _, faults = fresh.get("surrogate", "needs").bind({})
+    assert faults == ["argument 'model' is missing: model (str, required)."]
+
+
+def test_an_unknown_name_lists_what_there_is(fresh: Registry) -> None:
+    with pytest.raises(
+        UnknownComponentError, match="no target_selector named 'centre'. Did you mean 'center'. Known: center, "
+    ):
+        fresh.get("target_selector", "centre")
+
+
+def test_names_never_clash_silently(fresh: Registry) -> None:
+    with pytest.raises(PluginError, match=r"optimizer 'example' already exists \(this program\). Choose another name."):
+        fresh.register("optimizer", "example", Example, summary="again")
+    with pytest.raises(PluginError, match="unknown kind 'loss'. Known: surrogate, naturalness"):
+        fresh.register("loss", "example", Example, summary="no such kind")  # type: ignore[arg-type]
+
+
+def test_components_take_keyword_only_arguments(fresh: Registry) -> None:
+    def positional(decay: float = 1.0) -> None: ...
+
+    fresh.register("optimizer", "positional", positional, summary="takes a positional argument")
+    with pytest.raises(PluginError, match="argument decay: 'float' = 1.0 of .* is not keyword-only"):
+        fresh.get("optimizer", "positional").bind({})
+
+
+def test_what_cannot_be_imported_is_named(fresh: Registry) -> None:
+    fresh.register("view", "gone", "no_such_module:View", summary="cannot be imported")
+    with pytest.raises(
+        PluginError, match=r"view 'gone' \(this program\): no_such_module:View cannot be imported: No module named"
+    ):
+        fresh.get("view", "gone").load()
+
+
+def test_a_plugin_registers_under_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import facecrypt\nfacecrypt.register('view', 'from_plugin', dict, summary='a view')\n"
+    fresh = with_plugins(monkeypatch, entry_point(tmp_path, monkeypatch, "plugin_good", code))
+    assert fresh.get("view", "from_plugin").origin == "plugin-good"
+    assert fresh.broken_plugins == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "reason"),
+    [
+        ("plugin_raises", "raise RuntimeError('out of tune')", "RuntimeError: out of tune"),
+        ("plugin_syntax", "def (", "SyntaxError"),
+        ("plugin_imports", "import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("plugin_clash", "import facecrypt\nfacecrypt.register('view', 'half', dict, summary='x')\n"
+         "facecrypt.register('view', 'affine', dict, summary='x')", "PluginError: plugin-clash: view 'affine'"),
+    ],
+)  # fmt: skip
+def test_a_broken_plugin_is_a_warning_and_a_row(
+    name: str, code: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = with_plugins(monkeypatch, entry_point(tmp_path, monkeypatch, name, code))
+    with pytest.warns(
+        UserWarning, match=f"plugin {name.replace('_', '-')!r} .* cannot be loaded: {reason.split(':')[0]}"
+    ):
+        names = {(component.kind, component.name) for component in fresh.list()}
+    assert fresh.broken_plugins[name.replace("_", "-")].startswith(reason)
+    assert ("view", "affine") in names
+    assert fresh.get("view", "affine").origin == registry.BUILT_IN
+    assert ("view", "half") not in names  # What a plugin registered before it broke goes with it.
+
+
+def test_listing_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from facecrypt import registry; assert registry.list_components(); "
+        "print([name for name in ('torch', 'lightning', 'kornia', 'timm', 'onnx', 'cv2') if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_every_kind_has_components() -> None:
+    assert {component.kind for component in registry.list_components()} == set(KINDS)
+
+
+def test_public_surface() -> None:
+    import facecrypt
+
+    assert facecrypt.__all__ == ["register"]
+    assert facecrypt.register is registry.register
