@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from facecrypt import registry
-from facecrypt.errors import FacecryptError
+from facecrypt.errors import FacecryptError, FacecryptWarning
 from facecrypt.registry import KINDS
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = arguments.command
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
+        warnings.simplefilter("always", FacecryptWarning)
         # What a dependency deprecates is news for its callers' developers, who see it as an error in the tests.
         for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
             warnings.simplefilter("ignore", category)

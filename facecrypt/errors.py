@@ -5,6 +5,7 @@
     ├── UnknownComponentError  no component of that name
     ├── PluginError            a plugin registered something that cannot be used
     ├── WeightsError           weights are missing, corrupt or not the expected file
+    ├── ProtocolError          an identification protocol is wrong, or cannot be built
     ├── PhotoError             a photo cannot be read, protected or written
     └── NoFaceFoundError       (a PhotoError) no face was found where one is needed
 
@@ -52,8 +53,16 @@ class WeightsError(FacecryptError):
     """Weights are missing, corrupt, or not the file that was expected."""
 
 
+class ProtocolError(FacecryptError):
+    """An identification protocol is wrong, cannot be read, built or written."""
+
+
 class PhotoError(FacecryptError):
     """A photo cannot be read, protected or written."""
+
+
+class FacecryptWarning(UserWarning):
+    """Something that a user should know and the run survives: a fallback taken, a judge left out, a broken plugin."""
 
 
 class NoFaceFoundError(PhotoError):

@@ -23,7 +23,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from facecrypt import registry, report
-from facecrypt.errors import FacecryptError, NoFaceFoundError, PhotoError, RecipeError, WeightsError
+from facecrypt.errors import FacecryptError, FacecryptWarning, NoFaceFoundError, PhotoError, RecipeError, WeightsError
 from facecrypt.evaluation import FaceReport, Judge, make_judge, verify
 from facecrypt.faces import Face, FaceDetector, FaceImage, add_masks, cut
 from facecrypt.photos import Photo, find_photos, output_path, read_photo, write_photo
@@ -117,7 +117,7 @@ def assemble(recipe: Recipe) -> Crew:
     for slot in recipe.surrogates:
         name, embedder = _surrogate(slot.name, slot.args, slot.fallback, crew.notes)
         if any(_same_network(embedder, other.embedder) for other in crew.surrogates):
-            raise RecipeError("surrogates", [f"{name!r} would be used twice (as a fallback). Leave one of them out."])
+            raise RecipeError("surrogates", [f"the network of {name!r} would be used twice. Leave one of them out."])
         crew.surrogates.append(Surrogate(_unused(name, [s.name for s in crew.surrogates]), embedder, slot.weight))
     crew.judges = [(surrogate.name, surrogate.embedder, True) for surrogate in crew.surrogates]
     held_out = 0
@@ -133,7 +133,7 @@ def assemble(recipe: Recipe) -> Crew:
         if white_box and not recipe.allow_white_box:
             raise RecipeError(
                 "held_out",
-                [f"{judge.name!r} is a surrogate of this run too. Name another, or set allow_white_box: true."],
+                [f"the network of {judge.name!r} is a surrogate too. Name another, or set allow_white_box: true."],
             )
         held_out += not white_box
         crew.judges.append((_unused(judge.name, [name for name, _, _ in crew.judges]), embedder, white_box))
@@ -142,7 +142,7 @@ def assemble(recipe: Recipe) -> Crew:
             "no held-out recogniser judged this run: its numbers say nothing about recognisers that gave no gradients"
         )
     for note in crew.notes:
-        warnings.warn(note, stacklevel=2)
+        warnings.warn(note, FacecryptWarning, stacklevel=2)
     return crew
 
 

@@ -220,7 +220,7 @@ def _read(source: str, overrides: Sequence[str]) -> dict[str, Any]:
         try:
             if not equals or not key:
                 raise ValueError("it has no '='")
-            OmegaConf.update(config, key, yaml.safe_load(text) if text else "")
+            OmegaConf.update(config, key, yaml.safe_load(text) if text else "", merge=False)
         except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
             reason = " ".join(str(error).split())
             faults.append(
@@ -298,20 +298,24 @@ def _named_faults(path: str, kind: Kind, name: object, args: Args) -> list[str]:
 
 def _contradictions(recipe: Recipe) -> list[str]:
     faults = []
-    giving = {_identity(slot.name, slot.args) for slot in recipe.surrogates}
-    if len(giving) < len(recipe.surrogates):
-        faults.append("surrogates: one recogniser is named twice. Name each once and give it a weight.")
-    if len({_identity(slot.name, slot.args) for slot in recipe.held_out}) < len(recipe.held_out):
-        faults.append("held_out: one recogniser is named twice. Name each once.")
-    giving |= {_identity(name, {}) for slot in recipe.surrogates for name in slot.fallback}
+    giving = [_network(slot.name, slot.args) for slot in recipe.surrogates]
+    if len(set(giving)) < len(giving):
+        faults.append("surrogates: one network is named twice. Name each once and give it a weight.")
+    judging = [_network(slot.name, slot.args) for slot in recipe.held_out]
+    if len(set(judging)) < len(judging):
+        faults.append("held_out: one network is named twice. Name each once.")
+    giving += [_network(name, {}) for slot in recipe.surrogates for name in slot.fallback]
     for index, slot in enumerate(recipe.held_out):
-        if _identity(slot.name, slot.args) in giving and not recipe.allow_white_box:
+        if judging[index] in giving and not recipe.allow_white_box:
             faults.append(
-                f"held_out[{index}]: {slot.name!r} gives gradients in this recipe, so it cannot judge. "
+                f"held_out[{index}]: the network of {slot.name!r} gives gradients in this recipe, so it cannot judge. "
                 "Name another recogniser, or set allow_white_box: true and have its numbers marked as white-box."
             )
     return faults
 
 
-def _identity(name: str, args: Args) -> tuple[str, str]:
-    return name, str(sorted(args.items()))
+def _network(name: str, args: Args) -> tuple[str, ...]:
+    """Return what tells one network from another before it is built: its weights, or else name and arguments."""
+    spec = registry.get("surrogate", name).spec
+    weights = (spec.weights.source, spec.weights.path) if spec else (name,)
+    return *weights, str(sorted(args.items()))

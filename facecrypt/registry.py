@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import pydantic
 
-from facecrypt.errors import FacecryptError, PluginError, UnknownComponentError
+from facecrypt.errors import FacecryptError, FacecryptWarning, PluginError, UnknownComponentError
 from facecrypt.surrogates.spec import EmbedderSpec
 
 Kind = Literal["surrogate", "naturalness", "target_selector", "optimizer", "view"]
@@ -61,29 +61,31 @@ class Component:
         module, _, attribute = self.target.partition(":")
         try:
             loaded: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise PluginError(
-                f"{self.kind} {self.name!r} ({self.origin}): {self.target} cannot be imported: {error}. "
-                "Install what is missing, or mend the plugin."
-            ) from error
+        except Exception as error:
+            raise self._fault(f"{self.target} cannot be imported ({type(error).__name__}: {error})") from error
         return loaded
+
+    def _fault(self, what: str) -> PluginError:
+        return PluginError(f"{self.kind} {self.name!r} ({self.origin}): {what}. Install what is missing, or mend it.")
 
     def arguments(self) -> dict[str, tuple[Any, Any]]:
         """Return the type annotation and the default (`inspect.Parameter.empty`: none) of what a recipe may give.
 
         Raises:
-            PluginError: If the component cannot be imported, or one of its arguments is not keyword-only.
+            PluginError: If the component cannot be imported, or an argument is not keyword-only or not typed.
         """
         builder = self.load()
-        hints = get_type_hints(builder.__init__ if inspect.isclass(builder) else builder, include_extras=True)
+        try:
+            hints = get_type_hints(builder.__init__ if inspect.isclass(builder) else builder, include_extras=True)
+        except NameError as error:
+            raise self._fault(f"a type of its arguments is not known at run time ({error})") from error
         arguments = {}
         for name, parameter in inspect.signature(builder).parameters.items():
-            if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
-                raise PluginError(
-                    f"{self.kind} {self.name!r} ({self.origin}): argument {parameter} of {self.target} is not "
-                    "keyword-only, so recipes that give it cannot be checked. Put * before the first argument."
+            if parameter.kind is not inspect.Parameter.KEYWORD_ONLY or name not in hints:
+                raise self._fault(
+                    f"argument {parameter} is not both keyword-only and typed, so recipes cannot be checked"
                 )
-            arguments[name] = hints.get(name, Any), parameter.default
+            arguments[name] = hints[name], parameter.default
         return arguments
 
     def bind(self, args: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -142,6 +144,7 @@ class Registry:
         Raises:
             PluginError: If the kind does not exist or the name is taken.
         """
+        self.load_plugins()  # So that a program's own component cannot take a built-in name first.
         if kind not in KINDS:
             raise PluginError(f"{self._origin}: {name!r} has the unknown kind {kind!r}. Known: {', '.join(KINDS)}.")
         taken = self.components.get((kind, name))
@@ -207,6 +210,7 @@ class Registry:
             warnings.warn(
                 f"plugin {entry_point.name!r} ({entry_point.value}) cannot be loaded: "
                 f"{self.broken_plugins[entry_point.name]}. Update or uninstall it; everything else works.",
+                FacecryptWarning,
                 stacklevel=2,
             )
 
@@ -238,6 +242,9 @@ def describe_type(annotation: Any) -> str:
         return " or ".join(map(repr, get_args(annotation)))
     if get_origin(annotation) in (list, Sequence):
         return f"list of {describe_type(get_args(annotation)[0])}"
+    if get_origin(annotation) is tuple:
+        parts = [describe_type(each) for each in get_args(annotation)]
+        return f"{len(parts)} times {parts[0]}" if len(set(parts)) == 1 else ", ".join(parts)
     if get_origin(annotation) in (Union, UnionType):
         return " or ".join(describe_type(each) for each in get_args(annotation))
     if annotation is NoneType:

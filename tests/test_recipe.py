@@ -51,11 +51,11 @@ def test_every_key_but_surrogates_has_a_default() -> None:
         ({"views": [{"name": "affine"}, {"name": "warp"}]}, "views[1]: no view named 'warp'."),
         ({"naturalness": [{"name": "mmd", "weight": -1}]}, "naturalness[0].weight: -1 is wrong"),
         ({"trainer": {"acelerator": "cpu"}}, "trainer.acelerator: unknown key. Did you mean 'accelerator'?"),
-        ({"held_out": [SFACE]}, "held_out[0]: 'sface' gives gradients in this recipe, so it cannot judge."),
-        ({"surrogates": [SFACE, SFACE]}, "surrogates: one recogniser is named twice."),
-        ({"held_out": [{"name": "dlib_resnet"}, {"name": "dlib_resnet"}]}, "held_out: one recogniser is named twice."),
+        ({"held_out": [SFACE]}, "held_out[0]: the network of 'sface' gives gradients in this recipe"),
+        ({"surrogates": [SFACE, SFACE]}, "surrogates: one network is named twice."),
+        ({"held_out": [{"name": "dlib_resnet"}, {"name": "dlib_resnet"}]}, "held_out: one network is named twice."),
         ({"surrogates": [{"name": "timm", "args": {"model": "a/b"}, "fallback": ["dlib_resnet"]}],
-          "held_out": [{"name": "dlib_resnet"}]}, "held_out[0]: 'dlib_resnet' gives gradients in this recipe"),
+          "held_out": [{"name": "dlib_resnet"}]}, "held_out[0]: the network of 'dlib_resnet' gives"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
@@ -99,6 +99,9 @@ def test_overrides_reach_everywhere(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (recipe.surrogates[0].weight, recipe.epsilon, recipe.photos, recipe.trainer.devices) == (2, 8, "a b.jpg", 2)
     assert recipe.views[0].args == {"degrees": 5}
+    # A value is replaced as a whole: what stood there before is no argument of another component.
+    assert load(tmp_path, "views[0]={name: blur}").views[0].args == {}
+    assert load(tmp_path, "optimizer.args.decay=0.5", "optimizer={name: plain}").optimizer.name == "plain"
     assert recipe.held_out[0].name == "dlib_resnet"
 
 

@@ -1,0 +1,111 @@
+"""Write docs/recipe-reference.md from the dataclasses of recipes and the components' signatures.
+
+Run it after a change of either: python docs/generate.py. A test compares the page with what this would write.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from facecrypt import recipe, registry
+from facecrypt.registry import KINDS, describe_parameter, describe_type
+
+PAGE = Path(__file__).with_name("recipe-reference.md")
+
+INTRODUCTION = """\
+# Recipe reference
+
+<!-- Written by docs/generate.py. Edit the docstrings in facecrypt/recipe.py and of the components instead. -->
+
+A recipe is one YAML file for one run. Only `surrogates` must be there. `facecrypt check RECIPE` names every fault,
+`facecrypt show RECIPE` prints the recipe with every default, and `key=value` after the file's name replaces a value:
+`facecrypt run recipes/quickstart.yaml epsilon=8 surrogates[0].weight=2 "views=[{name: affine, args: {degrees: 5}}]"`.
+OmegaConf reads the file, so `${epsilon}` stands for the value of another key.
+
+Paths are relative to the folder in which the command runs.
+"""
+
+SLOTS = {
+    "Recipe": "The recipe itself",
+    "SurrogateSlot": "An entry of `surrogates`",
+    "HeldOutSlot": "An entry of `held_out`",
+    "TermSlot": "An entry of `naturalness`",
+    "Slot": "`target_selector`, `optimizer`, and an entry of `views`",
+    "TrainerOptions": "`trainer`",
+}
+
+
+def render() -> str:
+    """Return the page."""
+    parts = [INTRODUCTION]
+    for name, title in SLOTS.items():
+        parts.append(_keys(title, getattr(recipe, name)))
+    parts.append("# Components\n")
+    for kind in KINDS:
+        parts.append(f"## {kind}\n")
+        parts += [_component(each) for each in registry.list_components(kind) if each.origin == registry.BUILT_IN]
+    return "\n".join(parts)
+
+
+def _keys(title: str, owner: type[Any]) -> str:
+    hints = get_type_hints(owner, include_extras=True)
+    meanings = _entries(inspect.getdoc(owner) or "", "Attributes")
+    rows = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
+    for item in fields(owner):
+        kind = "mapping" if item.name == "args" else describe_type(hints[item.name])
+        default = "required" if item.default is MISSING and item.default_factory is MISSING else _default(item)
+        meaning = meanings.get(item.name, {"name": "Registered name.", "args": "Its arguments."}.get(item.name, ""))
+        rows.append(f"| `{item.name}` | {kind} | {default} | {meaning} |")
+    return f"## {title}\n\n" + "\n".join(rows) + "\n"
+
+
+def _default(item: Any) -> str:
+    value = item.default if item.default is not MISSING else item.default_factory()
+    if isinstance(value, recipe.Slot):
+        return f"`{{name: {value.name}}}`"
+    if isinstance(value, recipe.TrainerOptions):
+        return "see below"
+    return "none" if value is None else f"`{value!r}`".replace("'", "") if value != "" else ""
+
+
+def _entries(docstring: str, heading: str) -> dict[str, str]:
+    """Return the entries under a heading of a Google docstring, each on one line."""
+    section = re.split(r"\n(?=\S)", docstring.partition(f"{heading}:\n")[2])[0]
+    entries: dict[str, str] = {}
+    name = ""
+    for line in section.splitlines():
+        start = re.match(r"    (\w+): (.*)", line)
+        if start:
+            name = start[1]
+            entries[name] = start[2]
+        elif name and line.strip():
+            entries[name] += " " + line.strip()
+    return {name: text.replace("``", "`") for name, text in entries.items()}
+
+
+def _component(component: registry.Component) -> str:
+    lines = [f"### {component.name}\n", f"*{component.summary}*\n"]
+    if component.spec:
+        spec = component.spec
+        weights = spec.weights
+        threshold = (
+            f"{spec.threshold} ({spec.threshold_source})" if spec.threshold is not None else spec.threshold_source
+        )
+        lines.append(
+            f"Crop {spec.height}x{spec.width} {spec.channel_order.upper()}; {spec.dimension}-d embedding; "
+            f"threshold {threshold}; weights from {weights.origin} `{weights.source}`; licence {weights.licence}.\n"
+        )
+    meanings = _entries(inspect.getdoc(component.load()) or "", "Args")
+    lines += [
+        f"- `{describe_parameter(name, *each)}` {meanings.get(name, '')}".rstrip()
+        for name, each in component.arguments().items()
+    ] or ["No arguments."]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(), encoding="utf-8")
