@@ -1,0 +1,50 @@
+"""An example plugin: importing this package registers one component of each kind with facecrypt.
+
+facecrypt imports it whenever it looks up a component, so nothing heavy is imported here: a component is named by where
+it can be imported from, and torch is loaded only when a recipe uses one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import facecrypt
+from facecrypt.surrogates.catalogue import SFACE
+
+__all__ = ["SFACE_FLIP"]
+
+# The same weights, so facecrypt knows that neither may judge the other. The threshold was measured as SFace's was.
+SFACE_FLIP = replace(SFACE, threshold=0.306)
+"""SFace with embeddings summed over the face and its mirror image."""
+
+facecrypt.register(
+    "surrogate",
+    "sface_flip",
+    "facecrypt_example.surrogate:build",
+    summary="SFace on the face and its mirror image, embeddings summed (128-d)",
+    spec=SFACE_FLIP,
+)
+facecrypt.register(
+    "naturalness",
+    "total_variation",
+    "facecrypt_example.naturalness:TotalVariation",
+    summary="total variation of the mask: keeps it smooth",
+)
+facecrypt.register(
+    "target_selector",
+    "cycle",
+    "facecrypt_example.target_selector:Cycle",
+    summary="every target in turn (round robin)",
+)
+facecrypt.register(
+    "optimizer",
+    "nesterov",
+    "facecrypt_example.optimizer:Nesterov",
+    summary="Nesterov momentum of L1-normalised gradients (after NI-FGSM)",
+)
+facecrypt.register(
+    "view",
+    "gamma",
+    "facecrypt_example.view:gamma",
+    summary="random gamma and brightness",
+)
