@@ -29,6 +29,7 @@ _SURROGATES: tuple[tuple[str, str, EmbedderSpec | None, str], ...] = (
         "ConvNeXt-Nano, CosFace (512-d)",
     ),
     ("timm", "timm_hub:timm", None, "any face model that timm can build, by the name of its hub repository"),
+    ("onnx", "onnx_judge:onnx", None, "any recogniser in an ONNX file; gives no gradients, so only under held_out"),
 )
 
 _OTHERS: tuple[tuple[Kind, str, str, str], ...] = (
@@ -39,12 +40,19 @@ _OTHERS: tuple[tuple[Kind, str, str, str], ...] = (
     ("target_selector", "nearest", "targets:Nearest", "the target that the face resembles most already"),
     ("target_selector", "fixed", "targets:Fixed", "one target throughout"),
     ("optimizer", "momentum", "optimizers:Momentum", "momentum of normalised gradients (MIM), as TIP-IM uses"),
+    (
+        "optimizer",
+        "translation_invariant",
+        "optimizers:TranslationInvariant",
+        "momentum of smoothed gradients (TIM)",
+    ),
     ("optimizer", "plain", "optimizers:Plain", "the normalised gradient itself (PGD), Eq. 5"),
     ("optimizer", "adam", "optimizers:Adam", "Adam, projected after each step"),
     ("view", "affine", "views:affine", "small random rotation, shift and scale"),
     ("view", "perspective", "views:perspective", "small random perspective"),
     ("view", "blur", "views:blur", "Gaussian blur of random strength"),
     ("view", "jpeg", "views:jpeg", "differentiable JPEG of random quality"),
+    ("view", "input_diversity", "views:InputDiversity", "random shrinking and padding (DIM)"),
 )
 
 

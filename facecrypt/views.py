@@ -2,7 +2,8 @@
 
 TIP-IM describes this in footnote 4 and Appendix B.
 
-Every view is a kornia augmentation, so the gradient of what a recogniser sees reaches the mask underneath.
+Every view is differentiable, so the gradient of what a recogniser sees reaches the mask underneath. Most are kornia
+augmentations.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ import kornia.augmentation
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional
 
 Params: TypeAlias = Mapping[str, Tensor]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Sigma = Annotated[float, Field(gt=0)]
+Quality = Annotated[float, Field(ge=1, le=100)]
 
 
 class View(Protocol):
@@ -92,23 +96,85 @@ def perspective(*, distortion: Share = 0.05) -> KorniaView:
     return KorniaView(kornia.augmentation.RandomPerspective(distortion, p=1.0))
 
 
-def blur(*, kernel: Annotated[int, Field(ge=3, le=31)] = 5, sigma: tuple[float, float] = (0.1, 1.5)) -> KorniaView:
+def blur(*, radius: Annotated[int, Field(ge=1, le=15)] = 2, sigma: tuple[Sigma, Sigma] = (0.1, 1.5)) -> KorniaView:
     """Return a view with Gaussian blur.
 
     Args:
-        kernel: Width of the kernel in pixels, odd.
-        sigma: Smallest and largest standard deviation in pixels.
+        radius: Reach of the kernel in pixels to each side.
+        sigma: Smallest and largest standard deviation, in pixels.
     """
-    return KorniaView(kornia.augmentation.RandomGaussianBlur((kernel, kernel), sigma, p=1.0))
+    width = 2 * radius + 1
+    return KorniaView(kornia.augmentation.RandomGaussianBlur((width, width), (min(sigma), max(sigma)), p=1.0))
 
 
-def jpeg(*, quality: tuple[float, float] = (60.0, 95.0)) -> KorniaView:
+def jpeg(*, quality: tuple[Quality, Quality] = (60.0, 95.0)) -> KorniaView:
     """Return a view with differentiable JPEG compression.
 
     Args:
         quality: Lowest and highest JPEG quality, 1 to 100.
     """
-    return KorniaView(kornia.augmentation.RandomJPEG(quality, p=1.0))
+    return KorniaView(kornia.augmentation.RandomJPEG((min(quality), max(quality)), p=1.0))
+
+
+class InputDiversity:
+    """Shrinks the picture at random and puts it anywhere on a grey square of its old side: DIM (Xie et al., CVPR 2019).
+
+    With a probability of 0.5, the published code puts pictures of 299 to 329 pixels on squares of 330 that are filled
+    with zeros, which is mid-grey to networks that read [-1, 1]. The defaults are the same. Two things differ: pixels
+    are interpolated and not repeated, so that each gets its gradient, and every view of every face is drawn apart, not
+    one for a whole batch.
+
+    Args:
+        probability: How often a picture changes.
+        smallest: Smallest side of the shrunken picture, as a share of the old side.
+    """
+
+    def __init__(
+        self,
+        *,
+        probability: Annotated[float, Field(ge=0, le=1)] = 0.5,
+        smallest: Annotated[float, Field(gt=0, lt=1)] = 0.9,
+    ) -> None:
+        self.probability = probability
+        self.smallest = smallest
+
+    def sample(self, count: int, side: int) -> Params:
+        """Draw `count` sizes and places, and whether to use them."""
+        low = max(1, min(round(self.smallest * side), side - 1))
+        size = torch.randint(low, max(side, low + 1), (count,))
+        # In single precision, a number just below 1 times the room could round up to a place outside the square.
+        left, top = (torch.rand(2, count, dtype=torch.float64) * (side - size + 1)).floor()
+        return {
+            "shrink": torch.rand(count) < self.probability,
+            "side": torch.full((count,), side),
+            "size": size,
+            "left": left,
+            "top": top,
+        }
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        """Return the images in the drawn views, within [0, 1]."""
+        side, size, left, top = (params[name].to(images).unsqueeze(1) for name in ("side", "size", "left", "top"))
+        extent = images.shape[-1]
+        pixels = torch.arange(extent, device=images.device)
+
+        def look_up(start: Tensor) -> tuple[Tensor, Tensor]:
+            """Return where the pixels along one axis come from, and which of them show the picture: ``(N, S)``."""
+            place = pixels - start
+            source = (place + 0.5) * (side / size) - 0.5
+            return torch.minimum(source.clamp_min(0), side - 1), (place >= 0) & (place < size)
+
+        (x, shows_x), (y, shows_y) = look_up(left), look_up(top)
+        points = torch.stack([x.unsqueeze(1).expand(-1, extent, -1), y.unsqueeze(2).expand(-1, -1, extent)], dim=3)
+        shrunken = functional.grid_sample(images, (2 * points + 1) / extent - 1, mode="bilinear", align_corners=False)
+        square = (pixels < side).to(images)  # A smaller face of a batch is padded with black, which stays black.
+        viewed = torch.where(_outer(shows_y, shows_x), shrunken, 0.5 * _outer(square, square))
+        return torch.where(params["shrink"].to(images.device).view(-1, 1, 1, 1), viewed, images).clamp(0, 1)
+
+
+def _outer(rows: Tensor, columns: Tensor) -> Tensor:
+    """Return the products of every row with every column, ``(N, 1, H, W)``, of ``(N, H)`` and ``(N, W)``."""
+    return rows[:, None, :, None] * columns[:, None, None, :]
 
 
 def draw(views: Sequence[View], seeds: Sequence[int], sides: Sequence[int], count: int) -> list[Params]:

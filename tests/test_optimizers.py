@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from facecrypt.optimizers import Adam, Momentum, Plain, euclidean_norm, normalize, project
+from facecrypt.optimizers import Adam, Momentum, Plain, TranslationInvariant, euclidean_norm, normalize, project
 
 
 @pytest.fixture
@@ -102,3 +102,52 @@ def test_adam_agrees_with_torch(gradients: torch.Tensor) -> None:
         step, state = optimizer.update(sign * gradient, state, "linf")
         mask = mask - step
     assert torch.allclose(mask, weights.detach(), atol=1e-5)
+
+
+def slow_smoothing(gradient: torch.Tensor, radius: int, sigma: float) -> torch.Tensor:
+    """One face, value by value: a Gaussian whose weights add up to 1, and nothing beyond the patch."""
+    offsets = range(-radius, radius + 1)
+    weights = {(i, j): math.exp(-(i**2 + j**2) / (2 * sigma**2)) for i in offsets for j in offsets}
+    total = sum(weights.values())
+    result = torch.zeros_like(gradient)
+    for c, y, x in itertools.product(*map(range, gradient.shape)):
+        for (i, j), weight in weights.items():
+            if 0 <= y + i < gradient.shape[1] and 0 <= x + j < gradient.shape[2]:
+                result[c, y, x] += weight / total * gradient[c, y + i, x + j]
+    return result
+
+
+@pytest.mark.parametrize(("radius", "sigma"), [(1, None), (2, None), (3, 0.8), (7, None)])
+def test_translation_invariant_is_momentum_of_smooth_gradients(
+    radius: int, sigma: float | None, gradients: torch.Tensor
+) -> None:
+    optimizer, momentum = TranslationInvariant(radius=radius, sigma=sigma, decay=0.5), Momentum(decay=0.5)
+    state, reference = optimizer.init(gradients), momentum.init(gradients)
+    for number in range(3):
+        new = (gradients * (number - 1.5)).roll(number, dims=3)
+        smooth = torch.stack([slow_smoothing(each, radius, sigma or radius / 3) for each in new])
+        step, state = optimizer.update(new, state, "l2")
+        expected, reference = momentum.update(smooth, reference, "l2")
+        torch.testing.assert_close(step, expected, rtol=0, atol=1e-5)
+
+
+def test_default_smoothing_is_the_published_one() -> None:
+    """The published kernel is ``norm.pdf(linspace(-3, 3, 15))`` in each direction: its edge lies at 3 sigma."""
+    published = torch.exp(-(torch.linspace(-3, 3, 15) ** 2) / 2)
+    point = torch.zeros(1, 3, 31, 31)
+    point[..., 15, 15] = 1
+    step, _ = TranslationInvariant(radius=7).update(point, (torch.zeros_like(point),), "l2")
+    kernel = step[0, 0, 8:23, 8:23]
+    expected = torch.outer(published, published)
+    torch.testing.assert_close(kernel / kernel.sum(), expected / expected.sum())
+    assert step[0, 0].count_nonzero() == 15 * 15
+
+
+def test_half_precision_does_not_lose_small_gradients(gradients: torch.Tensor) -> None:
+    optimizer = TranslationInvariant()
+    state = optimizer.init(gradients)
+    expected, _ = optimizer.update(gradients, state, "linf")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        step, _ = optimizer.update(gradients * 1e-9, state, "linf")
+    assert step.dtype == torch.float32
+    assert torch.equal(step, expected)

@@ -1,0 +1,192 @@
+"""Any face recogniser in an ONNX file, run by onnxruntime. It judges only: onnxruntime computes no gradients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from facecrypt.errors import FacecryptError, WeightsError
+from facecrypt.surrogates.embedder import Embedder
+from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, EmbedderSpec, Template, Weights, verify_sha256
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+Size = tuple[PositiveInt, PositiveInt]
+Point = tuple[float, float]
+Points = tuple[Point, Point, Point, Point, Point]
+Sha256 = Annotated[str, Field(pattern="^([0-9a-fA-F]{64})?$")]
+Cosine = Annotated[float, Field(ge=-1, le=1)]
+
+
+def onnx(
+    *,
+    path: str,
+    dimension: PositiveInt,
+    sha256: Sha256 = "",
+    size: PositiveInt | Size = 112,
+    template: Literal["arcface"] | Points = "arcface",
+    channel_order: Literal["rgb", "bgr"] = "rgb",
+    mean: tuple[float, float, float] = (127.5, 127.5, 127.5),
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (127.5, 127.5, 127.5),
+    threshold: Cosine | None = None,
+    licence: str = "not stated",
+) -> Embedder:
+    """Return any recogniser in an ONNX file as a judge: it compares faces but gives no gradients.
+
+    Mean and std must be those of the network, or it runs all the same and judges badly. A network that scales its input
+    itself has mean 0 and std 1.
+
+    Args:
+        path: The file. It takes one float32 crop ``(1, 3, H, W)``, or a batch of any size, and its first output is the
+            embedding.
+        dimension: Length of an embedding.
+        sha256: Digest that the file must have; not checked where empty.
+        size: Rows and columns of the crop in pixels, or one number for both.
+        template: Left eye, right eye, nose, left and right mouth corner in the crop: x, y in pixels. ``arcface`` is
+            ArcFace's crop of 112, scaled to the rows and centred in the columns; so 112x96 is that of SphereFace.
+        channel_order: Order in which the network reads colours.
+        mean: Subtracted from red, green and blue, in grey levels of 0..255.
+        std: Divides red, green and blue after that, in grey levels.
+        threshold: Cosine from which two faces are one person; null where nobody measured it.
+        licence: Licence of the file, for the reader of the report.
+
+    Raises:
+        WeightsError: If onnxruntime is not installed, or the file is missing, corrupt, another one, or takes or returns
+            something else.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    file = Path(path).expanduser()
+    if sha256:
+        verify_sha256(file, sha256.lower())
+    network = OnnxNetwork(file)
+    network.verify(height, width, dimension)
+    return Embedder(
+        network,
+        EmbedderSpec(
+            height=height,
+            width=width,
+            template=_arcface(height, width) if template == "arcface" else template,
+            channel_order=channel_order,
+            mean=mean,
+            std=std,
+            dimension=dimension,
+            threshold=threshold,
+            threshold_source="not measured" if threshold is None else "given by the recipe",
+            weights=Weights(
+                origin="file",
+                source="",
+                path=str(file),
+                sha256=sha256.lower(),
+                licence=licence,
+                size=file.stat().st_size,
+            ),
+        ),
+    )
+
+
+class OnnxNetwork(nn.Module):
+    """The network of an ONNX file, on the CPU wherever its input is.
+
+    Args:
+        file: The file.
+    """
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.file = file
+        self._session: InferenceSession | None = None
+
+    def forward(self, prepared: Tensor) -> Tensor:
+        """Return the raw embeddings ``(B, D)`` of prepared crops ``(B, 3, H, W)``.
+
+        Raises:
+            FacecryptError: If a gradient is wanted.
+        """
+        if prepared.requires_grad and torch.is_grad_enabled():
+            raise FacecryptError(
+                f"surrogate onnx: {self.file} was asked for a gradient, but an ONNX file gives none. Name it under "
+                "held_out, where it judges, and another surrogate under surrogates ('facecrypt list surrogate')."
+            )
+        crops = prepared.detach().float().cpu().numpy()
+        # One at a time: many files fix their batch at 1, some only deep inside, and on a CPU a batch gains nothing.
+        embeddings = [self._run(crop[None]).reshape(-1) for crop in crops]
+        return torch.from_numpy(np.stack(embeddings)).to(prepared.device)
+
+    def verify(self, height: int, width: int, dimension: int) -> None:
+        """Check that one crop in gives one embedding out.
+
+        Raises:
+            WeightsError: If it does not, or if the file cannot be run.
+        """
+        inputs = self._open().get_inputs()
+        given = [1, 3, height, width]
+        if len(inputs) != 1 or inputs[0].type != "tensor(float)" or not _fits(given, inputs[0].shape):
+            takes = " and ".join(f"{each.type} {each.shape}" for each in inputs)
+            raise self._fault(
+                f"it takes {takes}, but gets tensor(float) {given}", "Mend args.size, or export the network like that"
+            )
+        try:
+            shape = self._run(np.zeros(given, np.float32)).shape
+        except Exception as error:  # onnxruntime has a dozen errors and no base class for them
+            raise self._fault(
+                f"it cannot be run on a crop {given} ({_line(error)})", "Mend args.size, or export the network anew"
+            ) from error
+        if int(np.prod(shape)) != dimension:
+            raise self._fault(f"one crop gives {list(shape)}, not {dimension} numbers", "Mend args.dimension")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the session behind, which cannot be pickled: another process opens the file anew."""
+        return {**self.__dict__, "_session": None}
+
+    def _open(self) -> InferenceSession:
+        if self._session is not None:
+            return self._session
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise WeightsError(
+                f"weights {self.file}: ONNX files need onnxruntime, which is not installed. "
+                "Install it: pip install 'facecrypt[onnx]'"
+            ) from error
+        if not self.file.is_file():
+            raise self._fault("there is no such file", "Mend args.path")
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # It would print what it raises, and remarks on how the file was exported.
+        options.intra_op_num_threads = torch.get_num_threads()
+        try:
+            self._session = onnxruntime.InferenceSession(self.file, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime has a dozen errors and no base class for them
+            raise self._fault(
+                f"onnxruntime cannot read it ({_line(error)})", "Download it again, or export the network anew"
+            ) from error
+        return self._session
+
+    def _run(self, crop: NDArray[np.float32]) -> NDArray[np.float32]:
+        session = self._open()
+        return np.asarray(session.run(None, {session.get_inputs()[0].name: crop})[0], np.float32)
+
+    def _fault(self, what: str, remedy: str) -> WeightsError:
+        return WeightsError(f"weights {self.file}: {what}. {remedy}.")
+
+
+def _arcface(height: int, width: int) -> Template:
+    scale = height / 112
+    return tuple((x * scale - (height - width) / 2, y * scale) for x, y in ARCFACE_TEMPLATE)
+
+
+def _fits(given: list[int], declared: list[int | str | None]) -> bool:
+    """Return whether a shape fits a declared one, in which names and None stand for any number."""
+    if len(given) != len(declared):
+        return False
+    return all(b in (a, None) or isinstance(b, str) for a, b in zip(given, declared, strict=True))
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
