@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
@@ -57,11 +59,13 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="protect the photos that a recipe names")
     run.set_defaults(command=_run)
+    evaluate = commands.add_parser("evaluate", help="compare methods by identification on labelled photos")
+    evaluate.set_defaults(command=_evaluate)
     check = commands.add_parser("check", help="name every fault of a recipe, building nothing")
     check.set_defaults(command=_check)
     show = commands.add_parser("show", help="print a recipe with every default filled in")
     show.set_defaults(command=_show)
-    for each in (run, check, show):
+    for each in (run, evaluate, check, show):
         each.add_argument("recipe", metavar="RECIPE", help="a YAML file")
         each.add_argument(
             "overrides", metavar="key=value", nargs="*", help="replace a value, as in surrogates[0].weight=2"
@@ -86,18 +90,41 @@ def _run(arguments: argparse.Namespace) -> int:
     return DONE if result.complete else SOME_FAILED
 
 
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from facecrypt.benchmark import load_benchmark
+
+    benchmark, rows = load_benchmark(arguments.recipe, arguments.overrides)
+    from facecrypt import identification
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    command = shlex.join(["facecrypt", "evaluate", arguments.recipe, *arguments.overrides])
+    identification.evaluate(benchmark, rows, command)
+    output = Path(benchmark.output).expanduser()
+    print((output / "table.md").read_text(encoding="utf-8"), end="")
+    print(f"tables, plots and numbers: {output}")
+    return DONE
+
+
 def _check(arguments: argparse.Namespace) -> int:
+    from facecrypt.benchmark import is_benchmark, load_benchmark
     from facecrypt.recipe import load_recipe
 
-    load_recipe(arguments.recipe, arguments.overrides)
+    if is_benchmark(arguments.recipe):
+        load_benchmark(arguments.recipe, arguments.overrides)
+    else:
+        load_recipe(arguments.recipe, arguments.overrides)
     print(f"{arguments.recipe}: no problems")
     return DONE
 
 
 def _show(arguments: argparse.Namespace) -> int:
+    from facecrypt.benchmark import dump_benchmark, is_benchmark, load_benchmark
     from facecrypt.recipe import dump_recipe, load_recipe
 
-    print(dump_recipe(load_recipe(arguments.recipe, arguments.overrides)), end="")
+    if is_benchmark(arguments.recipe):
+        print(dump_benchmark(load_benchmark(arguments.recipe, arguments.overrides)[0]), end="")
+    else:
+        print(dump_recipe(load_recipe(arguments.recipe, arguments.overrides)), end="")
     return DONE
 
 

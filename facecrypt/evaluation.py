@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from facecrypt.faces import Face, FaceDetector, crop, cut
+from facecrypt.faces import Face, FaceDetector, cut
 from facecrypt.naturalness import mmd
 from facecrypt.photos import Photo, read_photo
-from facecrypt.protection import embed, face_grid
+from facecrypt.protection import embed, face_area
 from facecrypt.settings import FaceChoice
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import Target
@@ -127,7 +127,7 @@ def verify(
         again = max(found, key=lambda other: overlap(face.box, other.box), default=None)
         if again is not None and overlap(face.box, again.box) < _SAME_FACE_OVERLAP:
             again = None
-        before, after = _face_area(photo, face), _face_area(protected, face)
+        before, after = face_area(photo, face), face_area(protected, face)
         unchanged = torch.equal(before, after)
         reports.append(
             FaceReport(
@@ -163,11 +163,6 @@ def _judge(judge: Judge, photo: Photo, face: Face, protected: Photo, again: Face
     return Verdict(
         judge.white_box, similarity, to_target, threshold, None if threshold is None else similarity >= threshold
     )
-
-
-def _face_area(photo: Photo, face: Face) -> Tensor:
-    image = cut(photo, face)
-    return crop(image.pixels[None], face_grid(image.landmarks[None], image.pixels.shape[-1]))
 
 
 def _largest_change(photo: Photo, protected: Photo, face: Face) -> int:

@@ -8,7 +8,7 @@ import tempfile
 import time
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -29,7 +29,7 @@ from facecrypt.faces import Face, FaceDetector, FaceImage, add_masks, cut
 from facecrypt.photos import Photo, find_photos, output_path, read_photo, write_photo
 from facecrypt.protection import Masks, OnStep, ProtectionLoop, Settings, Surrogate
 from facecrypt.recipe import Recipe, dump_recipe
-from facecrypt.settings import FaceChoice
+from facecrypt.settings import PhotoFormat
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import Target, load_targets
 
@@ -57,15 +57,43 @@ def run(recipe: Recipe) -> report.Report:
     output = _prepare_output(recipe)
     judges = [make_judge(name, embedder, white, targets) for name, embedder, white in crew.judges]
     module = ProtectionModule(build_loop(recipe, crew.surrogates, targets), judges, recipe)
-    jobs = DataLoader(
-        Photos(paths, output, recipe, detector),
-        batch_size=recipe.batch_size,
-        num_workers=recipe.workers,
-        collate_fn=list,
+    records = output / _RECORDS
+
+    def finish(job: Job) -> None:
+        photo = _write_and_verify(job, recipe, targets, judges, detector)
+        (records / f"{job.index}.json").write_text(json.dumps(asdict(photo)))
+
+    trainer = protect(
+        recipe, module, Photos(paths, destinations(paths, output, recipe.format), recipe, detector), finish
     )
+    trainer.strategy.barrier()
+    photos = [json.loads((records / f"{index}.json").read_text()) for index in range(len(paths))]
+    result = report.make(recipe, crew.notes, photos, time.monotonic() - started, str(trainer.strategy.root_device))
+    trainer.strategy.barrier()
+    if trainer.is_global_zero:
+        report.write(result, output, dump_recipe(recipe))
+        shutil.rmtree(records)
+    return result
+
+
+def protect(
+    recipe: Recipe, module: ProtectionModule, photos: Photos, finish: Callable[[Job], None]
+) -> lightning.Trainer:
+    """Make the masks of photos under Lightning; every process makes those of its own share.
+
+    Args:
+        recipe: For the hardware, the batch size and the workers.
+        module: What makes the masks.
+        photos: The photos.
+        finish: Called for every photo, with its masks or its error, in the process that made them.
+
+    Returns:
+        The Trainer, which knows this process's place among the others.
+    """
+    jobs = DataLoader(photos, batch_size=recipe.batch_size, num_workers=recipe.workers, collate_fn=list)
     trainer = lightning.Trainer(
         **asdict(recipe.trainer),
-        callbacks=[PhotoWriter(output / _RECORDS, targets, judges, detector, recipe.faces), StepProgress(len(paths))],
+        callbacks=[JobWriter(finish), StepProgress(len(photos))],
         inference_mode=False,
         logger=False,
         enable_checkpointing=False,
@@ -76,14 +104,7 @@ def run(recipe: Recipe) -> report.Report:
         # Reading a photo takes milliseconds, protecting it seconds: one process may well do both.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         trainer.predict(module, jobs, return_predictions=False)
-    trainer.strategy.barrier()
-    records = [json.loads((output / _RECORDS / f"{index}.json").read_text()) for index in range(len(paths))]
-    result = report.make(recipe, crew.notes, records, time.monotonic() - started, str(trainer.strategy.root_device))
-    trainer.strategy.barrier()
-    if trainer.is_global_zero:
-        report.write(result, output, dump_recipe(recipe))
-        shutil.rmtree(output / _RECORDS)
-    return result
+    return trainer
 
 
 def sample_photo() -> Path:
@@ -114,11 +135,7 @@ def assemble(recipe: Recipe) -> Crew:
         RecipeError: If one network would both give gradients and judge.
     """
     crew = Crew()
-    for slot in recipe.surrogates:
-        name, embedder = _surrogate(slot.name, slot.args, slot.fallback, crew.notes)
-        if any(_same_network(embedder, other.embedder) for other in crew.surrogates):
-            raise RecipeError("surrogates", [f"the network of {name!r} would be used twice. Leave one of them out."])
-        crew.surrogates.append(Surrogate(_unused(name, [s.name for s in crew.surrogates]), embedder, slot.weight))
+    crew.surrogates = build_surrogates(recipe, crew.notes)
     crew.judges = [(surrogate.name, surrogate.embedder, True) for surrogate in crew.surrogates]
     held_out = 0
     for judge in recipe.held_out:
@@ -129,7 +146,7 @@ def assemble(recipe: Recipe) -> Crew:
                 raise
             crew.notes.append(f"held-out {judge.name} does not judge this run: {error}")
             continue
-        white_box = any(_same_network(embedder, surrogate.embedder) for surrogate in crew.surrogates)
+        white_box = any(same_network(embedder, surrogate.embedder) for surrogate in crew.surrogates)
         if white_box and not recipe.allow_white_box:
             raise RecipeError(
                 "held_out",
@@ -142,8 +159,33 @@ def assemble(recipe: Recipe) -> Crew:
             "no held-out recogniser judged this run: its numbers say nothing about recognisers that gave no gradients"
         )
     for note in crew.notes:
-        warnings.warn(note, FacecryptWarning, stacklevel=2)
+        warn(note)
     return crew
+
+
+def warn(note: str) -> None:
+    """Tell the user something that the run survives."""
+    warnings.warn(note, FacecryptWarning, stacklevel=3)
+
+
+def build_surrogates(recipe: Recipe, notes: list[str]) -> list[Surrogate]:
+    """Build the recognisers that give gradients, falling back where the recipe allows it.
+
+    Args:
+        recipe: A checked recipe.
+        notes: Gets a remark for every fallback taken.
+
+    Raises:
+        WeightsError: If weights cannot be loaded and the recipe names no way out.
+        RecipeError: If one network would be used twice.
+    """
+    surrogates: list[Surrogate] = []
+    for slot in recipe.surrogates:
+        name, embedder = _surrogate(slot.name, slot.args, slot.fallback, notes)
+        if any(same_network(embedder, other.embedder) for other in surrogates):
+            raise RecipeError("surrogates", [f"the network of {name!r} would be used twice. Leave one of them out."])
+        surrogates.append(Surrogate(_unused(name, [other.name for other in surrogates]), embedder, slot.weight))
+    return surrogates
 
 
 def build_loop(recipe: Recipe, surrogates: Sequence[Surrogate], targets: Sequence[Target]) -> ProtectionLoop:
@@ -205,13 +247,15 @@ class Job:
 class Photos(Dataset[Job]):
     """The photos of a run, read and searched for faces."""
 
-    def __init__(self, paths: Sequence[Path], output: Path, recipe: Recipe, detector: FaceDetector) -> None:
+    def __init__(
+        self, paths: Sequence[Path], destinations: Sequence[Path], recipe: Recipe, detector: FaceDetector
+    ) -> None:
         self._paths = list(paths)
         self._detector = detector
         self._choice = recipe.faces
-        self._destinations = [output_path(path, output, recipe.format) for path in paths]
+        self._destinations = list(destinations)
         self._first: dict[Path, int] = {}
-        for index, destination in enumerate(self._destinations):
+        for index, destination in enumerate(destinations):
             self._first.setdefault(destination, index)
 
     def __len__(self) -> int:
@@ -284,23 +328,16 @@ def face_seed(seed: int, source: Path, number: int) -> int:
     return zlib.crc32(f"{seed}/{source.name}/{number}".encode())
 
 
-class PhotoWriter(BasePredictionWriter):
-    """Writes each protected photo, verifies the file and leaves a record. Every process writes its own photos."""
+class JobWriter(BasePredictionWriter):
+    """Hands each finished photo on, in the process that made it.
 
-    def __init__(
-        self,
-        records: Path,
-        targets: Sequence[Target],
-        judges: Sequence[Judge],
-        detector: FaceDetector,
-        choice: FaceChoice,
-    ) -> None:
+    Args:
+        finish: Takes the photo.
+    """
+
+    def __init__(self, finish: Callable[[Job], None]) -> None:
         super().__init__(write_interval="batch")
-        self._records = records
-        self._targets = targets
-        self._judges = judges
-        self._detector = detector
-        self._choice: FaceChoice = choice
+        self._finish = finish
 
     def write_on_batch_end(
         self,
@@ -312,40 +349,9 @@ class PhotoWriter(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        """Write and verify the photos of one batch."""
-        assert isinstance(pl_module, ProtectionModule)
-        epsilon = pl_module.loop.settings.epsilon * 255
+        """Hand on the photos of one batch."""
         for job in prediction:
-            reports = self._finish(job, epsilon if pl_module.loop.settings.norm == "linf" else 255.0)
-            record = report.PhotoReport(
-                source=str(job.source),
-                output=None if job.error else str(job.destination),
-                status=job.status,
-                reason=job.error,
-                faces=reports,
-            )
-            self._records.joinpath(f"{job.index}.json").write_text(json.dumps(asdict(record)))
-
-    def _finish(self, job: Job, epsilon: float) -> list[FaceReport]:
-        if job.error or job.photo is None:
-            return []
-        try:
-            # A hair above, so that 12 / 255 * 255 is 12 and not 11.
-            write_photo(job.photo, add_masks(job.photo, job.faces, job.masks, int(epsilon + 1e-6)), job.destination)
-            return verify(
-                job.destination,
-                job.photo,
-                job.faces,
-                job.targets,
-                job.seconds,
-                targets=self._targets,
-                judges=self._judges,
-                detector=self._detector,
-                choice=self._choice,
-            )
-        except PhotoError as error:
-            job.fail(error)
-            return []
+            self._finish(job)
 
 
 class StepProgress(lightning.Callback):
@@ -395,6 +401,52 @@ class StepProgress(lightning.Callback):
             self._bar.stop()
 
 
+def save(job: Job, recipe: Recipe) -> None:
+    """Write the protected version of a photo; a failure becomes the job's error."""
+    if job.error or job.photo is None:
+        return
+    # Only the infinity norm bounds a single channel.
+    epsilon = int(recipe.epsilon) if recipe.norm == "linf" else 255
+    try:
+        write_photo(job.photo, add_masks(job.photo, job.faces, job.masks, epsilon), job.destination)
+    except PhotoError as error:
+        job.fail(error)
+
+
+def destinations(paths: Sequence[Path], output: Path, format: PhotoFormat) -> list[Path]:
+    """Return where each protected photo goes."""
+    return [output_path(path, output, format) for path in paths]
+
+
+def _write_and_verify(
+    job: Job, recipe: Recipe, targets: Sequence[Target], judges: Sequence[Judge], detector: FaceDetector
+) -> report.PhotoReport:
+    save(job, recipe)
+    faces: list[FaceReport] = []
+    if not job.error and job.photo is not None:
+        try:
+            faces = verify(
+                job.destination,
+                job.photo,
+                job.faces,
+                job.targets,
+                job.seconds,
+                targets=targets,
+                judges=judges,
+                detector=detector,
+                choice=recipe.faces,
+            )
+        except PhotoError as error:
+            job.fail(error)
+    return report.PhotoReport(
+        source=str(job.source),
+        output=None if job.error else str(job.destination),
+        status=job.status,
+        reason=job.error,
+        faces=faces,
+    )
+
+
 def _prepare_output(recipe: Recipe) -> Path:
     output = Path(recipe.output).expanduser()
     try:
@@ -419,7 +471,8 @@ def _surrogate(name: str, args: dict[str, Any], fallback: Sequence[str], notes: 
         return used, embedder
 
 
-def _same_network(a: Embedder, b: Embedder) -> bool:
+def same_network(a: Embedder, b: Embedder) -> bool:
+    """Return whether two recognisers have the same weights, so that neither may judge what the other made."""
     return (a.spec.weights.source, a.spec.weights.path) == (b.spec.weights.source, b.spec.weights.path)
 
 

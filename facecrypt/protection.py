@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facecrypt.faces import FaceImage, crop, crop_grid
+from facecrypt.faces import Face, FaceImage, crop, crop_grid, cut
 from facecrypt.naturalness import Naturalness
 from facecrypt.optimizers import Optimizer, normalize, project
+from facecrypt.photos import Photo
 from facecrypt.settings import Norm
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
@@ -300,6 +301,17 @@ def embed(embedder: Embedder, faces: Sequence[FaceImage]) -> Tensor:
 def face_grid(landmarks: Tensor, side: int) -> Tensor:
     """Return the `crop_grid` of the face area in which naturalness is measured, ``(B, 112, 112, 2)``."""
     return crop_grid(landmarks, ARCFACE_TEMPLATE, (_FACE_SIDE, _FACE_SIDE), side)
+
+
+def face_area(photo: Photo, face: Face) -> Tensor:
+    """Return the face area in which naturalness and quality are measured, ``(1, 3, 112, 112)``, RGB in [0, 1].
+
+    Args:
+        photo: The original or the protected photo.
+        face: The face as it was found in the original.
+    """
+    image = cut(photo, face)
+    return crop(image.pixels[None], face_grid(image.landmarks[None], image.pixels.shape[-1]))
 
 
 def _embedder_grid(embedder: Embedder, landmarks: Tensor, side: int) -> Tensor:

@@ -19,7 +19,7 @@ from facecrypt.errors import FacecryptError, RecipeError
 from facecrypt.registry import Kind
 from facecrypt.settings import FaceChoice, Norm, PhotoFormat
 
-_STRICT = pydantic.ConfigDict(extra="forbid", strict=True)
+STRICT = pydantic.ConfigDict(extra="forbid", strict=True)
 Args = dict[str, Any]
 Weight = Annotated[float, Field(gt=0)]
 
@@ -28,7 +28,7 @@ Weight = Annotated[float, Field(gt=0)]
 class Slot:
     """A component: its registered name and its arguments."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
     name: str
     args: Args = field(default_factory=dict)
 
@@ -43,7 +43,7 @@ class TermSlot:
         weight: Factor of the term: gamma in Eq. 4.
     """
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
     name: str
     args: Args = field(default_factory=dict)
     weight: Annotated[float, Field(ge=0)] = 1.0
@@ -60,7 +60,7 @@ class SurrogateSlot:
         fallback: Names to try in this order where the surrogate's weights cannot be loaded; warned of, and reported.
     """
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
     name: str
     args: Args = field(default_factory=dict)
     weight: Weight = 1.0
@@ -77,7 +77,7 @@ class HeldOutSlot:
         optional: Do without it, and say so, where its weights cannot be loaded.
     """
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
     name: str
     args: Args = field(default_factory=dict)
     optional: bool = False
@@ -95,7 +95,7 @@ class TrainerOptions:
         num_nodes: Number of machines.
     """
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
     accelerator: str = "auto"
     devices: int | str | list[int] = "auto"
     strategy: str = "auto"
@@ -134,7 +134,7 @@ class Recipe:
         trainer: Hardware options of Lightning's Trainer.
     """
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
     surrogates: Annotated[list[SurrogateSlot], Field(min_length=1)]
     photos: str | None = None
     output: Annotated[str, Field(min_length=1)] = "protected"
@@ -174,7 +174,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: With every fault of the recipe.
     """
     source = str(path)
-    return check_recipe(_read(source, overrides), source)
+    return check_recipe(read_values(source, overrides), source)
 
 
 def check_recipe(values: Mapping[str, Any], source: str = "recipe") -> Recipe:
@@ -192,9 +192,9 @@ def check_recipe(values: Mapping[str, Any], source: str = "recipe") -> Recipe:
         recipe = _ADAPTER.validate_json(json.dumps(dict(values), default=str))
     except pydantic.ValidationError as error:
         # Components are checked as far as the mapping allows, so that one pass shows every fault.
-        faults = [_structure_fault(fault) for fault in error.errors()]
-        raise RecipeError(source, faults + _component_faults(values)) from None
-    faults = _component_faults(values) or _contradictions(recipe)
+        faults = structure_faults(error, Recipe, _PARTS) + component_faults(values, _KINDS)
+        raise RecipeError(source, faults) from None
+    faults = component_faults(values, _KINDS) or _contradictions(recipe)
     if faults:
         raise RecipeError(source, faults)
     return recipe
@@ -205,7 +205,16 @@ def dump_recipe(recipe: Recipe) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(asdict(recipe)))
 
 
-def _read(source: str, overrides: Sequence[str]) -> dict[str, Any]:
+def read_values(source: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what a YAML file says, with overrides, unchecked but for being a mapping.
+
+    Args:
+        source: The file.
+        overrides: ``key=value`` each.
+
+    Raises:
+        RecipeError: If the file or an override cannot be read.
+    """
     try:
         config = OmegaConf.load(source)
     except OSError as error:
@@ -235,30 +244,45 @@ def _read(source: str, overrides: Sequence[str]) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}
 
 
-def _structure_fault(fault: Any) -> str:
-    path = _key_path(fault["loc"])
-    if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        known = _known_keys(fault["loc"][:-1])
-        return f"{path}: unknown key.{registry.suggest(str(fault['loc'][-1]), known)} Known: {', '.join(known)}."
-    if fault["type"] in ("missing", "missing_argument"):
-        return f"{path}: missing. Every recipe names at least one surrogate, and every component its name."
-    return f"{path}: {registry.describe_fault(fault)}"
+def structure_faults(error: pydantic.ValidationError, owner: type, parts: Mapping[str, type]) -> list[str]:
+    """Return one line per fault that pydantic found: keys that do not exist or are missing, and values of wrong types.
+
+    Args:
+        error: What pydantic raised.
+        owner: The dataclass of the whole file.
+        parts: The dataclasses of those of its keys that hold mappings or lists of mappings.
+    """
+    faults = []
+    for fault in error.errors():
+        *above, key = fault["loc"]
+        path = _key_path(fault["loc"])
+        if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+            known = [item.name for item in fields(parts.get(str(above[0]), owner) if above else owner)]
+            faults.append(f"{path}: unknown key.{registry.suggest(str(key), known)} Known: {', '.join(known)}.")
+        elif fault["type"] in ("missing", "missing_argument"):
+            faults.append(f"{path}: missing, and it has no default.")
+        else:
+            faults.append(f"{path}: {registry.describe_fault(fault)}")
+    return faults
 
 
-_SLOTS: dict[str, tuple[Kind, type]] = {
-    "surrogates": ("surrogate", SurrogateSlot),
-    "held_out": ("surrogate", HeldOutSlot),
-    "target_selector": ("target_selector", Slot),
-    "naturalness": ("naturalness", TermSlot),
-    "optimizer": ("optimizer", Slot),
-    "views": ("view", Slot),
+_KINDS: dict[str, Kind] = {
+    "surrogates": "surrogate",
+    "held_out": "surrogate",
+    "target_selector": "target_selector",
+    "naturalness": "naturalness",
+    "optimizer": "optimizer",
+    "views": "view",
 }
-_PARTS: dict[str, type] = {key: slot for key, (_, slot) in _SLOTS.items()} | {"trainer": TrainerOptions}
-
-
-def _known_keys(path: tuple[int | str, ...]) -> list[str]:
-    owner = _PARTS.get(str(path[0]), Recipe) if path else Recipe
-    return [item.name for item in fields(owner)]
+_PARTS: dict[str, type] = {
+    "surrogates": SurrogateSlot,
+    "held_out": HeldOutSlot,
+    "target_selector": Slot,
+    "naturalness": TermSlot,
+    "optimizer": Slot,
+    "views": Slot,
+    "trainer": TrainerOptions,
+}
 
 
 def _key_path(loc: Sequence[int | str]) -> str:
@@ -268,10 +292,15 @@ def _key_path(loc: Sequence[int | str]) -> str:
     return path
 
 
-def _component_faults(values: Mapping[str, Any]) -> list[str]:
-    """Return the faults of every named component: unknown names, and arguments that do not fit."""
+def component_faults(values: Mapping[str, Any], kinds: Mapping[str, Kind]) -> list[str]:
+    """Return the faults of every named component: unknown names, and arguments that do not fit.
+
+    Args:
+        values: The keys of a file.
+        kinds: The keys that name components, and the kind of each.
+    """
     faults = []
-    for key, (kind, _) in _SLOTS.items():
+    for key, kind in kinds.items():
         value = values.get(key)
         slots = list(enumerate(value)) if isinstance(value, list) else [(None, value)]
         for index, slot in slots:

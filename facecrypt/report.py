@@ -113,9 +113,9 @@ def write(report: Report, folder: Path, recipe: str) -> None:
     Raises:
         PhotoError: If a file cannot be written.
     """
-    _write_text(folder / "report.json", json.dumps(asdict(report), indent=2, allow_nan=False) + "\n")
-    _write_text(folder / "report.html", render(report))
-    _write_text(folder / "recipe.yaml", recipe)
+    write_text(folder / "report.json", json.dumps(asdict(report), indent=2, allow_nan=False) + "\n")
+    write_text(folder / "report.html", render(report))
+    write_text(folder / "recipe.yaml", recipe)
 
 
 def render(report: Report) -> str:
@@ -173,8 +173,18 @@ def _data_url(pixels: NDArray[np.uint8]) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a file at once or not at all, creating its folder.
+
+    Args:
+        path: The file to write or replace.
+        text: Its content.
+
+    Raises:
+        PhotoError: If it cannot be written.
+    """
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from facecrypt import pipeline
 from facecrypt.faces import Face, FaceDetector, FaceImage, cut
@@ -14,6 +18,28 @@ from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import VIRTUAL, Target, load_targets
 
 ROOT = Path(__file__).parents[1]
+
+Pixels = NDArray[np.float32]
+
+
+@pytest.fixture(scope="session")
+def reference_ssim() -> Callable[[Pixels, Pixels], float]:
+    """SSIM of two pictures (H, W, 3) in [0, 1] as Wang et al. (2004) define it, with scipy, mirrored at the borders."""
+
+    def ssim(first: Pixels, second: Pixels) -> float:
+        def blur(image: NDArray[np.float64]) -> NDArray[np.float64]:
+            blurred: NDArray[np.float64] = gaussian_filter(image, (1.5, 1.5, 0), mode="mirror", truncate=3.5)
+            return blurred
+
+        a, b = first.astype(np.float64), second.astype(np.float64)
+        mean_a, mean_b = blur(a), blur(b)
+        variances = blur(a * a) - mean_a**2 + blur(b * b) - mean_b**2
+        covariance = blur(a * b) - mean_a * mean_b
+        c1, c2 = 0.01**2, 0.03**2
+        values = (2 * mean_a * mean_b + c1) * (2 * covariance + c2) / ((mean_a**2 + mean_b**2 + c1) * (variances + c2))
+        return float(values.mean())
+
+    return ssim
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,241 @@
+"""Benchmark recipes: one YAML file compares methods by open-set identification. Read and checked like other recipes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from omegaconf import OmegaConf
+from pydantic import Field
+
+from facecrypt.errors import RecipeError
+from facecrypt.recipe import STRICT, Args, Recipe, check_recipe, component_faults, read_values, structure_faults
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass
+class ProtocolSource:
+    """Who is protected, aimed at and searched: a protocol file, or a folder from which a protocol is drawn.
+
+    Attributes:
+        file: CSV with the columns image, identity and role.
+        folder: Folder with a subfolder of photos per person, as LFW has it; instead of `file`.
+        seed: Seed of the draw from the folder.
+        protected: Number of people to protect, with one probe each.
+        targets: Number of people to aim at.
+        further: Number of further people in the gallery.
+    """
+
+    __pydantic_config__ = STRICT
+    file: str | None = None
+    folder: str | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    protected: Annotated[int, Field(ge=1)] = 500
+    targets: Annotated[int, Field(ge=1)] = 10
+    further: Annotated[int, Field(ge=0)] = 500
+
+
+@dataclass
+class EvaluatorSlot:
+    """A recogniser that identifies the saved files.
+
+    Attributes:
+        name: Registered name of a surrogate.
+        args: Its arguments.
+        label: How tables call it; the name by default.
+        optional: Do without it, and say so, where its weights cannot be loaded.
+    """
+
+    __pydantic_config__ = STRICT
+    name: str
+    args: Args = field(default_factory=dict)
+    label: str = ""
+    optional: bool = False
+
+
+@dataclass
+class Obfuscation:
+    """A classic way to hide a face, for reference.
+
+    Attributes:
+        method: ``blur``, ``pixelate``, ``darken`` or ``occlude``.
+        strength: From 0, nothing, to 1.
+    """
+
+    __pydantic_config__ = STRICT
+    method: Literal["blur", "pixelate", "darken", "occlude"]
+    strength: Share
+
+
+@dataclass
+class Method:
+    """A row of the tables.
+
+    Attributes:
+        label: How tables call it.
+        recipe: A recipe that protects photos, relative to the benchmark's file.
+        set: Values that replace those of the recipe, as overrides do: ``{epsilon: 8, "surrogates[0].weight": 2}``.
+        every_target: Run it once per target, with ``target_selector: {name: fixed}``, and report the target that serves
+            best over all probes: what single-target methods are given in the paper.
+        obfuscation: Hide the face instead; without a recipe. A method with neither leaves the photos as they are.
+    """
+
+    __pydantic_config__ = STRICT
+    label: str
+    recipe: str | None = None
+    set: dict[str, Any] = field(default_factory=dict)
+    every_target: bool = False
+    obfuscation: Obfuscation | None = None
+
+
+@dataclass
+class Setting:
+    """A variation that every method with a recipe runs under: a column of blocks in the tables.
+
+    Attributes:
+        label: How tables call it.
+        set: Values that replace those of the methods' recipes.
+    """
+
+    __pydantic_config__ = STRICT
+    label: str
+    set: dict[str, Any]
+
+
+@dataclass
+class Benchmark:
+    """A comparison of methods.
+
+    Attributes:
+        title: Heading of the tables.
+        protocol: Who is protected, aimed at and searched.
+        evaluators: Recognisers that identify the saved files.
+        methods: What is compared.
+        settings: Variations of every method; none is the recipes as they are.
+        probes: Number of probes, drawn with the seed; all by default.
+        distractors: Folders of further photos for the gallery, of people whom nobody names.
+        targets: ``protocol`` aims at the protocol's targets, ``virtual`` at the built-in pack, whose check images then
+            stand in the gallery.
+        faces: ``largest`` face of each photo, or ``aligned`` where each photo is itself an aligned face.
+        output: Folder for the saved files, metrics.json, table.md and plots.
+        cache: Folder for embeddings, which later runs and other benchmarks use again.
+        seed: Seed of the draw of probes, of the methods, and of the bootstrap.
+    """
+
+    __pydantic_config__ = STRICT
+    title: str
+    evaluators: Annotated[list[EvaluatorSlot], Field(min_length=1)]
+    methods: Annotated[list[Method], Field(min_length=1)]
+    protocol: ProtocolSource = field(default_factory=ProtocolSource)
+    settings: list[Setting] = field(default_factory=list)
+    probes: Annotated[int, Field(ge=1)] | None = None
+    distractors: list[str] = field(default_factory=list)
+    targets: Literal["protocol", "virtual"] = "protocol"
+    faces: Literal["largest", "aligned"] = "largest"
+    output: Annotated[str, Field(min_length=1)] = "results"
+    cache: Annotated[str, Field(min_length=1)] = "results/cache"
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method under one setting, ready to run.
+
+    Attributes:
+        method: Its label.
+        setting: Label of the setting, or empty.
+        recipe: The recipe, or None for unprotected and obfuscated photos.
+        every_target: Whether it runs once per target.
+        obfuscation: How the face is hidden instead.
+    """
+
+    method: str
+    setting: str
+    recipe: Recipe | None
+    every_target: bool
+    obfuscation: Obfuscation | None
+
+
+_ADAPTER: pydantic.TypeAdapter[Benchmark] = pydantic.TypeAdapter(Benchmark)
+_PARTS: dict[str, type] = {
+    "protocol": ProtocolSource,
+    "evaluators": EvaluatorSlot,
+    "methods": Method,
+    "settings": Setting,
+}
+
+
+def is_benchmark(path: str | Path) -> bool:
+    """Return whether a recipe file describes a benchmark: whether it names methods.
+
+    Raises:
+        RecipeError: If the file cannot be read.
+    """
+    return "methods" in read_values(str(path))
+
+
+def load_benchmark(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Benchmark, list[Row]]:
+    """Return a benchmark recipe with its rows, checked in full, the methods' recipes included.
+
+    Args:
+        path: A YAML file.
+        overrides: ``key=value`` each.
+
+    Raises:
+        RecipeError: With every fault.
+    """
+    source = str(path)
+    values = read_values(source, overrides)
+    faults = component_faults(values, {"evaluators": "surrogate"})
+    try:
+        benchmark = _ADAPTER.validate_json(json.dumps(values, default=str))
+    except pydantic.ValidationError as error:
+        raise RecipeError(source, structure_faults(error, Benchmark, _PARTS) + faults) from None
+    if (benchmark.protocol.file is None) == (benchmark.protocol.folder is None):
+        faults.append(
+            "protocol: give either file, a CSV with the columns image, identity and role, or folder, with a subfolder "
+            "per person: protocol.file=lfw/protocol.csv."
+        )
+    for slot in benchmark.evaluators:
+        slot.label = slot.label or slot.name
+    faults += [f"evaluators: two are called {label!r}. Label them." for label in _doubles(benchmark.evaluators)]
+    faults += [f"methods: two are called {label!r}. Rename one." for label in _doubles(benchmark.methods)]
+    faults += [f"settings: two are called {label!r}. Rename one." for label in _doubles(benchmark.settings)]
+    rows: list[Row] = []
+    for index, method in enumerate(benchmark.methods):
+        for setting in benchmark.settings if method.recipe and benchmark.settings else [Setting("", {})]:
+            try:
+                rows.append(_row(benchmark, method, setting, Path(path).parent))
+            except RecipeError as error:
+                faults += [f"methods[{index}] ({method.label}): {fault}" for fault in error.faults]
+    if faults:
+        raise RecipeError(source, list(dict.fromkeys(faults)))
+    return benchmark, rows
+
+
+def dump_benchmark(benchmark: Benchmark) -> str:
+    """Return the benchmark as YAML with every default filled in; its methods' recipes stay references."""
+    return OmegaConf.to_yaml(OmegaConf.create(asdict(benchmark)))
+
+
+def _row(benchmark: Benchmark, method: Method, setting: Setting, folder: Path) -> Row:
+    if method.recipe is None:
+        return Row(method.label, "", None, False, method.obfuscation)
+    changes = {**setting.set, **method.set}
+    # Judges are the evaluators, and photos, faces, format and seed are the same for every method of a comparison.
+    changes |= {"held_out": [], "faces": benchmark.faces, "format": "png", "seed": benchmark.seed}
+    if method.every_target:
+        changes["target_selector"] = {"name": "fixed"}
+    path = folder / method.recipe
+    values = read_values(str(path), [f"{key}={json.dumps(value)}" for key, value in changes.items()])
+    return Row(method.label, setting.label, check_recipe(values, str(path)), method.every_target, None)
+
+
+def _doubles(slots: Sequence[EvaluatorSlot] | Sequence[Method] | Sequence[Setting]) -> list[str]:
+    labels = [slot.label for slot in slots]
+    return sorted({label for label in labels if labels.count(label) > 1})

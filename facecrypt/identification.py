@@ -1,0 +1,378 @@
+"""Open-set identification of protected photos: who is found in a gallery, by recognisers that may never have seen them.
+
+`evaluate` reads top down. Everything is measured on saved files, in which the faces are found afresh. What is done is
+not done again: saved photos and embeddings are kept, so a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from facecrypt import pipeline, registry, tables
+from facecrypt.benchmark import Benchmark, Row, dump_benchmark
+from facecrypt.errors import NoFaceFoundError, PhotoError, WeightsError
+from facecrypt.faces import Face, FaceDetector, cut
+from facecrypt.gallery import EmbeddingCache, recogniser_key, search
+from facecrypt.metrics import (
+    NO_FACE,
+    best_over_targets,
+    bootstrap_interval,
+    face_psnr,
+    face_ssim,
+    set_mmd,
+    targeted_success,
+    untargeted_success,
+)
+from facecrypt.obfuscation import obfuscate
+from facecrypt.photos import Photo, read_photo, write_photo
+from facecrypt.protection import Surrogate, face_area
+from facecrypt.protocol import (
+    Entry,
+    IdentificationProtocol,
+    build_protocol,
+    distractor_entries,
+    load_protocol,
+    subset,
+)
+from facecrypt.recipe import Recipe, dump_recipe
+from facecrypt.report import write_text
+from facecrypt.surrogates.embedder import Embedder
+from facecrypt.targets import Target
+
+TOP = (1, 5)
+"""The N of Rank-N-T and Rank-N-UT in metrics.json."""
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """A recogniser with its embeddings of the gallery.
+
+    Attributes:
+        label: How tables call it.
+        embedder: The recogniser.
+        key: Its key in the cache.
+        gallery: Unit embeddings, ``(G, D)``, of the gallery photos that show a face.
+        labels: Identity of each, ``(G,)``.
+    """
+
+    label: str
+    embedder: Embedder
+    key: str
+    gallery: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A photo to protect.
+
+    Attributes:
+        path: The photo.
+        label: Number of its identity.
+        photo: The decoded photo.
+        face: Its largest face; None where none is found.
+    """
+
+    path: Path
+    label: int
+    photo: Photo
+    face: Face | None
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The files of one method, or of one target of a method that runs once per target.
+
+    Attributes:
+        files: One per probe; the probe itself where nothing was done.
+        target: Name of the only target, or empty.
+        seconds: Mean time per face, or None where no mask was made.
+        surrogates: Recognisers that gave gradients.
+    """
+
+    files: list[Path]
+    target: str
+    seconds: float | None
+    surrogates: list[Surrogate]
+
+
+def evaluate(benchmark: Benchmark, rows: Sequence[Row], command: str) -> list[dict[str, Any]]:
+    """Run a benchmark and leave metrics.json, table.md, plots and the saved photos in its output folder.
+
+    Args:
+        benchmark: A checked benchmark.
+        rows: Its rows.
+        command: What to write beside the figures, so that anybody can make them again.
+
+    Returns:
+        The rows of metrics.json.
+
+    Raises:
+        FacecryptError: If the protocol or its photos cannot be used.
+    """
+    protocol = _protocol(benchmark)
+    identities = sorted({entry.identity for entry in (*protocol.probes, *protocol.targets, *protocol.gallery)})
+    numbers = {identity: number for number, identity in enumerate(identities)}
+    output = Path(benchmark.output).expanduser()
+    cache = EmbeddingCache(Path(benchmark.cache).expanduser())
+    detector = FaceDetector()
+    probes = [_probe(entry, numbers[entry.identity], detector, benchmark) for entry in protocol.probes]
+    targets = [_target(entry, detector, benchmark) for entry in protocol.targets]
+    evaluators = _evaluators(benchmark, protocol, numbers, cache, detector)
+    results: list[dict[str, Any]] = []
+    for row in rows:
+        saved = _save_row(row, probes, targets, output, detector)
+        aimed = [numbers[target.name] for target in targets[: row.recipe.max_targets if row.recipe else None]]
+        quality = _quality(saved, probes)
+        for evaluator in evaluators:
+            seen = [_identify(evaluator, each, probes, aimed, cache, detector, benchmark) for each in saved]
+            results.append(_result(row, evaluator, saved, seen, quality, benchmark, len(probes)))
+        # After every row, so that a run that is stopped leaves what it knows.
+        write_text(output / "metrics.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
+    write_text(output / "benchmark.yaml", dump_benchmark(benchmark))
+    write_text(output / "table.md", tables.render_markdown(benchmark.title, results, command))
+    tables.plot(results, output)
+    return results
+
+
+def _protocol(benchmark: Benchmark) -> IdentificationProtocol:
+    source = benchmark.protocol
+    if source.file is not None:
+        protocol = load_protocol(Path(source.file).expanduser())
+    else:
+        protocol = build_protocol(
+            Path(str(source.folder)).expanduser(),
+            seed=source.seed,
+            protected=source.protected,
+            targets=source.targets,
+            further=source.further,
+        )
+    if benchmark.probes is not None and benchmark.probes < len(protocol.probes):
+        protocol = subset(protocol, benchmark.probes, benchmark.seed)
+    gallery = list(protocol.gallery)
+    targets = sorted(protocol.targets, key=lambda entry: entry.identity)
+    if benchmark.targets == "virtual":
+        pack = Path(str(resources.files("facecrypt") / "data" / "virtual_targets"))
+        images = sorted(pack.glob("*/*.png"))
+        first = {image.parent: image for image in reversed(images)}
+        targets = [Entry(image, image.parent.name, "target") for image in sorted(first.values())]
+        gallery += [Entry(image, image.parent.name, "gallery") for image in images if image != first[image.parent]]
+    gallery += distractor_entries([Path(folder).expanduser() for folder in benchmark.distractors])
+    return IdentificationProtocol(protocol.probes, targets, gallery)
+
+
+def _probe(entry: Entry, number: int, detector: FaceDetector, benchmark: Benchmark) -> Probe:
+    photo = read_photo(entry.image)
+    return Probe(entry.image, number, photo, next(iter(detector.find(photo, benchmark.faces)), None))
+
+
+def _target(entry: Entry, detector: FaceDetector, benchmark: Benchmark) -> Target:
+    photo = read_photo(entry.image)
+    faces = detector.find(photo, "largest" if benchmark.targets == "virtual" else benchmark.faces)
+    if not faces:
+        raise NoFaceFoundError(
+            f"{entry.image}: no face found, but it is a target to aim at. Name another photo of them."
+        )
+    return Target(entry.identity, cut(photo, faces[0]), ())
+
+
+def _evaluators(
+    benchmark: Benchmark,
+    protocol: IdentificationProtocol,
+    numbers: dict[str, int],
+    cache: EmbeddingCache,
+    detector: FaceDetector,
+) -> list[Evaluator]:
+    paths = [entry.image for entry in protocol.gallery]
+    labels = torch.tensor([numbers[entry.identity] for entry in protocol.gallery])
+    evaluators = []
+    for slot in benchmark.evaluators:
+        try:
+            embedder: Embedder = registry.build("surrogate", slot.name, slot.args)
+        except WeightsError as error:
+            if not slot.optional:
+                raise
+            pipeline.warn(f"evaluator {slot.label} does not judge this benchmark: {error}")
+            continue
+        key = recogniser_key(embedder)
+        gallery, found = cache.embed_files(paths, embedder, key, detector, benchmark.faces)
+        evaluators.append(Evaluator(slot.label, embedder, key, gallery[found], labels[found]))
+    return evaluators
+
+
+def _save_row(
+    row: Row, probes: Sequence[Probe], targets: Sequence[Target], output: Path, detector: FaceDetector
+) -> list[Saved]:
+    """Return the files of a row, making those that are not there yet."""
+    if row.recipe is None and row.obfuscation is None:
+        return [Saved([probe.path for probe in probes], "", None, [])]
+    folder = output / "photos" / _folder(row, probes, targets)
+    if row.obfuscation is not None:
+        files = [_obfuscated(folder / _name(number, probe), probe, row) for number, probe in enumerate(probes)]
+        return [Saved(files, "", None, [])]
+    recipe = row.recipe
+    assert recipe is not None
+    notes: list[str] = []
+    surrogates = pipeline.build_surrogates(recipe, notes)
+    for note in notes:
+        pipeline.warn(note)
+    targets = targets[: recipe.max_targets]
+    if not row.every_target:
+        return [_protect(recipe, surrogates, probes, targets, folder, "", detector)]
+    runs = []
+    for index, target in enumerate(targets):
+        single = replace(recipe, target_selector=replace(recipe.target_selector, name="fixed", args={"index": index}))
+        runs.append(_protect(single, surrogates, probes, targets, folder / f"{index:02d}", target.name, detector))
+    return runs
+
+
+def _protect(
+    recipe: Recipe,
+    surrogates: list[Surrogate],
+    probes: Sequence[Probe],
+    targets: Sequence[Target],
+    folder: Path,
+    target: str,
+    detector: FaceDetector,
+) -> Saved:
+    files = [folder / _name(number, probe) for number, probe in enumerate(probes)]
+    todo = [number for number, file in enumerate(files) if probes[number].face is not None and not file.is_file()]
+    if todo:
+        loop = pipeline.build_loop(recipe, surrogates, targets)
+        paths, wanted = [probes[number].path for number in todo], [files[number] for number in todo]
+
+        def finish(job: pipeline.Job) -> None:
+            # The time goes first: a photo that is there counts as done.
+            if not job.error:
+                write_text(_sidecar(job.destination), json.dumps(sum(job.seconds) / len(job.seconds)))
+            pipeline.save(job, recipe)
+            if job.error:
+                raise PhotoError(job.error)
+
+        photos = pipeline.Photos(paths, wanted, recipe, detector)
+        pipeline.protect(recipe, pipeline.ProtectionModule(loop, [], recipe), photos, finish)
+    done = [number for number, file in enumerate(files) if file.is_file()]
+    seconds = [float(json.loads(_sidecar(files[number]).read_text())) for number in done]
+    # A probe in which no face is found cannot be protected: it stays as it is, and counts so.
+    final = [file if file.is_file() else probes[number].path for number, file in enumerate(files)]
+    return Saved(final, target, float(np.mean(seconds)) if seconds else None, surrogates)
+
+
+def _obfuscated(file: Path, probe: Probe, row: Row) -> Path:
+    if probe.face is None:
+        return probe.path
+    if not file.is_file():
+        assert row.obfuscation is not None
+        pixels = obfuscate(probe.photo.pixels, probe.face, row.obfuscation.method, row.obfuscation.strength)
+        write_photo(probe.photo, pixels, file)
+    return file
+
+
+def _folder(row: Row, probes: Sequence[Probe], targets: Sequence[Target]) -> str:
+    """Return a folder name that changes with anything that changes the pictures."""
+    words = [dump_recipe(replace(row.recipe, output="", trainer=type(row.recipe.trainer)()))] if row.recipe else []
+    words += [repr(row.obfuscation), *(str(probe.path) for probe in probes), *(target.name for target in targets)]
+    words += [str(target.aim.pixels.sum().item()) for target in targets]
+    digest = hashlib.sha256("\n".join(words).encode()).hexdigest()[:10]
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", f"{row.method} {row.setting}").strip("-").lower()
+    return f"{readable}-{digest}"
+
+
+def _name(number: int, probe: Probe) -> str:
+    return f"{number:04d}-{probe.path.stem}.png"
+
+
+def _sidecar(file: Path) -> Path:
+    return file.with_suffix(".seconds.json")
+
+
+def _identify(
+    evaluator: Evaluator,
+    saved: Saved,
+    probes: Sequence[Probe],
+    aimed: Sequence[int],
+    cache: EmbeddingCache,
+    detector: FaceDetector,
+    benchmark: Benchmark,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return success T and UT of each probe, ``(P, len(TOP))`` each, and whether a face was found, ``(P,)``."""
+    embeddings, found = cache.embed_files(saved.files, evaluator.embedder, evaluator.key, detector, benchmark.faces)
+    ranked = torch.full((len(probes), max(TOP)), NO_FACE)
+    if found.any():
+        _, indices = search(embeddings[found], evaluator.gallery, max(TOP))
+        ranked[found] = evaluator.labels[indices]
+    own = torch.tensor([probe.label for probe in probes])
+    return targeted_success(ranked, aimed, TOP), untargeted_success(ranked, own, TOP), found
+
+
+def _quality(saved: Sequence[Saved], probes: Sequence[Probe]) -> dict[str, float | None]:
+    """Return mean PSNR and SSIM, and the MMD of the set, over the aligned face areas of all files."""
+    before: list[Tensor] = []
+    after: list[Tensor] = []
+    for each in saved:
+        for probe, file in zip(probes, each.files, strict=True):
+            if file != probe.path and probe.face is not None:
+                before.append(face_area(probe.photo, probe.face))
+                after.append(face_area(read_photo(file), probe.face))
+    if not after:
+        return {"psnr": None, "ssim": None, "mmd": None}
+    originals, protected = torch.cat(before), torch.cat(after)
+    psnr = face_psnr(protected, originals)
+    return {
+        "psnr": psnr[psnr.isfinite()].mean().item(),
+        "ssim": face_ssim(protected, originals).mean().item(),
+        "mmd": set_mmd(protected, originals).item(),
+    }
+
+
+def _result(
+    row: Row,
+    evaluator: Evaluator,
+    saved: Sequence[Saved],
+    seen: Sequence[tuple[Tensor, Tensor, Tensor]],
+    quality: dict[str, float | None],
+    benchmark: Benchmark,
+    n_probes: int,
+) -> dict[str, Any]:
+    """Return one row of metrics.json. With several runs, each measure is that of the target that serves it best."""
+    result: dict[str, Any] = {
+        "method": row.method,
+        "setting": row.setting,
+        "surrogates": [surrogate.name for surrogate in saved[0].surrogates],
+        "evaluator": evaluator.label,
+        "white_box": any(pipeline.same_network(evaluator.embedder, s.embedder) for s in saved[0].surrogates),
+        "best_target": None,
+    }
+    for kind, place in (("t", 0), ("ut", 1)):
+        for column, n in enumerate(TOP):
+            success = torch.stack([each[place][:, column] for each in seen])
+            best = best_over_targets(success).target
+            if n == 1 and kind == "t" and len(saved) > 1:
+                result["best_target"] = saved[best].target
+            low, high = bootstrap_interval(success[best].double(), seed=benchmark.seed)
+            result[f"rank{n}_{kind}"] = success[best].double().mean().item() * 100
+            result[f"rank{n}_{kind}_interval"] = [low * 100, high * 100]
+    seconds = [each.seconds for each in saved if each.seconds is not None]
+    return (
+        result
+        | quality
+        | {
+            "n_probes": n_probes,
+            "n_gallery": len(evaluator.labels),
+            "no_face": 100 * (1 - torch.stack([each[2] for each in seen]).double().mean().item()),
+            "seconds_per_face": float(np.sum(seconds)) if seconds else None,
+            "transform": "none",
+            "seed": benchmark.seed,
+        }
+    )

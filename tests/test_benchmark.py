@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from facecrypt import cli
+from facecrypt.benchmark import dump_benchmark, is_benchmark, load_benchmark
+from facecrypt.errors import RecipeError
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+def write(tmp_path: Path, **changes: Any) -> Path:
+    values: dict[str, Any] = {
+        "title": "a test",
+        "protocol": {"file": "protocol.csv"},
+        "evaluators": [{"name": "sface"}],
+        "methods": [{"label": "clean"}, {"label": "TIP-IM", "recipe": str(RECIPES / "tipim.yaml")}],
+    }
+    path = tmp_path / "benchmark.yaml"
+    path.write_text(yaml.safe_dump(values | changes))
+    return path
+
+
+def faults(path: Path) -> tuple[str, ...]:
+    with pytest.raises(RecipeError) as caught:
+        load_benchmark(path)
+    return caught.value.faults
+
+
+def test_rows_are_methods_under_settings(tmp_path: Path) -> None:
+    settings = [
+        {"label": "small", "set": {"epsilon": 4}},
+        {"label": "two", "set": {"surrogates": [{"name": "dlib_resnet"}]}},
+    ]
+    _, rows = load_benchmark(write(tmp_path, settings=settings, seed=7))
+    assert [(row.method, row.setting) for row in rows] == [("clean", ""), ("TIP-IM", "small"), ("TIP-IM", "two")]
+    assert rows[0].recipe is None
+    small, two = rows[1].recipe, rows[2].recipe
+    assert small is not None
+    assert two is not None
+    assert (small.epsilon, two.epsilon) == (4, 12)
+    assert [slot.name for slot in two.surrogates] == ["dlib_resnet"]
+    # What must be equal for all methods of a comparison.
+    assert (small.faces, small.format, small.seed, small.held_out) == ("largest", "png", 7, [])
+
+
+def test_a_method_that_runs_once_per_target_has_a_fixed_one(tmp_path: Path) -> None:
+    methods = [{"label": "single", "recipe": str(RECIPES / "tipim.yaml"), "every_target": True}]
+    _, (row,) = load_benchmark(write(tmp_path, methods=methods))
+    assert row.recipe is not None
+    assert row.recipe.target_selector.name == "fixed"
+
+
+def test_recipes_are_found_beside_the_benchmark(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("surrogates: [{name: sface}]\nepsilon: 3\n")
+    _, (row,) = load_benchmark(write(tmp_path, methods=[{"label": "mine", "recipe": "mine.yaml"}]))
+    assert row.recipe is not None
+    assert row.recipe.epsilon == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"protocol": {}}, "protocol: give either file"),
+        ({"protocol": {"file": "a.csv", "folder": "b"}}, "protocol: give either file"),
+        ({"protocol": {"fil": "a.csv"}}, "protocol.fil: unknown key. Did you mean 'file'?"),
+        ({"evaluators": [{"name": "sfaec"}]}, "evaluators[0]: no surrogate named 'sfaec'. Did you mean 'sface'?"),
+        ({"evaluators": [{"name": "sface"}, {"name": "sface"}]}, "evaluators: two are called 'sface'. Label them."),
+        ({"methods": [{"label": "a"}, {"label": "a"}]}, "methods: two are called 'a'. Rename one."),
+        ({"methods": [{"label": "x", "recipe": "gone.yaml"}]}, "methods[0] (x): cannot be read: No such file"),
+        (
+            {"methods": [{"label": "x", "obfuscation": {"method": "smear", "strength": 1}}]},
+            "methods[0].obfuscation.method",
+        ),
+        ({"settings": [{"label": "x", "set": {"epsilon": 0}}]}, "methods[1] (TIP-IM): epsilon: 0 is wrong"),
+        ({"settings": [{"label": "x", "set": {"epsilom": 2}}]}, "methods[1] (TIP-IM): epsilom: unknown key."),
+        ({"probes": 0}, "probes: 0 is wrong"),
+        ({"title": 3}, "title: 3 is wrong"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_one_fault(tmp_path: Path, changes: dict[str, Any], fault: str) -> None:
+    (found,) = faults(write(tmp_path, **changes))
+    assert found.startswith(fault)
+
+
+def test_check_and_show_know_benchmarks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path)
+    assert is_benchmark(path)
+    assert not is_benchmark(RECIPES / "tipim.yaml")
+    assert cli.main(["check", str(path)]) == cli.DONE
+    capsys.readouterr()
+    assert cli.main(["show", str(path), "probes=5"]) == cli.DONE
+    shown = capsys.readouterr().out
+    assert yaml.safe_load(shown)["probes"] == 5
+    assert shown == dump_benchmark(load_benchmark(path, ["probes=5"])[0])
+
+
+def test_evaluate_wants_a_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["evaluate", str(RECIPES / "tipim.yaml")]) == cli.WRONG
+    assert "methods: missing" in capsys.readouterr().err

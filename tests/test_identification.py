@@ -1,0 +1,173 @@
+"""A whole benchmark on a small set of labelled faces, with real recognisers and few steps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from skimage.metrics import peak_signal_noise_ratio
+
+from facecrypt import cli, pipeline
+from facecrypt.faces import FaceDetector, crop, crop_grid, cut
+from facecrypt.photos import read_photo
+from facecrypt.protection import embed
+from facecrypt.surrogates.embedder import Embedder
+from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
+
+ROOT = Path(__file__).parents[1]
+PACK = Path(pipeline.__file__).parent / "data" / "virtual_targets"
+
+
+def make(tmp_path: Path, **changes: Any) -> Path:
+    """A benchmark whose people are virtual: two are protected, two aimed at, one is further in the gallery."""
+    people = sorted(path for path in PACK.iterdir() if path.is_dir() and not path.name.startswith("_"))[:5]
+    lines = ["image,identity,role"]
+    for number, person in enumerate(people):
+        first, *others = sorted(person.glob("*.png"))
+        role = "probe" if number < 2 else "target" if number < 4 else "gallery"
+        lines += [f"{first},{person.name},{role}", *(f"{other},{person.name},gallery" for other in others)]
+    (tmp_path / "protocol.csv").write_text("\n".join(lines) + "\n")
+    tipim = str(ROOT / "recipes" / "tipim.yaml")
+    quick = {"steps": 3, "target_selector": {"name": "nearest"}, "trainer.accelerator": "cpu"}
+    values: dict[str, Any] = {
+        "title": "a test",
+        "protocol": {"file": str(tmp_path / "protocol.csv")},
+        "evaluators": [{"name": "sface"}, {"name": "dlib_resnet"}],
+        "methods": [
+            {"label": "clean"},
+            {"label": "cover half", "obfuscation": {"method": "occlude", "strength": 0.5}},
+            {"label": "single", "recipe": tipim, "every_target": True, "set": quick},
+            {"label": "TIP-IM", "recipe": tipim, "set": quick},
+        ],
+        "output": str(tmp_path / "results"),
+        "cache": str(tmp_path / "cache"),
+    }
+    path = tmp_path / "benchmark.yaml"
+    path.write_text(yaml.safe_dump(values | changes))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("benchmark")
+    assert cli.main(["evaluate", str(make(folder))]) == cli.DONE
+    return folder
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    loaded: list[dict[str, Any]] = json.loads((folder / "results" / "metrics.json").read_text())
+    return loaded
+
+
+def test_metrics_keep_their_contract(finished: Path) -> None:
+    found = rows(finished)
+    assert [(row["method"], row["evaluator"]) for row in found] == [
+        (method, evaluator)
+        for method in ("clean", "cover half", "single", "TIP-IM")
+        for evaluator in ("sface", "dlib_resnet")
+    ]
+    names = {
+        "method", "surrogates", "evaluator", "white_box", "rank1_t", "rank5_t", "rank1_ut", "rank5_ut", "psnr", "ssim",
+        "mmd", "n_probes", "n_gallery", "seconds_per_face", "transform", "seed",
+    }  # fmt: skip
+    assert all(names <= set(row) for row in found)
+    assert {(row["method"], row["evaluator"]) for row in found if row["white_box"]} == {
+        ("single", "sface"),
+        ("TIP-IM", "sface"),
+    }
+    clean = found[0]
+    assert (clean["rank1_t"], clean["rank1_ut"], clean["psnr"], clean["seconds_per_face"]) == (0, 0, None, None)
+    assert clean["n_probes"] == 2
+    assert {path.name for path in (finished / "results").iterdir()} >= {
+        "metrics.json",
+        "table.md",
+        "benchmark.yaml",
+        "photos",
+    }
+    assert any((finished / "results").glob("*.svg"))
+    assert found[4]["best_target"] in {path.name for path in PACK.iterdir()}
+
+
+def test_numbers_can_be_computed_again_from_the_files(
+    finished: Path, sface_embedder: Embedder, reference_ssim: Callable[..., float]
+) -> None:
+    """Slowly, photo by photo, with a full sort."""
+    detector = FaceDetector()
+    lines = [line.split(",") for line in (finished / "protocol.csv").read_text().splitlines()[1:]]
+
+    def embedding(path: Path) -> np.ndarray[Any, Any]:
+        photo = read_photo(path)
+        return embed(sface_embedder, [cut(photo, detector.find(photo, "largest")[0])])[0].numpy()
+
+    gallery = [(embedding(Path(image)), identity) for image, identity, role in lines if role == "gallery"]
+    probes = [(Path(image), identity) for image, identity, role in lines if role == "probe"]
+    aimed = {identity for _, identity, role in lines if role == "target"}
+    (folder,) = (finished / "results" / "photos").glob("tip-im-*")
+    files = sorted(folder.glob("*.png"))
+    assert len(files) == len(probes)
+    counts = {"rank1_t": 0, "rank5_t": 0, "rank1_ut": 0, "rank5_ut": 0}
+    psnr, ssim = [], []
+    for file, (original, identity) in zip(files, probes, strict=True):
+        mine = embedding(file)
+        ranked = [name for _, name in sorted(((-float(mine @ other), name) for other, name in gallery))]
+        for n in (1, 5):
+            counts[f"rank{n}_t"] += bool(aimed & set(ranked[:n]))
+            counts[f"rank{n}_ut"] += identity not in ranked[:n]
+        before, after = read_photo(original), read_photo(file)
+        image = cut(before, detector.find(before, "largest")[0])
+        grid = crop_grid(image.landmarks[None], ARCFACE_TEMPLATE, (112, 112), image.pixels.shape[-1])
+        changed = cut(after, detector.find(before, "largest")[0])
+        crops = [crop(each.pixels[None], grid)[0].permute(1, 2, 0).numpy() for each in (image, changed)]
+        psnr.append(peak_signal_noise_ratio(*crops, data_range=1.0))
+        ssim.append(reference_ssim(*crops))
+    (row,) = [row for row in rows(finished) if (row["method"], row["evaluator"]) == ("TIP-IM", "sface")]
+    assert {key: row[key] for key in counts} == {key: 100 * value / len(probes) for key, value in counts.items()}
+    assert row["psnr"] == pytest.approx(np.mean(psnr), abs=1e-3)
+    assert row["ssim"] == pytest.approx(np.mean(ssim), abs=1e-4)
+
+
+def test_running_again_makes_nothing_twice(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (finished / "results" / "photos").rglob("*.png")}
+    assert len(before) == 2 * (1 + 2 + 1)
+    metrics = (finished / "results" / "metrics.json").read_text()
+    removed = next(path for path in before if "tip-im" in str(path))
+    removed.unlink()
+    assert cli.main(["evaluate", str(finished / "benchmark.yaml")]) == cli.DONE
+    after = {path: path.stat().st_mtime_ns for path in (finished / "results" / "photos").rglob("*.png")}
+    assert {path for path in before if after[path] != before[path]} == {removed}
+
+    def without_time(text: str) -> list[dict[str, Any]]:
+        return [{key: value for key, value in row.items() if key != "seconds_per_face"} for row in json.loads(text)]
+
+    assert without_time((finished / "results" / "metrics.json").read_text()) == without_time(metrics)
+
+
+def test_virtual_targets_join_the_gallery(tmp_path: Path) -> None:
+    methods = [{"label": "clean"}]
+    path = make(tmp_path, methods=methods, targets="virtual", evaluators=[{"name": "sface"}])
+    protocol = (tmp_path / "protocol.csv").read_text().splitlines()
+    # Real people would be protected here; these stand-ins must not be targets as well.
+    renamed = [line.replace(",v", ",person-v") for line in protocol]
+    (tmp_path / "protocol.csv").write_text("\n".join(renamed) + "\n")
+    assert cli.main(["evaluate", str(path)]) == cli.DONE
+    checks = len(list(PACK.glob("*/*.png"))) - len(
+        [person for person in PACK.iterdir() if person.is_dir() and any(person.glob("*.png"))]
+    )
+    gallery = sum(line.endswith(",gallery") for line in renamed)
+    assert rows(tmp_path)[0]["n_gallery"] == gallery + checks
+
+
+def test_a_bad_protocol_is_refused_with_every_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = make(tmp_path)
+    with (tmp_path / "protocol.csv").open("a") as file:
+        file.write("gone.png,somebody,probe\nalso-gone.png,nobody,prob\n")
+    assert cli.main(["evaluate", str(path)]) == cli.WRONG
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    for fault in ("gone.png", "prob", "somebody"):
+        assert fault in error
