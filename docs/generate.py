@@ -11,7 +11,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from facecrypt import recipe, registry
+from facecrypt import benchmark, recipe, registry
 from facecrypt.registry import KINDS, describe_parameter, describe_type
 
 PAGE = Path(__file__).with_name("recipe-reference.md")
@@ -38,12 +38,22 @@ SLOTS = {
     "TrainerOptions": "`trainer`",
 }
 
+BENCHMARK_SLOTS = {
+    "Benchmark": "The benchmark itself",
+    "ProtocolSource": "`protocol`",
+    "EvaluatorSlot": "An entry of `evaluators`",
+    "Method": "An entry of `methods`",
+    "Obfuscation": "`obfuscation` of a method",
+    "Setting": "An entry of `settings`",
+}
+
 
 def render() -> str:
     """Return the page."""
     parts = [INTRODUCTION]
-    for name, title in SLOTS.items():
-        parts.append(_keys(title, getattr(recipe, name)))
+    parts += [_keys(title, getattr(recipe, name)) for name, title in SLOTS.items()]
+    parts.append("# Benchmark recipes\n\nThe file of a `facecrypt evaluate`; see [evaluation](evaluation.md).\n")
+    parts += [_keys(title, getattr(benchmark, name)) for name, title in BENCHMARK_SLOTS.items()]
     parts.append("# Components\n")
     for kind in KINDS:
         parts.append(f"## {kind}\n")
@@ -56,7 +66,7 @@ def _keys(title: str, owner: type[Any]) -> str:
     meanings = _entries(inspect.getdoc(owner) or "", "Attributes")
     rows = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
     for item in fields(owner):
-        kind = "mapping" if item.name == "args" else describe_type(hints[item.name])
+        kind = "mapping" if item.name in ("args", "set") else describe_type(hints[item.name])
         default = "required" if item.default is MISSING and item.default_factory is MISSING else _default(item)
         meaning = meanings.get(item.name, {"name": "Registered name.", "args": "Its arguments."}.get(item.name, ""))
         rows.append(f"| `{item.name}` | {kind} | {default} | {meaning} |")
@@ -67,7 +77,7 @@ def _default(item: Any) -> str:
     value = item.default if item.default is not MISSING else item.default_factory()
     if isinstance(value, recipe.Slot):
         return f"`{{name: {value.name}}}`"
-    if isinstance(value, recipe.TrainerOptions):
+    if isinstance(value, recipe.TrainerOptions | benchmark.ProtocolSource):
         return "see below"
     return "none" if value is None else f"`{value!r}`".replace("'", "") if value != "" else ""
 

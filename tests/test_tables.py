@@ -1,0 +1,299 @@
+from __future__ import annotations
+
+import re
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import matplotlib
+import pytest
+from markdown_it import MarkdownIt
+from matplotlib.figure import Figure
+from PIL import Image
+
+from facecrypt import tables
+from facecrypt.errors import FacecryptError
+
+
+def row(
+    method: str = "TIP-IM", evaluator: str = "dlib", rates: tuple[float | None, ...] = (), **keys: Any
+) -> tables.Row:
+    """One row of metrics.json; rates are R1-T, R5-T, R1-UT and R5-UT, of which the last two may be left out."""
+    names = ("rank1_t", "rank5_t", "rank1_ut", "rank5_ut")
+    values = dict(zip(names, (*(rates or (50.0, 60.0)), 70.0, 65.0)[:4], strict=True))
+    return {
+        "method": method,
+        "surrogates": ["sface"],
+        "evaluator": evaluator,
+        "white_box": False,
+        "psnr": 30.125,
+        "ssim": 0.9,
+        "mmd": 0.75,
+        "no_face": 0.0,
+        "n_probes": 20,
+        "n_gallery": 400,
+        "seconds_per_face": 8.0,
+        "transform": "none",
+        "seed": 0,
+        **values,
+        **keys,
+    }
+
+
+CLEAN: dict[str, Any] = {"surrogates": [], "psnr": None, "ssim": None, "mmd": None, "seconds_per_face": None}
+ROWS = [
+    row("clean", "sface", (99.0, 99.0), **CLEAN),
+    row("clean", "dlib", (0.0, 5.0), **CLEAN),
+    row("MIM", "sface", (94.04, 96.9), white_box=True, rank1_t_interval=[80.0, 100.0], best_target="v|07"),
+    row("MIM", "dlib", (14.25, 45.8), rank1_t_interval=[5, 30.04], best_target="v02"),
+    row("TIP-IM", "sface", (97.2, 98.8), white_box=True),
+    row("TIP-IM", "dlib", (69.8, 45.8)),
+    row("blur", "dlib", (0.0, 1.0), surrogates=[]),
+    row("MIM", "sface", (8.0, 30.0), surrogates=["dlib"]),
+]
+
+
+def cells(text: str) -> list[list[str]]:
+    """The tables of a text as a reader sees them."""
+    parsed = MarkdownIt("commonmark").enable("table").render(text)
+    return [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line) for line in parsed.replace("\n", "").split("<tr>")[1:]]
+
+
+def test_targeted_table_exactly() -> None:
+    assert tables.identification_table(ROWS, "t") == (
+        "| Surrogates | Method | sface R1-T / R5-T | dlib R1-T / R5-T |\n"
+        "| --- | --- | ---: | ---: |\n"
+        "| none | clean | 99.0 / 99.0 | 0.0 / 5.0 |\n"
+        "|  | blur | - | **0.0** / **1.0** |\n"
+        "| sface | MIM | 94.0* [80.0, 100.0] / 96.9* | 14.2 [5.0, 30.0] / **45.8** |\n"
+        "|  | TIP-IM | 97.2* / 98.8* | **69.8** / **45.8** |\n"
+        "| dlib | MIM | **8.0** / **30.0** | - |\n"
+        "\n"
+        "Probes: 20. Gallery images: 400. Seed: 0. Transform: none."
+    )
+
+
+def test_untargeted_table_exactly() -> None:
+    rows = [
+        row("MIM", rates=(1, 2, 100.0, 80.0), rank1_ut_interval=[90.0, 100.0], rank1_t_interval=[0, 1]),
+        row("TIP-IM", rates=(1, 2, 95.0, 90.0)),
+    ]
+    assert tables.identification_table(rows, "ut").startswith(
+        "| Surrogates | Method | dlib R1-UT / R5-UT |\n"
+        "| --- | --- | ---: |\n"
+        "| sface | MIM | **100.0** [90.0, 100.0] / 80.0 |\n"
+        "|  | TIP-IM | 95.0 / **90.0** |\n"
+    )
+
+
+def test_quality_table_exactly() -> None:
+    rows = [
+        *ROWS[:3],
+        row("MIM", "dlib", psnr=29.0, ssim=0.85, mmd=None, no_face=12.5, seconds_per_face=0.004),
+        row("TIP-IM", "sface", mmd=-1e-9, no_face=0.01, psnr=float("inf")),
+    ]
+    assert tables.quality_table(rows) == (
+        "| Surrogates | Method | PSNR (dB) ↑ | SSIM ↑ | MMD ↓ | No face (%) | Seconds per face |\n"
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |\n"
+        "| none | clean | - | - | - | 0.0 | - |\n"
+        "| sface | MIM | 29.00 to 30.12 | 0.8500 to 0.9000 | 0.7500 | 0.0 to 12.5 | <0.01 to 8.00 |\n"
+        "|  | TIP-IM | - | 0.9000 | 0.0000 | <0.1 | 8.00 |"
+    )
+
+
+def test_missing_rates_are_dashes_and_never_best() -> None:
+    rows = [row("a", rates=(None, 3.0), rank1_t_interval=None), row("b", rates=(0.0, None))]
+    shown = [line[-1] for line in cells(tables.identification_table(rows, "t"))[1:]]
+    assert shown == ["- / <strong>3.0</strong>", "<strong>0.0</strong> / -"]
+
+
+def test_values_printed_alike_are_all_best() -> None:
+    text = tables.identification_table([row("a", rates=(69.84, 1)), row("b", rates=(69.8, 0)), row("c")], "t")
+    assert text.count("**69.8**") == 2
+
+
+def test_white_box_values_are_never_best() -> None:
+    text = tables.identification_table([row("a", rates=(99, 99), white_box=True), row("b", rates=(1, 1))], "t")
+    assert "| 99.0* / 99.0* |" in text
+    assert "| **1.0** / **1.0** |" in text
+
+
+def test_untouched_photos_are_clean_under_any_name() -> None:
+    rows = [row("as they are", rates=(90, 90), **CLEAN), row("blur", rates=(10, 10), surrogates=[])]
+    text = tables.identification_table(rows, "t")
+    assert "| 90.0 / 90.0 |" in text
+    assert "| **10.0** / **10.0** |" in text
+
+
+def test_settings_have_a_column_in_order_of_first_appearance() -> None:
+    order = [("b", "gamma 2"), ("a", "gamma 2"), ("b", "gamma 0"), ("c", "")]
+    found = cells(tables.quality_table([row(method, setting=setting) for method, setting in order]))
+    assert [line[:3] for line in found] == [
+        ["Surrogates", "Method", "Setting"],
+        ["sface", "b", "gamma 2"],
+        ["", "b", "gamma 0"],
+        ["", "a", "gamma 2"],
+        ["", "c", "-"],
+    ]
+
+
+def test_setting_that_names_the_surrogates_is_left_out() -> None:
+    assert "Setting" not in tables.quality_table([row(setting="sface")])
+
+
+def test_ensemble_is_its_own_block() -> None:
+    found = cells(tables.identification_table([row(), row(surrogates=["sface", "net"], rates=(1, 1))], "t"))
+    assert [line[0] for line in found[1:]] == ["sface", "sface + net"]
+    assert found[2][-1] == "<strong>1.0</strong> / <strong>1.0</strong>"
+
+
+def test_what_differs_between_rows_is_said() -> None:
+    rows = [row(), row(seed=1, n_probes=19), row(transform="jpeg 75", n_gallery=401)]
+    text = tables.identification_table(rows, "t")
+    assert "Probes: 20, 19. Gallery images: 400, 401. Seed: 0, 1. Transform: none, jpeg 75." in text
+    settings = ["transform none, seed 0", "transform none, seed 1", "transform jpeg 75, seed 0"]
+    assert [line[2] for line in cells(text)[1:]] == settings
+
+
+def test_names_are_shown_as_they_are() -> None:
+    name = r"a|b*c*<i>`d` \[e](f)"
+    text = tables.identification_table([row(name, name, surrogates=[name], setting=name + "\n2")], "t")
+    shown = name.replace("<", "&lt;").replace(">", "&gt;")
+    header, line = cells(text)
+    assert header[3] == f"{shown} R1-T / R5-T"
+    assert line == [shown, shown, f"{shown} 2", "<strong>50.0</strong> / <strong>60.0</strong>"]
+
+
+def test_stars_survive_markdown() -> None:
+    rows = [row("a", name, (1, 2), white_box=True) for name in ("x", "y")]
+    assert cells(tables.identification_table(rows, "t"))[1][2:] == ["1.0* / 2.0*", "1.0* / 2.0*"]
+
+
+def test_no_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match="rows: none given"):
+        tables.quality_table([])
+
+
+def test_two_rows_for_one_cell_are_refused() -> None:
+    with pytest.raises(ValueError, match="'TIP-IM'.*and dlib. Give one of them another setting"):
+        tables.identification_table([row(), row()], "t")
+
+
+def test_page_holds_command_tables_and_notes() -> None:
+    page = tables.render_markdown("Methods *today*", ROWS, "facecrypt evaluate a.yaml probes=20\n")
+    assert page.startswith("# Methods \\*today\\*\n\n```\nfacecrypt evaluate a.yaml probes=20\n```\n\n## Targeted")
+    assert page.endswith("R1-T.\n")
+    for part in (
+        tables.identification_table(ROWS, "t"),
+        tables.identification_table(ROWS, "ut"),
+        tables.quality_table(ROWS),
+        "## Best targets\n\n| Surrogates | Method | sface | dlib |\n| --- | --- | ---: | ---: |\n"
+        "| sface | MIM | v\\|07 | v02 |\n\n## Notes",
+    ):
+        assert f"\n\n{part}" in page
+    for word in ("Rank-N-T", "Rank-N-UT", r"\*", "Bold", "bootstrap", "Clean", "No face", "Best target"):
+        assert word in page.partition("## Notes")[2]
+    assert max(map(len, page.partition("## Notes")[2].splitlines())) <= 120
+
+
+def test_page_without_single_target_methods_lists_no_best_targets() -> None:
+    assert "## Best targets" not in tables.render_markdown("t", [row(), row("b", best_target=None)], "c")
+
+
+def sweep() -> list[tables.Row]:
+    """A realistic benchmark: two sets of surrogates, three evaluators, a sweep, white-box rows and obfuscations."""
+    rows = [row("clean", name, (0.2, 1.0, 4.0, 3.0), **CLEAN) for name in ("sface", "dlib", "arcface")]
+    for surrogates in (["sface"], ["sface", "dlib"]):
+        for gamma in range(4):
+            for place, name in enumerate(("sface", "dlib", "arcface")):
+                rate = 60.0 - 10 * gamma - 5 * place
+                keys = {"surrogates": surrogates, "setting": f"gamma {gamma}", "white_box": name in surrogates}
+                interval = {"rank1_t_interval": [rate - 4, rate + 4], "ssim": 0.8 + 0.03 * gamma}
+                rows.append(row("TIP-IM", name, (rate, rate + 9), **keys, **interval))
+    return [*rows, *(row(f"blur {i}", "sface", (0, 0), surrogates=[], ssim=0.5 - i / 50) for i in range(10))]
+
+
+def test_plots_are_files_that_open(tmp_path: Path) -> None:
+    files = tables.plot(sweep(), tmp_path / "new" / "plots")
+    names = [f"{name}.{suffix}" for name in ("rank1", "ssim", "tradeoff") for suffix in ("png", "svg")]
+    assert files == [tmp_path / "new" / "plots" / name for name in names]
+    for file in files:
+        if file.suffix == ".png":
+            with Image.open(file) as image:
+                image.load()
+                assert all(500 < side < 4000 for side in image.size)
+                assert len(image.convert("RGB").getcolors(1 << 24)) > 10
+        else:
+            assert ElementTree.parse(file).getroot().tag == "{http://www.w3.org/2000/svg}svg"
+
+
+def test_plots_are_the_same_twice_whatever_the_users_settings(tmp_path: Path) -> None:
+    rows = [row("a $x_1$", "_x"), row("a $x_1$", "y", (3, 4), white_box=True)]
+    first = [file.read_bytes() for file in tables.plot(rows, tmp_path)]
+    with matplotlib.rc_context({"font.size": 20, "savefig.dpi": 30, "axes.facecolor": "red"}):
+        second = [file.read_bytes() for file in tables.plot(rows, tmp_path)]
+        assert matplotlib.rcParams["font.size"] == 20
+    assert first == second
+
+
+def test_long_names_fit(tmp_path: Path) -> None:
+    # matplotlib warns where names leave the axes no room, and warnings are errors.
+    words, networks = " ".join(["views"] * 9), [f"another_network_{i}" for i in range(6)]
+    rows = [row(words, "e" * 30, surrogates=networks, setting=f"gamma {i}", ssim=0.9 + i / 1e6) for i in range(3)]
+    assert len(tables.plot(rows, tmp_path)) == 6
+
+
+@pytest.mark.parametrize(
+    ("rows", "names"),
+    [
+        ([row("clean", **CLEAN)], []),
+        ([row(ssim=None)], ["rank1"]),
+        ([row(), row("b", "sface"), row("c", ssim=None)], ["rank1", "ssim", "tradeoff"]),
+    ],
+)
+def test_what_cannot_be_drawn_is_left_out(rows: list[tables.Row], names: list[str], tmp_path: Path) -> None:
+    files = tables.plot(rows, tmp_path)
+    assert [file.stem for file in files if file.suffix == ".png"] == names
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+
+
+def test_bars_show_the_rates_and_hatch_white_box_ones() -> None:
+    figure = Figure()
+    tables._draw_rates(figure, tables._lines(ROWS[1:6]))
+    bars = [bar for bar in figure.axes[0].patches if bar.get_height() > 0]
+    assert [bar.get_height() for bar in bars] == [94.04, 14.25, 97.2, 69.8]
+    assert [bool(bar.get_hatch()) for bar in bars] == [True, False, True, False]
+    intervals = {round(x[0], 6): tuple(y) for x, y in (line.get_data() for line in figure.axes[0].lines) if len(x)}
+    centres = [round(bar.get_x() + bar.get_width() / 2, 6) for bar in bars]
+    assert [intervals[centre] for centre in centres[:2]] == [(80.0, 100.0), (5, 30.04)]
+
+
+def test_tradeoff_joins_the_settings_of_a_method() -> None:
+    figure = Figure()
+    tables._draw_tradeoff(figure, tables._lines([*sweep()[3:15], row("other", "arcface", (7, 8), ssim=0.95)]))
+    joined = [line for line in figure.axes[0].lines if line.get_marker() != "None" and len(line.get_xdata()) > 0]
+    assert [list(line.get_ydata()) for line in joined] == [[60, 50, 40, 30], [55, 45, 35, 25], [50, 40, 30, 20], [7]]
+    assert [line.get_fillstyle() for line in joined] == ["none", "full", "full", "full"]
+
+
+def test_labels_of_close_points_do_not_overlap() -> None:
+    figure = Figure(layout="constrained")
+    tables._draw_tradeoff(figure, tables._lines([row(f"method {i}", ssim=0.9 + (i % 3) / 1e4) for i in range(12)]))
+    figure.draw_without_rendering()
+    boxes = sorted((text.get_window_extent() for text in figure.axes[0].texts), key=lambda box: box.x0)
+    assert len(boxes) == 12
+    assert all(left.x1 <= right.x0 for left, right in pairwise(boxes))
+
+
+def test_missing_matplotlib_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(FacecryptError, match=re.escape("pip install facecrypt[plot]")):
+        tables.plot([row()], tmp_path)
+
+
+def test_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FacecryptError, match="file: rank1 cannot be written"):
+        tables.plot([row()], tmp_path / "file")
