@@ -2,9 +2,10 @@
 
     python -m facecrypt.data.make_virtual_targets --weights weights.tar --output DIR [--strangers FOLDER]
 
-The weights are the file ``gan_face_generate/weights.tar`` inside the Python package gan_face_generate 1.1.1 (MIT), which
-is not installed for this, as it brings much else along. Which latents to use was found by search among 16,384 drawn ones,
-and by eye; the rules that they keep are measured here on the files as written, and a pack that breaks one is refused.
+The weights are the file ``gan_face_generate/weights.tar`` inside the Python package gan_face_generate 1.1.1 (MIT). It
+is not installed for this, as it brings much else along. Which latents to use was found by search among 16,384 drawn
+ones, and by eye; the rules that they keep are measured here on the files as written, and a pack that breaks one is
+refused.
 """
 
 from __future__ import annotations
