@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install -c .ci/constraints.txt
 
-.PHONY: demo test lint types check docs clean
+.PHONY: demo test lint types check docs picture clean
 
 demo: $(VENV)/.runtime
 	$(VENV)/bin/facecrypt run recipes/quickstart.yaml
@@ -25,6 +25,11 @@ check: lint types test
 
 docs: $(VENV)/.development
 	$(VENV)/bin/python docs/generate.py
+
+# The picture in README.md.
+picture: $(VENV)/.runtime
+	$(VENV)/bin/facecrypt run recipes/quickstart.yaml output=protected/picture
+	$(VENV)/bin/python docs/picture.py protected/picture/astronaut.png
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -21,9 +21,7 @@ def test_every_key_but_surrogates_has_a_default() -> None:
     recipe = check_recipe({"surrogates": [SFACE]})
     assert (recipe.epsilon, recipe.steps, recipe.step_size, recipe.norm) == (12, 50, 1.5, "linf")
     assert (recipe.target_selector.name, recipe.optimizer.name) == ("greedy", "momentum")
-    assert faults({}) == (
-        "surrogates: missing, and it has no default.",
-    )
+    assert faults({}) == ("surrogates: missing, and it has no default.",)
 
 
 @pytest.mark.parametrize(
