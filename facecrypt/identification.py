@@ -207,6 +207,10 @@ def _evaluators(
             continue
         key = recogniser_key(embedder)
         gallery, found = cache.embed_files(paths, embedder, key, detector, benchmark.faces)
+        if found.sum() < max(TOP):
+            raise PhotoError(
+                f"gallery: {found.sum()} of {len(paths)} photos show a face, {max(TOP)} are needed. Add photos."
+            )
         evaluators.append(Evaluator(slot.label, embedder, key, gallery[found], labels[found]))
     return evaluators
 
@@ -329,8 +333,9 @@ def _quality(saved: Sequence[Saved], probes: Sequence[Probe]) -> dict[str, float
         return {"psnr": None, "ssim": None, "mmd": None}
     originals, protected = torch.cat(before), torch.cat(after)
     psnr = face_psnr(protected, originals)
+    changed = psnr.isfinite()
     return {
-        "psnr": psnr[psnr.isfinite()].mean().item(),
+        "psnr": psnr[changed].mean().item() if changed.any() else None,
         "ssim": face_ssim(protected, originals).mean().item(),
         "mmd": set_mmd(protected, originals).item(),
     }

@@ -91,3 +91,12 @@ def test_python_dash_m_is_the_same_program() -> None:
         [sys.executable, "-m", "facecrypt", "check", QUICKSTART], capture_output=True, text=True, check=False
     )
     assert (result.returncode, result.stdout) == (0, f"{QUICKSTART}: no problems\n")
+
+
+def test_a_broken_plugin_has_a_row(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    registry.list_components()
+    monkeypatch.setitem(registry._shared.broken_plugins, "facecrypt-broken", "ImportError: no module named x")
+    assert cli.main(["list"]) == cli.DONE
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("plugin")]
+    assert "facecrypt-broken" in row
+    assert "broken: ImportError: no module named x" in row

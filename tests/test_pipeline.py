@@ -420,7 +420,11 @@ def test_two_processes_share_the_photos(tmp_path: Path) -> None:
         output = tmp_path / f"out{devices}"
         command = [sys.executable, "-m", "facecrypt", "run", "recipes/quickstart.yaml", *arguments, f"output={output}"]
         strategy = [f"trainer.devices={devices}"] + (["trainer.strategy=ddp"] if devices > 1 else [])
-        done = subprocess.run([*command, *strategy], capture_output=True, text=True, cwd=ROOT, check=False)
+        # Two processes with as many threads as there are cores would spend their time waiting for each other.
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [*command, *strategy], capture_output=True, text=True, cwd=ROOT, env=environment, check=False
+        )
         assert done.returncode == cli.DONE, done.stderr
         results.append(Run(done.returncode, done.stdout, done.stderr, output))
     assert [Path(photo["source"]).name for photo in results[1].report["photos"]] == ["0.png", "1.png", "2.png"]
