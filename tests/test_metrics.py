@@ -446,7 +446,7 @@ def test_metrics_say_what_torchmetrics_asks(name: str) -> None:
 def measure_in_a_process(rank: int, folder: str) -> None:
     """Save what this process computes where the processes hold 2 and 5 probes, and where they hold all and none."""
     torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2, timeout=timedelta(seconds=60)
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2, timeout=timedelta(seconds=240)
     )
     try:
         with warnings.catch_warnings(action="error"):
