@@ -311,7 +311,8 @@ def face_area(photo: Photo, face: Face) -> Tensor:
         face: The face as it was found in the original.
     """
     image = cut(photo, face)
-    return crop(image.pixels[None], face_grid(image.landmarks[None], image.pixels.shape[-1]))
+    # The weights of an interpolation add up to 1 only after rounding: white may come out a hair above it.
+    return crop(image.pixels[None], face_grid(image.landmarks[None], image.pixels.shape[-1])).clamp(0, 1)
 
 
 def _embedder_grid(embedder: Embedder, landmarks: Tensor, side: int) -> Tensor:

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,7 +14,7 @@ from facecrypt.faces import Face, FaceDetector, FaceImage, Patch, crop, crop_gri
 from facecrypt.naturalness import MMD
 from facecrypt.optimizers import Momentum, Plain, project
 from facecrypt.photos import Photo
-from facecrypt.protection import ProtectionLoop, Settings, Surrogate, embed
+from facecrypt.protection import ProtectionLoop, Settings, Surrogate, embed, face_area
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import Center, Fixed, Greedy, Nearest, Random, Situation, Target, TargetSelector
 from facecrypt.views import affine
@@ -253,6 +255,15 @@ def test_literal_choices_on_faces_of_lfw(
     make_loop([sface_embedder], targets, spy, steps=3).run(people, range(len(people)))
     for number, person in enumerate(people):
         assert [step[number] for step in spy.choices] == Literal(sface_embedder, person, targets).run(3)[0]
+
+
+def test_the_face_area_stays_in_range(photo: Photo, face: Face) -> None:
+    white = replace(photo, pixels=np.full_like(photo.pixels, 255))
+    for shift in np.linspace(0, 1, 7, dtype=np.float32):
+        moved = replace(face, landmarks=face.landmarks + shift)
+        area = face_area(white, moved)
+        assert area.shape == (1, 3, 112, 112)
+        assert area.max() == 1
 
 
 def test_patches_hold_every_crop(face: Face, sface_embedder: Embedder, dlib_embedder: Embedder, photo: Photo) -> None:
