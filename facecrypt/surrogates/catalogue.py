@@ -49,6 +49,7 @@ SFACE: Final = EmbedderSpec(
         sha256="fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
         licence="Apache-2.0",
         size=10_667_852,
+        permissive=True,
     ),
 )
 """SFace of the OpenCV Zoo, a MobileNet-v1 chain (Zhong et al., 2021, https://doi.org/10.1109/TIP.2020.3048632)."""
@@ -76,6 +77,7 @@ DLIB_RESNET: Final = EmbedderSpec(
         sha256="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
         licence="CC0-1.0",
         size=22_466_066,
+        permissive=True,
     ),
 )
 """The 29-layer network of dlib behind the ``face_recognition`` package (http://dlib.net/face_recognition.py.html)."""

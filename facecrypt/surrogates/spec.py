@@ -29,20 +29,23 @@ class Weights:
 
     Attributes:
         origin: ``package`` (a file inside an installed Python package), ``hub`` (downloaded from the Hugging Face hub
-            on first use) or ``file`` (a path that the recipe gives).
-        source: Name of the package on the package index, or hub repository; empty for ``file``.
-        path: File inside the package or repository.
+            on first use), ``url`` (downloaded from its publisher on first use) or ``file`` (a path that the recipe
+            gives).
+        source: Name of the package on the package index, hub repository or address; empty for ``file``.
+        path: File inside the package or repository, or its name in the cache.
         sha256: Digest of the file, or empty where its publisher states none.
         licence: SPDX name, or a few words.
         size: Size of the file in bytes, 0 where unknown.
+        permissive: Whether the licence, that of the training data included as far as it is known, allows products.
     """
 
-    origin: Literal["package", "hub", "file"]
+    origin: Literal["package", "hub", "url", "file"]
     source: str
     path: str
     sha256: str
     licence: str
     size: int = 0
+    permissive: bool = False
 
     def find(self) -> Path | None:
         """Return the file where it can be used without a network, else None. Nothing is downloaded or imported."""
@@ -114,6 +117,7 @@ class EmbedderSpec:
         dimension: Length of an embedding.
         threshold: Cosine at which 1 % of strangers are accepted (FAR 1 %), or None where nobody measured it.
         threshold_source: On what the threshold was measured.
+        accuracy: What its publisher measured, in a few words, or empty.
         weights: The checkpoint.
     """
 
@@ -127,3 +131,4 @@ class EmbedderSpec:
     threshold: float | None
     threshold_source: str
     weights: Weights
+    accuracy: str = ""
