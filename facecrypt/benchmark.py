@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
+import yaml
 from omegaconf import OmegaConf
 from pydantic import Field
 
 from facecrypt.errors import RecipeError
-from facecrypt.recipe import STRICT, Args, Recipe, check_recipe, component_faults, read_values, structure_faults
+from facecrypt.recipe import (
+    STRICT,
+    Args,
+    HeldOutSlot,
+    Recipe,
+    SurrogateSlot,
+    check_recipe,
+    component_faults,
+    load_recipe,
+    override_values,
+    read_values,
+    structure_faults,
+)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -183,14 +197,15 @@ def load_benchmark(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Ben
     """Return a benchmark recipe with its rows, checked in full, the methods' recipes included.
 
     Args:
-        path: A YAML file.
-        overrides: ``key=value`` each.
+        path: A YAML file. A recipe that protects photos makes a benchmark of its own: it against clean photos, judged
+            by its surrogates and its held-out recognisers.
+        overrides: ``key=value`` each; of the benchmark, or else of such a recipe.
 
     Raises:
         RecipeError: With every fault.
     """
     source = str(path)
-    values = read_values(source, overrides)
+    values = read_values(source, overrides) if is_benchmark(path) else _recipe_alone(source, overrides)
     faults = component_faults(values, {"evaluators": "surrogate"})
     try:
         benchmark = _ADAPTER.validate_json(json.dumps(values, default=str))
@@ -221,6 +236,27 @@ def load_benchmark(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Ben
 def dump_benchmark(benchmark: Benchmark) -> str:
     """Return the benchmark as YAML with every default filled in; its methods' recipes stay references."""
     return OmegaConf.to_yaml(OmegaConf.create(asdict(benchmark)))
+
+
+def _recipe_alone(source: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the keys of a benchmark of clean photos and one recipe, from the recipe's file."""
+    own = {item.name for item in fields(Benchmark)}
+    mine = [override for override in overrides if re.split(r"[.\[=]", override)[0] in own]
+    others = [override for override in overrides if override not in mine]
+    recipe = load_recipe(source, others)
+    slots: list[SurrogateSlot | HeldOutSlot] = [*recipe.surrogates, *recipe.held_out]
+    label = Path(source).stem
+    changes = {key: yaml.safe_load(text) for key, _, text in (override.partition("=") for override in others)}
+    values = {
+        "title": label,
+        "evaluators": [
+            {"name": slot.name, "args": slot.args, "optional": isinstance(slot, HeldOutSlot) and slot.optional}
+            for slot in slots
+        ],
+        "methods": [{"label": "clean"}, {"label": label, "recipe": Path(source).name, "set": changes}],
+        "output": f"results/{label}",
+    }
+    return override_values(values, mine, source)
 
 
 def _row(benchmark: Benchmark, method: Method, setting: Setting, folder: Path) -> Row:

@@ -223,6 +223,23 @@ def read_values(source: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         raise RecipeError(source, [f"is no YAML: {' '.join(str(error).split())}"]) from error
     if not OmegaConf.is_dict(config):
         raise RecipeError(source, ["is no mapping of keys to values. Start it with 'surrogates: [{name: sface}]'."])
+    values = OmegaConf.to_container(config)
+    assert isinstance(values, dict)
+    return override_values({str(key): value for key, value in values.items()}, overrides, source)
+
+
+def override_values(values: Mapping[str, Any], overrides: Sequence[str], source: str) -> dict[str, Any]:
+    """Return values with overrides and with every interpolation resolved, unchecked.
+
+    Args:
+        values: The keys of a file.
+        overrides: ``key=value`` each; keys reach into lists.
+        source: The file, for the error message.
+
+    Raises:
+        RecipeError: If an override cannot be read or an interpolation leads nowhere.
+    """
+    config = OmegaConf.create(dict(values))
     faults = []
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -238,10 +255,10 @@ def read_values(source: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     if faults:
         raise RecipeError(source, faults)
     try:
-        values = OmegaConf.to_container(config, resolve=True)
+        resolved = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise RecipeError(source, [" ".join(str(error).split())]) from error
-    return {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}
+    return {str(key): value for key, value in resolved.items()} if isinstance(resolved, dict) else {}
 
 
 def structure_faults(error: pydantic.ValidationError, owner: type, parts: Mapping[str, type]) -> list[str]:

@@ -100,6 +100,23 @@ def test_check_and_show_know_benchmarks(tmp_path: Path, capsys: pytest.CaptureFi
     assert shown == dump_benchmark(load_benchmark(path, ["probes=5"])[0])
 
 
-def test_evaluate_wants_a_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["evaluate", str(RECIPES / "tipim.yaml")]) == cli.WRONG
-    assert "methods: missing" in capsys.readouterr().err
+def test_a_recipe_alone_is_compared_with_clean_photos() -> None:
+    overrides = ["protocol.file=lfw/protocol.csv", "probes=3", "epsilon=8", "views=[]", "held_out[0].optional=true"]
+    benchmark, rows = load_benchmark(RECIPES / "tipim.yaml", overrides)
+    assert [row.method for row in rows] == ["clean", "tipim"]
+    assert (benchmark.protocol.file, benchmark.probes, benchmark.output) == ("lfw/protocol.csv", 3, "results/tipim")
+    judges = [(slot.label, slot.optional) for slot in benchmark.evaluators]
+    assert judges == [("sface", False), ("dlib_resnet", True)]
+    recipe = rows[1].recipe
+    assert recipe is not None
+    assert (recipe.epsilon, recipe.views, recipe.held_out) == (8, [], [])
+
+
+def test_a_recipe_alone_needs_a_protocol() -> None:
+    with pytest.raises(RecipeError, match="protocol: give either file"):
+        load_benchmark(RECIPES / "tipim.yaml")
+
+
+def test_a_wrong_recipe_alone_names_its_faults() -> None:
+    with pytest.raises(RecipeError, match="epsylon: unknown key"):
+        load_benchmark(RECIPES / "tipim.yaml", ["protocol.file=protocol.csv", "epsylon=8"])
