@@ -129,7 +129,9 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    table = Table("kind", "name", "what it is", "origin", "published accuracy", "licence", "offline", box=None, pad_edge=False)
+    table = Table(
+        "kind", "name", "what it is", "origin", "published accuracy", "licence", "offline", box=None, pad_edge=False
+    )
     for component in registry.list_components(arguments.kind):
         weights = component.spec.weights if component.spec else None
         offline = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from email import message_from_string
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,15 @@ def make() -> dict[str, Any]:
     Raises:
         ValueError: If its description holds no such table.
     """
-    about = metadata.metadata("frbench")
+    about = message_from_string(metadata.distribution("frbench").read_text("METADATA") or "")
     rows = _table(str(about.get_payload()))
     if not rows:
         raise ValueError(f"frbench {about['Version']}: its description has no table of models")
-    return {"version": about["Version"], "licence": about["License-Expression"], "models": [_model(row) for row in rows]}
+    return {
+        "version": about["Version"],
+        "licence": about["License-Expression"],
+        "models": [_model(row) for row in rows],
+    }
 
 
 def _table(description: str) -> list[dict[str, str]]:

@@ -77,7 +77,13 @@ def ir(units: Sequence[int], *, squeeze: bool) -> nn.Module:
         "input_layer", nn.Sequential(nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.PReLU(64))
     )
     network.add_module("body", nn.Sequential(*body))
-    head = (nn.BatchNorm2d(512), nn.Dropout(), nn.Flatten(), nn.Linear(512 * 7 * 7, DIMENSION), nn.BatchNorm1d(DIMENSION))
+    head = (
+        nn.BatchNorm2d(512),
+        nn.Dropout(),
+        nn.Flatten(),
+        nn.Linear(512 * 7 * 7, DIMENSION),
+        nn.BatchNorm1d(DIMENSION),
+    )
     network.add_module("output_layer", nn.Sequential(*head))
     return network
 

@@ -112,9 +112,7 @@ SPHERE20_SPHEREFACE: Final = EmbedderSpec(
     dimension=512,
     threshold=None,
     threshold_source="not measured",
-    weights=Weights(
-        origin="manual", source=CLCARWIN, path="sphere20a_20171020.pth", sha256="", licence=_NO_LICENCE
-    ),
+    weights=Weights(origin="manual", source=CLCARWIN, path="sphere20a_20171020.pth", sha256="", licence=_NO_LICENCE),
     accuracy="LFW 99.22 %",
     architecture="Sphere20",
     loss="SphereFace",

@@ -117,8 +117,8 @@ def _build(
         found = spec.weights.find()
         if found is None:
             raise WeightsError(
-                f"weights {spec.weights.path}: not in {cache_folder()}. Get the file from {spec.weights.source} and put "
-                "it there under that name, give args.path, or name a fallback."
+                f"weights {spec.weights.path}: not in {cache_folder()}. Get the file from {spec.weights.source} and "
+                "put it there under that name, give args.path, or name a fallback."
             )
         file = found
     if sha256:
