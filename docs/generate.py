@@ -51,8 +51,7 @@ BENCHMARK_SLOTS = {
 }
 
 
-FRBENCH = """\
-*The recognisers of the optional package frbench, listed in [surrogates](surrogates.md). All take the same arguments.*"""
+FRBENCH = "*The recognisers of frbench, listed in [surrogates](surrogates.md), all with the same arguments.*"
 
 TABLE = re.compile(
     r"(?<=<!-- table, written by docs/generate.py -->\n\n).*?(?=\n\n<!-- end of the table -->)", re.DOTALL

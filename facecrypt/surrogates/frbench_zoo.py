@@ -44,8 +44,8 @@ def _build(spec: EmbedderSpec, threshold: float | None) -> Embedder:
     except ImportError as error:
         raise _fault(spec, "frbench is not installed: pip install 'frbench>=1.1.3,<2'") from error
     backbone, loss, dataset = spec.weights.path.rsplit("_", 2)
-    # frbench fills each network with random numbers before it loads the weights (as tensors only, since 1.0), and
-    # would ask the package index for a newer version of itself.
+    # frbench fills each network with random numbers before it loads the weights, as tensors only, and would ask the
+    # package index for a newer version of itself.
     with torch.random.fork_rng(devices=[]), frbench.configure_scoped(update_check=False):
         try:
             model = frbench.FR(backbone, loss, dataset, eager_load=True)

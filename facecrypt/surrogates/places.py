@@ -33,10 +33,10 @@ def frbench_file(key: str) -> Path | None:
     named = os.environ.get("FRBENCH_CACHE") or settings.get("cache") or "~/.frbench"
     cache = Path(os.path.expandvars(named)).expanduser()
     entry = _read_json(cache / "manifest.json").get(key)
-    if not isinstance(entry, dict):
+    if not isinstance(entry, dict) or not isinstance(entry.get("contents"), dict):
         return None
     folder = cache / str(entry.get("target_name"))
-    files = {role: folder / str(name) for role, name in dict(entry.get("contents", {})).items()}
+    files = {role: folder / str(name) for role, name in entry["contents"].items()}
     return files.get("weight") if all(path.is_file() for path in files.values()) else None
 
 

@@ -117,6 +117,9 @@ def test_weights_are_found_where_frbench_keeps_them(publish: Publish, cache: Pat
     assert frbench_file("irse-50_arcface_ms1m") is None
     (cache / "the_model" / "config.yaml").unlink()
     assert weights.find() is None
+    for manifest in ("no JSON", "[]", json.dumps({KEY: {"contents": []}})):
+        (cache / "manifest.json").write_text(manifest)
+        assert weights.find() is None
 
 
 def test_cache_of_frbenchs_config_file_is_used(
