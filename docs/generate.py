@@ -1,6 +1,8 @@
-"""Write docs/recipe-reference.md from the dataclasses of recipes and the components' signatures.
+"""Write docs/recipe-reference.md and docs/surrogates.md from the code.
 
-Run it after a change of either: python docs/generate.py. A test compares the page with what this would write.
+The first comes from the dataclasses of recipes and the components' signatures, the table of the second from the
+recognisers' specifications. Run it after a change of either: python docs/generate.py. A test compares the pages with
+what this would write.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ from typing import Any, get_type_hints
 
 from facecrypt import benchmark, recipe, registry
 from facecrypt.registry import KINDS, describe_parameter, describe_type
+from facecrypt.surrogates.spec import EmbedderSpec
 
-PAGE = Path(__file__).with_name("recipe-reference.md")
+FOLDER = Path(__file__).parent
 
 INTRODUCTION = """\
 # Recipe reference
@@ -48,8 +51,48 @@ BENCHMARK_SLOTS = {
 }
 
 
+FRBENCH = "*The recognisers of frbench, listed in [surrogates](surrogates.md), all with the same arguments.*"
+
+TABLE = re.compile(
+    r"(?<=<!-- table, written by docs/generate.py -->\n\n).*?(?=\n\n<!-- end of the table -->)", re.DOTALL
+)
+
+
+def render_surrogates() -> str:
+    """Return the page of recognisers: as it is, with its table written anew."""
+    rows = [
+        "| name | network | loss | training data | licence | weights | published accuracy |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for component in registry.list_components("surrogate"):
+        if component.origin == registry.BUILT_IN and component.spec is not None:
+            spec = component.spec
+            cells = (
+                spec.architecture,
+                spec.loss,
+                spec.training_data,
+                spec.weights.licence,
+                _origin(spec),
+                spec.accuracy,
+            )
+            rows.append(f"| `{component.name}` | {' | '.join(cells)} |")
+    return TABLE.sub(lambda _: "\n".join(rows), (FOLDER / "surrogates.md").read_text(encoding="utf-8"))
+
+
+def _origin(spec: EmbedderSpec) -> str:
+    """Return where the weights come from, in a few words."""
+    weights = spec.weights
+    words = {
+        "package": f"in the package {weights.source}",
+        "hub": f"hub: {weights.source}",
+        "frbench": "downloaded by frbench",
+        "manual": f"`{weights.path}` from {weights.source}",
+    }
+    return words.get(weights.origin, weights.source)
+
+
 def render() -> str:
-    """Return the page."""
+    """Return the reference of recipes."""
     parts = [INTRODUCTION]
     parts += [_keys(title, getattr(recipe, name)) for name, title in SLOTS.items()]
     parts.append("# Benchmark recipes\n\nThe file of a `facecrypt evaluate`; see [evaluation](evaluation.md).\n")
@@ -57,7 +100,12 @@ def render() -> str:
     parts.append("# Components\n")
     for kind in KINDS:
         parts.append(f"## {kind}\n")
-        parts += [_component(each) for each in registry.list_components(kind) if each.origin == registry.BUILT_IN]
+        listed = [each for each in registry.list_components(kind) if each.origin == registry.BUILT_IN]
+        alike = [each for each in listed if each.spec is not None and each.spec.weights.origin == "frbench"]
+        parts += [_component(each) for each in listed if each not in alike]
+        if alike:
+            arguments = "\n".join(_arguments(alike[0]))
+            parts.append(f"### {alike[0].name} and {len(alike) - 1} more\n\n{FRBENCH}\n\n{arguments}\n")
     return "\n".join(parts)
 
 
@@ -109,13 +157,19 @@ def _component(component: registry.Component) -> str:
             f"Crop {spec.height}x{spec.width} {spec.channel_order.upper()}; {spec.dimension}-d embedding; "
             f"threshold {threshold}; weights from {weights.origin} `{weights.source}`; licence {weights.licence}.\n"
         )
+    return "\n".join([*lines, *_arguments(component)]) + "\n"
+
+
+def _arguments(component: registry.Component) -> list[str]:
     meanings = _entries(inspect.getdoc(component.load()) or "", "Args")
-    lines += [
+    return [
         f"- `{describe_parameter(name, *each)}` {meanings.get(name, '')}".rstrip()
         for name, each in component.arguments().items()
     ] or ["No arguments."]
-    return "\n".join(lines) + "\n"
 
+
+PAGES = {"recipe-reference.md": render, "surrogates.md": render_surrogates}
 
 if __name__ == "__main__":
-    PAGE.write_text(render(), encoding="utf-8")
+    for name, write in PAGES.items():
+        (FOLDER / name).write_text(write(), encoding="utf-8")

@@ -129,16 +129,20 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    table = Table("kind", "name", "what it is", "origin", "licence", "offline", box=None, pad_edge=False)
+    table = Table(
+        "kind", "name", "what it is", "origin", "published accuracy", "licence", "offline", box=None, pad_edge=False
+    )
     for component in registry.list_components(arguments.kind):
         weights = component.spec.weights if component.spec else None
         offline = (
             "yes" if component.kind != "surrogate" else "" if weights is None else "yes" if weights.find() else "no"
         )
         licence = weights.licence if weights else ""
-        table.add_row(component.kind, component.name, component.summary, component.origin, licence, offline)
+        accuracy = component.spec.accuracy if component.spec else ""
+        row = (component.kind, component.name, component.summary, component.origin, accuracy, licence, offline)
+        table.add_row(*row)
     for plugin, reason in registry.broken_plugins().items():
-        table.add_row("plugin", plugin, f"broken: {reason}", plugin, "", "")
+        table.add_row("plugin", plugin, f"broken: {reason}", plugin, "", "", "")
     # Wide enough for every cell when the output goes to a file or a pipe: other programs read it there.
     Console(width=None if sys.stdout.isatty() else 250).print(table)
     return DONE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from facecrypt.surrogates import catalogue
+from facecrypt.surrogates import catalogue, catalogue_files, frbench_table
 
 if TYPE_CHECKING:
     from facecrypt.registry import Kind, Registry
@@ -27,6 +27,50 @@ _SURROGATES: tuple[tuple[str, str, EmbedderSpec | None, str], ...] = (
         "timm_hub:cosface_convnext_nano",
         catalogue.COSFACE_CONVNEXT_NANO,
         "ConvNeXt-Nano, CosFace (512-d)",
+    ),
+    ("ir_se50", "checkpoints:ir_se50", catalogue_files.IR_SE50, "IR-SE50, ArcFace, from a file (512-d)"),
+    (
+        "mobilefacenet",
+        "checkpoints:mobilefacenet",
+        catalogue_files.MOBILEFACENET,
+        "MobileFaceNet, ArcFace, from a file (512-d)",
+    ),
+    ("ir50", "checkpoints:ir50", catalogue_files.IR50, "IR-50 of face.evoLVe, ArcFace, from a file (512-d)"),
+    (
+        "sphere20_sphereface",
+        "checkpoints:sphere20_sphereface",
+        catalogue_files.SPHERE20_SPHEREFACE,
+        "Sphere20, SphereFace, from a file (512-d)",
+    ),
+    (
+        "sphere20_cosface",
+        "checkpoints:sphere20_cosface",
+        catalogue_files.SPHERE20_COSFACE,
+        "Sphere20, CosFace, from a file (512-d)",
+    ),
+    (
+        "makeup_irse50",
+        "checkpoints:makeup_irse50",
+        catalogue_files.MAKEUP_IRSE50,
+        "IR-SE50 of the makeup-transfer protocol, from a file (512-d)",
+    ),
+    (
+        "makeup_ir152",
+        "checkpoints:makeup_ir152",
+        catalogue_files.MAKEUP_IR152,
+        "IR-152 of the makeup-transfer protocol, from a file (512-d)",
+    ),
+    (
+        "makeup_mobile_face",
+        "checkpoints:makeup_mobile_face",
+        catalogue_files.MAKEUP_MOBILE_FACE,
+        "MobileFaceNet of the makeup-transfer protocol, from a file (512-d)",
+    ),
+    (
+        "makeup_facenet",
+        "checkpoints:makeup_facenet",
+        catalogue_files.MAKEUP_FACENET,
+        "FaceNet of the makeup-transfer protocol, from a file (512-d)",
     ),
     ("timm", "timm_hub:timm", None, "any face model that timm can build, by the name of its hub repository"),
     ("onnx", "onnx_judge:onnx", None, "any recogniser in an ONNX file; gives no gradients, so only under held_out"),
@@ -60,5 +104,8 @@ def declare(registry: Registry) -> None:
     """Register the built-in components."""
     for name, target, spec, summary in _SURROGATES:
         registry.register("surrogate", name, f"facecrypt.surrogates.{target}", summary=summary, spec=spec)
+    for name, spec in frbench_table.specs().items():
+        target = f"facecrypt.surrogates.frbench_zoo:{name}"
+        registry.register("surrogate", name, target, summary=frbench_table.summary(spec), spec=spec)
     for kind, name, target, summary in _OTHERS:
         registry.register(kind, name, f"facecrypt.{target}", summary=summary)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from facecrypt.errors import WeightsError
+from facecrypt.surrogates.places import cache_folder, frbench_file
 
 Template = tuple[tuple[float, float], ...]
 """Where left eye, right eye, nose, left and right mouth corner (as seen in the photo) land: x, y in crop pixels."""
@@ -29,17 +30,18 @@ class Weights:
 
     Attributes:
         origin: ``package`` (a file inside an installed Python package), ``hub`` (downloaded from the Hugging Face hub
-            on first use), ``url`` (downloaded from its publisher on first use) or ``file`` (a path that the recipe
-            gives).
-        source: Name of the package on the package index, hub repository or address; empty for ``file``.
-        path: File inside the package or repository, or its name in the cache.
+            on first use), ``url`` (downloaded from its publisher on first use), ``frbench`` (downloaded by the package
+            of that name on first use), ``manual`` (a file that users fetch and put into the cache folder, as its
+            publisher offers no direct download) or ``file`` (a path that the recipe gives).
+        source: Name of the package on the package index, hub repository, address, or where to fetch the file by hand.
+        path: File inside the package or repository, its name in the cache, or its name in frbench's manifest.
         sha256: Digest of the file, or empty where its publisher states none.
         licence: SPDX name, or a few words.
         size: Size of the file in bytes, 0 where unknown.
         permissive: Whether the licence, that of the training data included as far as it is known, allows products.
     """
 
-    origin: Literal["package", "hub", "url", "file"]
+    origin: Literal["package", "hub", "url", "frbench", "manual", "file"]
     source: str
     path: str
     sha256: str
@@ -62,6 +64,11 @@ class Weights:
 
             cached = try_to_load_from_cache(self.source, self.path)
             return Path(cached) if isinstance(cached, str) else None
+        if self.origin == "manual":
+            placed = cache_folder() / self.path
+            return placed if placed.is_file() else None
+        if self.origin == "frbench":
+            return frbench_file(self.path)
         return None
 
     def require(self) -> Path:
@@ -119,6 +126,9 @@ class EmbedderSpec:
         threshold_source: On what the threshold was measured.
         accuracy: What its publisher measured, in a few words, or empty.
         weights: The checkpoint.
+        architecture: The network's name in the literature, or empty.
+        loss: What it was trained with, or empty.
+        training_data: On what it was trained, or empty.
     """
 
     height: int
@@ -132,3 +142,6 @@ class EmbedderSpec:
     threshold_source: str
     weights: Weights
     accuracy: str = ""
+    architecture: str = ""
+    loss: str = ""
+    training_data: str = ""

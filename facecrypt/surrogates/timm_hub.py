@@ -1,11 +1,14 @@
 """Face recognisers that timm builds from a Hugging Face hub repository, or from a local folder with the same files.
 
+The component `timm` takes a bare file too.
+
 Such a repository holds ``config.json`` (timm's architecture and its arguments) and ``model.safetensors``. What timm
 calls classes is the embedding there: the last linear layer belongs to the recogniser, and no classifier follows it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -62,6 +65,7 @@ def timm(
     *,
     model: str,
     folder: str | None = None,
+    file: str | None = None,
     threshold: float | None = None,
     size: PositiveInt = 112,
     mean: tuple[float, float, float] = (127.5, 127.5, 127.5),
@@ -74,6 +78,8 @@ def timm(
     Args:
         model: The repository, ``owner/name``, with or without timm's ``hf_hub:`` before it.
         folder: Folder with ``config.json`` and ``model.safetensors``, in place of the hub.
+        file: A .safetensors file alone, in place of the hub. `model` then is one of timm's architectures, as in
+            ``convnext_atto``, with timm's defaults; an architecture with other arguments needs a `folder`.
         threshold: Cosine from which two faces are one person, if known.
         size: Rows and columns of the crop in pixels; the face fills it as in ArcFace's crop of 112.
         mean: Subtracted from red, green and blue, in grey levels of 0..255.
@@ -101,13 +107,19 @@ def timm(
             licence="not stated (see the model's hub page)",
         ),
     )
-    return _build(spec, folder, threshold)
+    return _build(spec, folder, threshold, file)
 
 
-def _build(spec: EmbedderSpec, folder: str | None, threshold: float | None) -> Embedder:
-    """Return the recogniser of `spec`, from `folder` or else the hub."""
+def _build(spec: EmbedderSpec, folder: str | None, threshold: float | None, file: str | None = None) -> Embedder:
+    """Return the recogniser of `spec`, from `folder`, from `file`, or else the hub."""
     if threshold is not None:
         spec = replace(spec, threshold=threshold, threshold_source="given by the recipe")
+    if file is not None:
+        if folder is not None:
+            raise _fault(file, f"args.folder is given too, {folder}")
+        path = Path(file).expanduser()
+        spec = replace(spec, weights=replace(spec.weights, origin="file", path=str(path)))
+        return Embedder(_load_file(path, spec), spec)
     if folder is None:
         path = _download(spec.weights)
     else:
@@ -137,16 +149,35 @@ def _load(folder: Path, spec: EmbedderSpec) -> nn.Module:
         # Checked here because timm would go on to any other checkpoint in the folder, pickles included.
         if not (folder / name).is_file():
             raise _fault(str(folder), f"{name} is not there")
+    return _make(folder, folder / spec.weights.path, spec, lambda: create_model(f"local-dir:{folder}", pretrained=True))
+
+
+def _load_file(path: Path, spec: EmbedderSpec) -> nn.Module:
+    """Return timm's architecture of the name in `spec` with the weights of a file, after trying it likewise."""
+    # Checked here because timm reads any other file as a pickle.
+    if path.suffix != ".safetensors" or not path.is_file():
+        raise _fault(str(path), "no .safetensors file is there")
+
+    def make() -> nn.Module:
+        with torch.random.fork_rng(devices=[]):  # timm fills the network with random numbers first
+            made: nn.Module = create_model(spec.weights.source, num_classes=spec.dimension, checkpoint_path=str(path))
+        return made
+
+    return _make(path, path, spec, make)
+
+
+def _make(where: Path, weights: Path, spec: EmbedderSpec, make: Callable[[], nn.Module]) -> nn.Module:
+    """Return the model that `make` makes, after trying it on one empty crop."""
     if spec.weights.sha256:
-        verify_sha256(folder / spec.weights.path, spec.weights.sha256)
+        verify_sha256(weights, spec.weights.sha256)
     try:
-        network: nn.Module = create_model(f"local-dir:{folder}", pretrained=True).eval()
+        network = make().eval()
         with torch.no_grad():
             shape = tuple(network(torch.zeros(1, 3, spec.height, spec.width)).shape)
     except Exception as error:  # a config may name any of timm's models with any arguments: each fails in its own way
-        raise _fault(str(folder), "timm cannot build or run this model", error) from error
+        raise _fault(str(where), "timm cannot build or run this model", error) from error
     if shape != (1, spec.dimension):
-        raise _fault(str(folder), f"one crop gives a tensor of {shape}, expected {(1, spec.dimension)}")
+        raise _fault(str(where), f"one crop gives a tensor of {shape}, expected {(1, spec.dimension)}")
     return network
 
 

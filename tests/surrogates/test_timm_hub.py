@@ -158,6 +158,28 @@ def test_any_timm_model_can_be_described(tmp_path: Path) -> None:
     torch.testing.assert_close(embedder.raw(crops), model(prepared), rtol=1e-4, atol=1e-4)
 
 
+def test_a_bare_file_is_read_into_the_named_architecture(tmp_path: Path) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        reference = timm.create_model("mobilenetv3_small_050", num_classes=16).eval()
+    save_file(reference.state_dict(), tmp_path / "mine.safetensors")
+    before = torch.get_rng_state()
+    arguments: dict[str, Any] = {"model": "mobilenetv3_small_050", "dimension": 16}
+    embedder = timm_hub.timm(file=str(tmp_path / "mine.safetensors"), **arguments)
+    assert torch.equal(torch.get_rng_state(), before)
+    with torch.no_grad():
+        torch.testing.assert_close(embedder.raw(CROPS), reference(CROPS * 2 - 1), rtol=1e-4, atol=1e-5)
+
+    with pytest.raises(WeightsError, match=r"mine\.safetensors: timm cannot build or run this model \(RuntimeError"):
+        timm_hub.timm(file=str(tmp_path / "mine.safetensors"), model="mobilenetv3_small_050", dimension=17)
+    with pytest.raises(WeightsError, match=r"args\.folder is given too"):
+        timm_hub.timm(file="mine.safetensors", folder=str(tmp_path), **arguments)
+    torch.save(reference.state_dict(), tmp_path / "mine.pth")
+    for name in ("mine.pth", "absent.safetensors"):
+        with pytest.raises(WeightsError, match=r"no \.safetensors file is there"):
+            timm_hub.timm(file=str(tmp_path / name), **arguments)
+
+
 def one_line(error: pytest.ExceptionInfo[WeightsError]) -> str:
     message = str(error.value)
     assert "\n" not in message

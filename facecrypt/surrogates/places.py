@@ -1,0 +1,49 @@
+"""Where weights lie on this machine that neither a package nor the Hugging Face hub holds. Nothing is imported."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+
+def cache_folder() -> Path:
+    """Return the folder of facecrypt's own weights; it may not exist yet.
+
+    ``FACECRYPT_CACHE`` names it, else it is ``facecrypt`` in ``XDG_CACHE_HOME``, else in ``~/.cache``.
+    """
+    own = os.environ.get("FACECRYPT_CACHE")
+    if own:
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "facecrypt"
+
+
+def frbench_file(key: str) -> Path | None:
+    """Return the weights of a model in the cache of the installed ``frbench``, or None where it would download them.
+
+    Args:
+        key: The model in frbench's manifest, as in ``irse-50_arcface_ms1m``.
+    """
+    if find_spec("frbench") is None:
+        return None
+    # The order of frbench 1.1: environment, its config file, default.
+    settings = _read_json(Path(os.environ.get("FRBENCH_CONFIG", "~/.frbench/config.json")).expanduser())
+    named = os.environ.get("FRBENCH_CACHE") or settings.get("cache") or "~/.frbench"
+    cache = Path(os.path.expandvars(named)).expanduser()
+    entry = _read_json(cache / "manifest.json").get(key)
+    if not isinstance(entry, dict) or not isinstance(entry.get("contents"), dict):
+        return None
+    folder = cache / str(entry.get("target_name"))
+    files = {role: folder / str(name) for role, name in entry["contents"].items()}
+    return files.get("weight") if all(path.is_file() for path in files.values()) else None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object, empty where the file is missing or holds something else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
