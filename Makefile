@@ -21,6 +21,7 @@ types: $(VENV)/.development
 	$(VENV)/bin/mypy facecrypt plugins/facecrypt-example/facecrypt_example
 
 check: lint types test
+	$(VENV)/bin/pytest plugins/facecrypt-example/tests
 	$(VENV)/bin/facecrypt run plugins/facecrypt-example/recipe.yaml output=protected/example
 
 docs: $(VENV)/.development

@@ -184,12 +184,17 @@ def build_surrogates(recipe: Recipe, notes: list[str]) -> list[Surrogate]:
         name, embedder = _surrogate(slot.name, slot.args, slot.fallback, notes)
         if any(same_network(embedder, other.embedder) for other in surrogates):
             raise RecipeError("surrogates", [f"the network of {name!r} would be used twice. Leave one of them out."])
-        surrogates.append(Surrogate(_unused(name, [other.name for other in surrogates]), embedder, slot.weight))
+        name = _unused(name, [other.name for other in surrogates])
+        surrogates.append(Surrogate(name, embedder, slot.weight, slot.dropout))
     return surrogates
 
 
 def build_loop(recipe: Recipe, surrogates: Sequence[Surrogate], targets: Sequence[Target]) -> ProtectionLoop:
-    """Return the protection loop that a recipe describes."""
+    """Return the protection loop that a recipe describes.
+
+    Raises:
+        FacecryptError: If a surrogate cannot be used as the recipe says.
+    """
     return ProtectionLoop(
         surrogates=surrogates,
         targets=targets,
@@ -204,6 +209,8 @@ def build_loop(recipe: Recipe, surrogates: Sequence[Surrogate], targets: Sequenc
             steps=recipe.steps,
             self_weight=recipe.self_weight,
             views_per_step=recipe.views_per_step,
+            surrogates_per_step=recipe.surrogates_per_step,
+            seed=recipe.seed,
         ),
     )
 

@@ -7,7 +7,9 @@ and project it back onto the ball (Eq. 5).
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,6 +22,7 @@ from facecrypt.naturalness import Naturalness
 from facecrypt.optimizers import Optimizer, normalize, project
 from facecrypt.photos import Photo
 from facecrypt.settings import Norm
+from facecrypt.surrogates.dropout import FeatureDropout
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
 from facecrypt.targets import Distances, Situation, Target, TargetSelector
@@ -32,11 +35,19 @@ _FACE_SIDE = 112
 
 
 class Surrogate(NamedTuple):
-    """A recogniser that gives gradients, and the weight of its voice."""
+    """A recogniser that gives gradients.
+
+    Attributes:
+        name: What the report calls it.
+        embedder: The recogniser.
+        weight: Weight of its voice among the surrogates of a step.
+        dropout: Share of its features that is dropped where it gives gradients.
+    """
 
     name: str
     embedder: Embedder
     weight: float
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,8 @@ class Settings:
         steps: Number of iterations.
         self_weight: Weight of the distance from the own identity in Eq. 2.
         views_per_step: Views of each face at each iteration.
+        surrogates_per_step: How many surrogates give gradients at an iteration, drawn anew each time; None is all.
+        seed: Seed of that draw.
     """
 
     epsilon: float
@@ -58,6 +71,8 @@ class Settings:
     steps: int
     self_weight: float = 1.0
     views_per_step: int = 1
+    surrogates_per_step: int | None = None
+    seed: int = 0
 
 
 class Masks(NamedTuple):
@@ -83,6 +98,9 @@ class ProtectionLoop(nn.Module):
         optimizer: Turns gradients into steps.
         views: Random views, applied one after the other.
         settings: The numbers.
+
+    Raises:
+        FacecryptError: If a surrogate has no features to drop and is asked to.
     """
 
     def __init__(
@@ -104,11 +122,30 @@ class ProtectionLoop(nn.Module):
         self.optimizer = optimizer
         self.views = list(views)
         self.settings = settings
-        weights = torch.tensor([surrogate.weight for surrogate in surrogates])
-        self.weights: list[float] = (weights / weights.sum()).tolist()
+        self.weights = [surrogate.weight for surrogate in surrogates]
+        self.dropouts = [
+            FeatureDropout(surrogate.embedder.network, surrogate.dropout, surrogate.name) if surrogate.dropout else None
+            for surrogate in surrogates
+        ]
         aims = [target.aim for target in targets]
         for number, surrogate in enumerate(surrogates):
             self.register_buffer(f"targets_{number}", embed(surrogate.embedder, aims), persistent=False)
+
+    def surrogates_at(self, step: int) -> list[int]:
+        """Return the numbers of the surrogates that give gradients at an iteration, in ascending order.
+
+        One draw serves all faces, from the seed of the settings and the number of the iteration alone: a face's mask
+        then depends on no other face, and the other networks need not run, as they would if each face of a batch had
+        surrogates of its own.
+
+        Args:
+            step: Number of the iteration, from 0.
+        """
+        every, count = len(self.embedders), self.settings.surrogates_per_step
+        if count is None:
+            return list(range(every))
+        generator = torch.Generator().manual_seed(_mix(self.settings.seed, step))
+        return sorted(torch.randperm(every, generator=generator)[:count].tolist())
 
     def run(self, faces: Sequence[FaceImage], seeds: Sequence[int], on_step: OnStep | None = None) -> Masks:
         """Return a mask for each face. A face's mask does not depend on the other faces, unless a term couples them.
@@ -153,28 +190,43 @@ class _Batch:
         self.face_grid = face_grid(landmarks, self.side).to(device)
         self.targets: list[Tensor] = [getattr(loop, f"targets_{number}") for number in range(len(loop.embedders))]
         with torch.no_grad():
-            self.originals = self.embed(self.pixels)
+            self.originals = self.embed(self.pixels, range(len(loop.embedders)))
         # A ball of root mean square e over n values is the Euclidean ball of radius e * sqrt(n).
         values = self.inside.sum(dim=(1, 2, 3), keepdim=True) * 3
         unit = values.sqrt() if settings.norm == "l2" else torch.ones_like(values)
         self.epsilon = settings.epsilon * unit
         self.step_size = settings.step_size * unit
 
-    def embed(self, images: Tensor) -> list[Tensor]:
-        """Return the unit embeddings ``(N, D)`` in each surrogate of ``(N, 3, S, S)``, N a multiple of the faces."""
-        copies = images.shape[0] // len(self.seeds)
-        return [
-            embedder(crop(images, grid.repeat_interleave(copies, dim=0)))
-            for embedder, grid in zip(self.loop.embedders, self.grids, strict=True)
-        ]
+    def embed(self, images: Tensor, numbers: Sequence[int], dropout_step: int | None = None) -> list[Tensor]:
+        """Return the unit embeddings ``(N, D)`` of pictures in some surrogates.
 
-    def distances(self, embeddings: Sequence[Tensor]) -> list[Distances]:
-        """Return the distances in each surrogate, ``(B, V)`` and ``(B, V, K)``, of embeddings ``(B * V, D)``."""
+        Args:
+            images: ``(N, 3, S, S)``, face by face, N a multiple of the faces.
+            numbers: Which surrogates.
+            dropout_step: Number of the iteration whose dropout is applied; None is without any.
+        """
+        copies = images.shape[0] // len(self.seeds)
+        embeddings = []
+        for number in numbers:
+            crops = crop(images, self.grids[number].repeat_interleave(copies, dim=0))
+            dropout = self.loop.dropouts[number]
+            dropped: AbstractContextManager[None] = nullcontext()
+            if dropout is not None and dropout_step is not None:
+                # Every view of every face is seen by a network of its own.
+                views = [(seed, dropout_step, number, view) for seed in self.seeds for view in range(copies)]
+                dropped = dropout.active([_mix(*view) for view in views])
+            with dropped:
+                embeddings.append(self.loop.embedders[number](crops))
+        return embeddings
+
+    def distances(self, embeddings: Sequence[Tensor], numbers: Sequence[int]) -> list[Distances]:
+        """Return the distances in some surrogates, ``(B, V)`` and ``(B, V, K)``, of embeddings ``(B * V, D)``."""
         result = []
-        for protected, original, targets in zip(embeddings, self.originals, self.targets, strict=True):
+        for number, protected in zip(numbers, embeddings, strict=True):
             views = protected.view(len(self.seeds), -1, protected.shape[1])
             # D of unit vectors: |a - b|^2 = 2 - 2 ab.
-            result.append(Distances(2 - 2 * torch.einsum("bvd,bd->bv", views, original), 2 - 2 * views @ targets.T))
+            to_self = 2 - 2 * torch.einsum("bvd,bd->bv", views, self.originals[number])
+            result.append(Distances(to_self, 2 - 2 * views @ self.targets[number].T))
         return result
 
     def project(self, masks: Tensor) -> Tensor:
@@ -189,6 +241,9 @@ class _Look:
         self.batch = batch
         self.loop = batch.loop
         self.step = step
+        self._surrogates = self.loop.surrogates_at(step)
+        weights = torch.tensor([self.loop.weights[number] for number in self._surrogates])
+        self._weights: list[float] = (weights / weights.sum()).tolist()
         self.masks = masks.detach().requires_grad_()
         self._draws: list[Params] = (
             draw(self.loop.views, [seed + step for seed in batch.seeds], batch.sides, self.loop.settings.views_per_step)
@@ -197,9 +252,10 @@ class _Look:
         )
         with torch.enable_grad():
             self._seen = self._view(batch.pixels + self.masks)
+            embeddings = batch.embed(self._seen, self._surrogates, dropout_step=step)
             self._distances = [
                 Distances(each.to_self.mean(1), each.to_targets.mean(1))
-                for each in batch.distances(batch.embed(self._seen))
+                for each in batch.distances(embeddings, self._surrogates)
             ]
         self.now = self._weighted(self._distances)
         self._target_gradients: Tensor | None = None
@@ -256,7 +312,7 @@ class _Look:
                 to_target = each.to_targets.gather(1, targets.unsqueeze(1)).squeeze(1)
                 loss = (to_target - self.loop.settings.self_weight * each.to_self).sum()
             gradients.append(torch.autograd.grad(loss, self.masks, retain_graph=keep)[0])
-        return _balance(gradients, self.loop.weights)
+        return _balance(gradients, self._weights)
 
     def _try_all(self) -> Distances:
         """Take the candidate step of Algorithm 1 towards every target and measure where it leads."""
@@ -271,11 +327,11 @@ class _Look:
                 [batch.project(masks - batch.step_size * normalize(each, settings.norm)) for each in gradients], dim=1
             )
             images = (batch.pixels.unsqueeze(1) + candidates).flatten(0, 1)
-            return self._weighted(batch.distances(batch.embed(images)))
+            return self._weighted(batch.distances(batch.embed(images, self._surrogates), self._surrogates))
 
     def _weighted(self, distances: Sequence[Distances]) -> Distances:
-        """Return the average over the surrogates, without gradient."""
-        pairs = list(zip(distances, self.loop.weights, strict=True))
+        """Return the average over the surrogates of this iteration, without gradient."""
+        pairs = list(zip(distances, self._weights, strict=True))
         to_self = torch.stack([weight * each.to_self.detach() for each, weight in pairs]).sum(0)
         to_targets = torch.stack([weight * each.to_targets.detach() for each, weight in pairs]).sum(0)
         return Distances(to_self, to_targets)
@@ -330,6 +386,11 @@ def _balance(gradients: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
         for gradient, length, weight in zip(gradients, lengths, weights, strict=True)
     ]
     return torch.stack(units).sum(0) * torch.stack(lengths).mean(0)
+
+
+def _mix(*numbers: int) -> int:
+    """Return a seed from several numbers: sums would make neighbours of a seed repeat its draws one step later."""
+    return zlib.crc32("/".join(map(str, numbers)).encode())
 
 
 def _pad(image: Tensor, side: int) -> Tensor:

@@ -56,7 +56,9 @@ class SurrogateSlot:
     Attributes:
         name: Registered name.
         args: Its arguments.
-        weight: Share of its gradient, relative to those of the other surrogates.
+        weight: Share of its gradient, relative to those of the other surrogates of the step.
+        dropout: Probability that an element of its feature maps is dropped where it gives gradients, anew for every
+            view, face and step (DFANet); 0 is the network as it is.
         fallback: Names to try in this order where the surrogate's weights cannot be loaded; warned of, and reported.
     """
 
@@ -64,6 +66,7 @@ class SurrogateSlot:
     name: str
     args: Args = field(default_factory=dict)
     weight: Weight = 1.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     fallback: list[str] = field(default_factory=list)
 
 
@@ -119,6 +122,8 @@ class Recipe:
         optimizer: How a gradient becomes a step.
         views: Random views, applied one after the other; none is the plain method.
         views_per_step: Views of each face at each step: the batch that one image is expanded into.
+        surrogates_per_step: How many of the surrogates give gradients at a step, drawn anew for each step and the same
+            for all faces; null is all of them.
         self_weight: Weight of the distance from the own identity in Eq. 2.
         epsilon: Largest change of a channel in grey levels of 255 (``linf``), or the root mean square change of a
             face's patch (``l2``).
@@ -146,6 +151,7 @@ class Recipe:
     optimizer: Slot = field(default_factory=lambda: Slot("momentum"))
     views: list[Slot] = field(default_factory=list)
     views_per_step: Annotated[int, Field(ge=1)] = 1
+    surrogates_per_step: Annotated[int, Field(ge=1)] | None = None
     self_weight: Annotated[float, Field(ge=0)] = 1.0
     epsilon: Annotated[float, Field(ge=1, le=255)] = 12.0
     norm: Norm = "linf"
@@ -347,6 +353,10 @@ def _contradictions(recipe: Recipe) -> list[str]:
     giving = [_network(slot.name, slot.args) for slot in recipe.surrogates]
     if len(set(giving)) < len(giving):
         faults.append("surrogates: one network is named twice. Name each once and give it a weight.")
+    count, drawn = len(recipe.surrogates), recipe.surrogates_per_step
+    if drawn is not None and drawn >= count:
+        allowed = f"Allowed: 1 to {count - 1}, or null for all." if count > 1 else "Name more surrogates, or give null."
+        faults.append(f"surrogates_per_step: {drawn} of {count} leaves nothing to draw. {allowed}")
     judging = [_network(slot.name, slot.args) for slot in recipe.held_out]
     if len(set(judging)) < len(judging):
         faults.append("held_out: one network is named twice. Name each once.")

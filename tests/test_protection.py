@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -8,13 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from facecrypt.errors import FacecryptError
 from facecrypt.faces import Face, FaceDetector, FaceImage, Patch, crop, crop_grid, cut, patch_around
 from facecrypt.naturalness import MMD
 from facecrypt.optimizers import Momentum, Plain, project
 from facecrypt.photos import Photo
 from facecrypt.protection import ProtectionLoop, Settings, Surrogate, embed, face_area
+from facecrypt.surrogates import sface
+from facecrypt.surrogates.catalogue import SFACE
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import Center, Fixed, Greedy, Nearest, Random, Situation, Target, TargetSelector
 from facecrypt.views import affine
@@ -38,10 +42,11 @@ class Spy:
 def make_loop(
     embedders: Sequence[Embedder], targets: Sequence[Target], selector: TargetSelector, **changes: Any
 ) -> ProtectionLoop:
+    dropout = changes.pop("dropout", 0.0)
     settings: dict[str, Any] = {"epsilon": EPSILON, "step_size": STEP, "norm": "linf", "steps": 4}
     settings |= {key: changes.pop(key) for key in list(changes) if key in Settings.__dataclass_fields__}
     parts: dict[str, Any] = {"naturalness": [], "optimizer": Momentum(), "views": []} | changes
-    surrogates = [Surrogate(f"s{number}", embedder, 1.0) for number, embedder in enumerate(embedders)]
+    surrogates = [Surrogate(f"s{number}", embedder, 1.0, dropout) for number, embedder in enumerate(embedders)]
     return ProtectionLoop(
         surrogates=surrogates, targets=targets, target_selector=selector, settings=Settings(**settings), **parts
     )
@@ -240,6 +245,157 @@ def test_with_one_surrogate_the_gradient_is_that_of_eq_4(
         step = radius * gradient / gradient.norm()
         x = literal.original + project(x.detach() - step - literal.original, literal.original, radius * 1e9, "l2")
     assert torch.allclose(mask, (x - literal.original)[0], atol=1e-5)
+
+
+class Counting(nn.Module):
+    """A network that counts how often it is asked."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.calls = network, 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls += 1
+        embeddings: Tensor = self.network(images)
+        return embeddings
+
+
+def small(seed: int) -> Embedder:
+    """Return an untrained recogniser, which takes no time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = nn.Sequential(
+            nn.Conv2d(3, 4, 5, stride=4), nn.Tanh(), nn.Conv2d(4, 8, 3, stride=2), nn.Flatten(), nn.Linear(8 * 169, 16)
+        )
+    return Embedder(Counting(network), replace(SFACE, dimension=16))
+
+
+def ensemble(count: int, targets: Sequence[Target], **changes: Any) -> ProtectionLoop:
+    selector = changes.pop("selector", Fixed())
+    return make_loop([small(seed) for seed in range(count)], targets, selector, **changes)
+
+
+def calls(loop: ProtectionLoop) -> list[int]:
+    return [embedder.network.calls for embedder in loop.embedders]
+
+
+def test_surrogates_that_are_not_drawn_do_not_run(people: list[FaceImage], targets: list[Target]) -> None:
+    loop = ensemble(4, targets[:3], selector=Greedy(), surrogates_per_step=2, steps=5)
+    before = calls(loop)
+    loop.run(people, [0, 1, 2])
+    drawn = [loop.surrogates_at(step) for step in range(5)]
+    assert all(len(set(numbers)) == 2 for numbers in drawn)
+    assert len({tuple(numbers) for numbers in drawn}) > 1
+    times = [sum(number in numbers for numbers in drawn) for number in range(4)]
+    # Once for the originals; at its steps, once for the gradients and once for the candidates of Algorithm 1.
+    assert [after - first for after, first in zip(calls(loop), before, strict=True)] == [1 + 2 * each for each in times]
+
+
+def test_every_surrogate_is_drawn_equally_often(targets: list[Target]) -> None:
+    loop = ensemble(3, targets[:1], surrogates_per_step=2)
+    drawn = [number for step in range(600) for number in loop.surrogates_at(step)]
+    shares = [drawn.count(number) / len(drawn) for number in range(3)]
+    assert shares == pytest.approx([1 / 3] * 3, abs=0.05)
+    other = ensemble(3, targets[:1], surrogates_per_step=2, seed=1)
+    numbers = [other.surrogates_at(step) for step in range(20)]
+    assert numbers != [loop.surrogates_at(step) for step in range(20)]
+    assert numbers[:19] != [loop.surrogates_at(step) for step in range(1, 20)]
+
+
+def test_steps_follow_the_drawn_surrogates_by_weight(
+    face_image: FaceImage, sface_embedder: Embedder, dlib_embedder: Embedder, targets: list[Target]
+) -> None:
+    """Plain L2 steps against autograd, with each surrogate's gradient of Eq. 2 written out and scaled by hand."""
+    other = Embedder(sface_embedder.network, replace(SFACE, mean=(30.0, 0.0, 0.0)))  # Sees other colours.
+    embedders, weights, target = [sface_embedder, dlib_embedder, other], [1.0, 3.0, 2.0], targets[0]
+    settings = Settings(epsilon=1.0, step_size=STEP, norm="l2", steps=3, surrogates_per_step=2, seed=5)
+    loop = ProtectionLoop(
+        surrogates=[Surrogate(str(n), e, w) for n, (e, w) in enumerate(zip(embedders, weights, strict=True))],
+        targets=[target], target_selector=Fixed(), naturalness=[], optimizer=Plain(), views=[], settings=settings,
+    )  # fmt: skip
+    (mask,), _ = loop.run([face_image], [0])
+    literals = [Literal(embedder, face_image, [target]) for embedder in embedders]
+    radius = STEP * math.sqrt(face_image.inside.sum().item() * 3)
+    x = literals[0].original
+    drawn = [loop.surrogates_at(step) for step in range(3)]
+    assert len({tuple(numbers) for numbers in drawn}) > 1
+    for numbers in drawn:
+        direction = torch.zeros_like(x)
+        for number in numbers:
+            gradient = literals[number].gradient(literals[number].t[0], x)
+            direction += weights[number] * gradient / gradient.norm()
+        x = (x - radius * direction / direction.norm()).clamp(0, 1)
+    # Over three steps, rounding that closes a ReLU of dlib moves single pixels.
+    expected = (x - literals[0].original)[0]
+    assert (mask - expected).norm() < 1e-3 * expected.norm()
+
+
+@pytest.mark.parametrize("changes", [{"surrogates_per_step": 1}, {"dropout": 0.2}], ids=["subset", "dropout"])
+def test_neighbours_change_neither_the_drawn_surrogates_nor_the_dropped_features(
+    changes: dict[str, Any], people: list[FaceImage], targets: list[Target]
+) -> None:
+    def make() -> ProtectionLoop:
+        return ensemble(
+            2, targets[:2], optimizer=Plain(), norm="l2", views=[affine()], views_per_step=2, steps=3, **changes
+        )
+
+    together = make().run(people, [5, 6, 7])
+    assert all(torch.equal(*pair) for pair in zip(together.masks, make().run(people, [5, 6, 7]).masks, strict=True))
+    for number in range(3):
+        alone = make().run([people[number]], [5 + number])
+        # Not a sign in sight: rounding may change a value a little, but not turn it over.
+        assert torch.allclose(alone.masks[0], together.masks[number], atol=1e-4)
+        assert not torch.allclose(make().run([people[number]], [9]).masks[0], together.masks[number], atol=1e-4)
+
+
+class Dropping(nn.Module):
+    """SFace in which every convolution is followed by a layer that drops what it was told."""
+
+    def __init__(self, network: nn.Module, generator: torch.Generator, share: float) -> None:
+        super().__init__()
+        assert isinstance(network, nn.Sequential)
+        self.layers, self.generator, self.share = list(network), generator, share
+
+    def forward(self, images: Tensor) -> Tensor:
+        for layer in self.layers:
+            images = layer(images)
+            if isinstance(layer, nn.Conv2d):
+                kept = torch.rand(images.shape[1:], generator=self.generator) >= self.share
+                images = images * kept / (1 - self.share)
+        return images
+
+
+def test_dropout_is_only_where_the_gradients_come_from(
+    face_image: FaceImage, sface_embedder: Embedder, targets: list[Target]
+) -> None:
+    """A plain L2 step on SFace, against SFace with dropout layers put in, after distances that know of no dropout."""
+    share, target, seed = 0.1, targets[0], 3
+    loop = make_loop([sface_embedder], [target], Fixed(), optimizer=Plain(), norm="l2", steps=1, dropout=share)
+    (mask,), _ = loop.run([face_image], [seed])
+    literal = Literal(sface_embedder, face_image, [target])
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}/0/0/0".encode()))
+    literal.embedder = Embedder(Dropping(sface_embedder.network, generator, share), SFACE)
+    gradient = literal.gradient(literal.t[0], literal.original)
+    radius = STEP * math.sqrt(face_image.inside.sum().item() * 3)
+    x = (literal.original - radius * gradient / gradient.norm()).clamp(0, 1)
+    assert torch.allclose(mask, (x - literal.original)[0], atol=1e-5)
+    # Judges see the network as it is.
+    assert torch.equal(embed(sface_embedder, [target.aim]), embed(sface.build(), [target.aim]))
+
+
+def test_no_dropout_is_the_plain_loop(people: list[FaceImage], targets: list[Target]) -> None:
+    none, plain, some = (
+        ensemble(1, targets[:3], selector=Greedy(), **changes).run(people, [1, 2, 3]).masks
+        for changes in ({"dropout": 0.0}, {}, {"dropout": 0.3})
+    )
+    assert all(torch.equal(*pair) for pair in zip(none, plain, strict=True))
+    assert not any(torch.equal(*pair) for pair in zip(some, plain, strict=True))
+
+
+def test_a_surrogate_without_features_cannot_drop_any(targets: list[Target]) -> None:
+    flat = Embedder(nn.Flatten(), replace(SFACE, dimension=3 * 112 * 112))
+    with pytest.raises(FacecryptError, match="surrogate s0: dropout 0.1 needs a network of"):
+        make_loop([flat], targets[:1], Fixed(), dropout=0.1)
 
 
 @pytest.mark.weights

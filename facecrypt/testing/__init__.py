@@ -1,0 +1,106 @@
+"""Checks that a component keeps its promises: facecrypt's own tests run them, and so can those of a plugin.
+
+    from facecrypt.testing import check_surrogate
+
+    def test_surrogate():
+        check_surrogate(build())
+
+or, for a test per promise, ``@pytest.mark.parametrize("check", SURROGATE_CHECKS)`` and ``check(build())``. Each check
+takes a built component, returns nothing, raises AssertionError with what was measured and what is allowed, and
+unittest.SkipTest, which pytest knows too, where it cannot say anything. All inputs come with facecrypt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest import SkipTest
+
+from facecrypt.naturalness import Naturalness
+from facecrypt.optimizers import Optimizer
+from facecrypt.surrogates.embedder import Embedder
+from facecrypt.targets import TargetSelector
+from facecrypt.testing import naturalness, optimizer, surrogate, target_selector, view
+from facecrypt.views import View
+
+__all__ = [
+    "check_surrogate",
+    "check_naturalness",
+    "check_target_selector",
+    "check_optimizer",
+    "check_view",
+    "SURROGATE_CHECKS",
+    "NATURALNESS_CHECKS",
+    "TARGET_SELECTOR_CHECKS",
+    "OPTIMIZER_CHECKS",
+    "VIEW_CHECKS",
+]
+
+SURROGATE_CHECKS = surrogate.CHECKS
+NATURALNESS_CHECKS = naturalness.CHECKS
+TARGET_SELECTOR_CHECKS = target_selector.CHECKS
+OPTIMIZER_CHECKS = optimizer.CHECKS
+VIEW_CHECKS = view.CHECKS
+
+
+def check_surrogate(embedder: Embedder, *, folder: str | Path | None = None) -> list[str]:
+    """Check every promise of a surrogate.
+
+    Args:
+        embedder: The surrogate.
+        folder: Labelled photos to recognise people in, a subfolder of two or more photos per person, in place of the
+            built-in virtual identities.
+
+    Returns:
+        One line per check that could say nothing, with the reason.
+
+    Raises:
+        AssertionError: With one line per broken promise.
+        PhotoError: If the folder holds no labelled photos.
+    """
+    checks = {check.__name__: partial(check, embedder) for check in SURROGATE_CHECKS}
+    if folder is not None:
+        name = surrogate.recognises_people.__name__
+        checks[name] = partial(surrogate.recognises_people, embedder, folder=folder)
+    return _run(checks)
+
+
+def check_naturalness(term: Naturalness) -> list[str]:
+    """Check every promise of a naturalness term; returns and raises as `check_surrogate`."""
+    return _run_all(NATURALNESS_CHECKS, term)
+
+
+def check_target_selector(selector: TargetSelector) -> list[str]:
+    """Check every promise of a target selector; returns and raises as `check_surrogate`."""
+    return _run_all(TARGET_SELECTOR_CHECKS, selector)
+
+
+def check_optimizer(optimizer: Optimizer) -> list[str]:
+    """Check every promise of an optimizer; returns and raises as `check_surrogate`."""
+    return _run_all(OPTIMIZER_CHECKS, optimizer)
+
+
+def check_view(view: View) -> list[str]:
+    """Check every promise of a view; returns and raises as `check_surrogate`."""
+    return _run_all(VIEW_CHECKS, view)
+
+
+def _run_all(checks: Sequence[Callable[[Any], None]], component: object) -> list[str]:
+    return _run({check.__name__: partial(check, component) for check in checks})
+
+
+def _run(checks: Mapping[str, Callable[[], None]]) -> list[str]:
+    faults, skipped = [], []
+    for name, check in checks.items():
+        try:
+            check()
+        except AssertionError as error:
+            faults.append(f"{name}: {error}")
+        except SkipTest as reason:
+            skipped.append(f"{name}: {reason}")
+    if faults:
+        count = "1 broken promise" if len(faults) == 1 else f"{len(faults)} broken promises"
+        raise AssertionError("\n  ".join([count, *faults]))
+    return skipped

@@ -1,0 +1,49 @@
+"""Every promise that facecrypt's protection loop relies on: a test each for the surrogate, one for each other part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from facecrypt_example.naturalness import TotalVariation
+from facecrypt_example.optimizer import Nesterov
+from facecrypt_example.surrogate import build
+from facecrypt_example.target_selector import Cycle
+from facecrypt_example.view import gamma
+
+from facecrypt.surrogates.embedder import Embedder
+from facecrypt.testing import (
+    SURROGATE_CHECKS,
+    check_naturalness,
+    check_optimizer,
+    check_target_selector,
+    check_view,
+)
+
+
+@pytest.fixture(scope="module")
+def embedder() -> Embedder:
+    return build()
+
+
+@pytest.mark.parametrize("check", SURROGATE_CHECKS)
+def test_surrogate(check: Callable[[Embedder], None], embedder: Embedder) -> None:
+    check(embedder)
+
+
+def test_naturalness() -> None:
+    check_naturalness(TotalVariation())
+
+
+def test_target_selector() -> None:
+    check_target_selector(Cycle())
+    check_target_selector(Cycle(every=2))
+
+
+def test_optimizer() -> None:
+    check_optimizer(Nesterov())
+    check_optimizer(Nesterov(decay=0.5))
+
+
+def test_view() -> None:
+    check_view(gamma())

@@ -1,0 +1,264 @@
+"""The kit finds what it is there to find: for each promise, a component that breaks this one alone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from facecrypt import testing
+from facecrypt.errors import PhotoError
+from facecrypt.naturalness import MMD
+from facecrypt.optimizers import Plain, State
+from facecrypt.settings import Norm
+from facecrypt.surrogates.catalogue import SFACE
+from facecrypt.surrogates.embedder import Embedder
+from facecrypt.targets import Nearest, Situation
+from facecrypt.testing.surrogate import recognises_people, same_answer_on_cuda
+from facecrypt.views import Params, affine
+
+SPEC = replace(SFACE, mean=(127.5,) * 3, std=(127.5,) * 3, dimension=3 * 14 * 14, threshold=-1.0)
+
+
+class Thumbnail(nn.Module):
+    """Keeps every promise: the embedding is a small picture."""
+
+    def forward(self, crops: Tensor) -> Tensor:
+        return functional.avg_pool2d(crops, 8).flatten(1)
+
+
+class CountsCalls(Thumbnail):
+    calls = 0
+
+    def forward(self, crops: Tensor) -> Tensor:
+        self.calls += 1
+        return super().forward(crops) + 1e-6 * self.calls
+
+
+class DrawsNumbers(Thumbnail):
+    def forward(self, crops: Tensor) -> Tensor:
+        return super().forward(crops) + 0 * torch.rand(())
+
+
+class LooksAtItsNeighbours(Thumbnail):
+    def forward(self, crops: Tensor) -> Tensor:
+        features = super().forward(crops)
+        return features - 0.1 * features.mean(0)
+
+
+class BlindAtTheTop(Thumbnail):
+    def forward(self, crops: Tensor) -> Tensor:
+        return super().forward(torch.cat([crops[:, :, :40].detach(), crops[:, :, 40:]], dim=2))
+
+
+class SteepAtBlack(Thumbnail):
+    def forward(self, crops: Tensor) -> Tensor:
+        brightness = (crops + 1).square().sum(dim=(1, 2, 3)).sqrt()
+        return super().forward(crops) + 1e-3 * brightness.unsqueeze(1)
+
+
+class Trainable(Thumbnail):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, crops: Tensor) -> Tensor:
+        return self.scale * super().forward(crops)
+
+
+class HoldsALambda(Thumbnail):
+    def __init__(self) -> None:
+        super().__init__()
+        self.change: Callable[[Tensor], Tensor] = lambda features: features
+
+    def forward(self, crops: Tensor) -> Tensor:
+        return self.change(super().forward(crops))
+
+
+class HoldsATensor(Thumbnail):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scales = [torch.ones(())]
+
+    def forward(self, crops: Tensor) -> Tensor:
+        return self.scales[0] * super().forward(crops)
+
+
+class StaysOnTheCpu(Thumbnail):
+    def forward(self, crops: Tensor) -> Tensor:
+        return super().forward(crops) + torch.zeros(SPEC.dimension)
+
+
+class KnowsNobody(nn.Module):
+    """An angle that turns many times between one photo and the next."""
+
+    def forward(self, crops: Tensor) -> Tensor:
+        ramp = torch.linspace(0.5, 1.5, crops.shape[3], device=crops.device)
+        angle = 300 * (crops * ramp).mean(dim=(1, 2, 3))
+        return torch.stack([angle.cos(), angle.sin()], dim=1)
+
+
+class TwiceAsLong(Embedder):
+    def forward(self, crops: Tensor) -> Tensor:
+        return 2 * super().forward(crops)
+
+
+class TakesAnySize(Embedder):
+    def forward(self, crops: Tensor) -> Tensor:
+        return super().forward(functional.interpolate(crops, size=(self.spec.height, self.spec.width)))
+
+
+class Trains(Embedder):
+    def train(self, mode: bool = True) -> Trains:
+        nn.Module.train(self, mode)
+        return self
+
+
+def trainable() -> Embedder:
+    embedder = Embedder(Trainable(), SPEC)
+    embedder.requires_grad_(True)
+    return embedder
+
+
+BROKEN: list[tuple[str, Callable[[], Embedder]]] = [
+    (
+        "template_lies_in_the_crop",
+        lambda: Embedder(Thumbnail(), replace(SPEC, template=(*SPEC.template[:4], (70.7, 113.0)))),
+    ),
+    ("returns_one_embedding_per_crop", lambda: Embedder(Thumbnail(), replace(SPEC, dimension=128))),
+    ("embeddings_have_unit_length", lambda: TwiceAsLong(Thumbnail(), SPEC)),
+    (
+        "takes_a_slightly_changed_photo_for_the_same_person",
+        lambda: Embedder(Thumbnail(), replace(SPEC, threshold=0.999)),
+    ),
+    ("same_answer_twice", lambda: Embedder(CountsCalls(), SPEC)),
+    ("same_answer_twice", lambda: Embedder(DrawsNumbers(), SPEC)),
+    ("same_answer_in_a_batch_and_alone", lambda: Embedder(LooksAtItsNeighbours(), SPEC)),
+    ("gradient_reaches_every_part_of_the_crop", lambda: Embedder(BlindAtTheTop(), SPEC)),
+    ("gradient_is_finite_on_a_black_crop", lambda: Embedder(SteepAtBlack(), SPEC)),
+    ("refuses_other_sizes", lambda: TakesAnySize(Thumbnail(), SPEC)),
+    ("weights_are_frozen", trainable),
+    ("stays_in_evaluation_mode", lambda: Trains(Thumbnail(), SPEC)),
+    ("pickles", lambda: Embedder(HoldsALambda(), SPEC)),
+    ("every_tensor_moves_along", lambda: Embedder(HoldsATensor(), SPEC)),
+    ("recognises_people", lambda: Embedder(KnowsNobody(), replace(SPEC, dimension=2))),
+]
+
+
+def faults(check: Callable[[Any], Any], component: object) -> list[str]:
+    """Return the lines on broken promises."""
+    with pytest.raises(AssertionError) as caught:
+        check(component)
+    first, *lines = str(caught.value).split("\n  ")
+    assert first == ("1 broken promise" if len(lines) == 1 else f"{len(lines)} broken promises")
+    return lines
+
+
+def test_a_surrogate_that_keeps_every_promise() -> None:
+    skipped = testing.check_surrogate(Embedder(Thumbnail(), SPEC))
+    assert skipped == ([] if torch.cuda.is_available() else ["same_answer_on_cuda: no CUDA device"])
+    skipped = testing.check_surrogate(Embedder(Thumbnail(), replace(SPEC, threshold=None)))
+    assert "takes_a_slightly_changed_photo_for_the_same_person: its threshold is not known" in skipped
+
+
+@pytest.mark.parametrize(("promise", "build"), BROKEN)
+def test_a_surrogate_that_breaks_one_promise(promise: str, build: Callable[[], Embedder]) -> None:
+    (fault,) = faults(testing.check_surrogate, build())
+    assert fault.startswith(f"{promise}: ")
+    assert ": measured " in fault
+    assert ", allowed " in fault
+    assert fault.endswith(".")
+
+
+def test_every_promise_of_a_surrogate_is_broken_once() -> None:
+    promises = {check.__name__ for check in testing.SURROGATE_CHECKS}
+    assert {promise for promise, _ in BROKEN} == promises - {"same_answer_on_cuda"}  # That one needs CUDA.
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_surrogate_that_stays_on_the_cpu() -> None:
+    with pytest.raises(AssertionError, match="runs on CUDA: measured RuntimeError"):
+        same_answer_on_cuda(Embedder(StaysOnTheCpu(), SPEC))
+
+
+def test_several_faults_are_told_at_once() -> None:
+    embedder = TwiceAsLong(DrawsNumbers(), SPEC)
+    assert [fault.split(":")[0] for fault in faults(testing.check_surrogate, embedder)] == [
+        "embeddings_have_unit_length",
+        "same_answer_twice",
+    ]
+
+
+def test_a_folder_of_people(tmp_path: Path) -> None:
+    pack = Path(testing.__file__).parents[1] / "data" / "virtual_targets"
+    for name in ("v01", "v02", "v03"):
+        shutil.copytree(pack / name, tmp_path / name)
+    recognises_people(Embedder(Thumbnail(), SPEC), folder=tmp_path)
+    with pytest.raises(AssertionError, match=r"\(3 people, .* guessing gives 33.3 %"):
+        testing.check_surrogate(Embedder(KnowsNobody(), replace(SPEC, dimension=2)), folder=tmp_path)
+    alone = tmp_path / "alone"
+    shutil.copytree(pack / "v01", alone / "v01")
+    with pytest.raises(PhotoError, match="holds 1 people with two or more photos"):
+        testing.check_surrogate(Embedder(Thumbnail(), SPEC), folder=alone)
+
+
+class LikesChange(MMD):
+    def __call__(self, protected: Tensor, original: Tensor) -> Tensor:
+        return -super().__call__(protected, original)
+
+
+class FollowsTheCrowd(Nearest):
+    def __call__(self, situation: Situation) -> Tensor:
+        return (
+            super()
+            .__call__(situation)
+            .sum()
+            .remainder(situation.now.to_targets.shape[1])
+            .expand(len(situation.now.to_targets))
+        )
+
+
+class Remembers(Plain):
+    """Repeats the first step of its life, plus what it is asked for."""
+
+    calls = 0
+
+    def update(self, gradients: Tensor, state: State, norm: Norm) -> tuple[Tensor, State]:
+        self.calls += 1
+        step, state = super().update(gradients, state, norm)
+        return step * (1 + 1e-6 * self.calls), state
+
+
+class TooBright:
+    """An affine view that forgets the upper end of the range."""
+
+    def __init__(self) -> None:
+        self.view = affine()
+
+    def sample(self, count: int, side: int) -> Params:
+        return self.view.sample(count, side)
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        return 1.1 * self.view.apply(images, params)
+
+
+@pytest.mark.parametrize(
+    ("check", "component", "promise"),
+    [
+        (testing.check_naturalness, LikesChange(), "is_least_for_untouched_faces"),
+        (testing.check_target_selector, FollowsTheCrowd(), "faces_are_independent"),
+        (testing.check_optimizer, Remembers(), "is_a_function_of_its_state"),
+        (testing.check_view, TooBright(), "keeps_shape_and_range"),
+    ],
+)
+def test_other_components_that_break_one_promise(check: Callable[[Any], Any], component: object, promise: str) -> None:
+    (fault,) = faults(check, component)
+    assert fault.startswith(f"{promise}: ")
