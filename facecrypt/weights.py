@@ -28,7 +28,7 @@ _CONNECT_TIMEOUT: Final = 10.0  # seconds until a server that does not take the 
 _READ_TIMEOUT: Final = 30.0  # seconds of silence until a connection counts as broken
 _HUB_TIMEOUT: Final = 5.0  # seconds until a silent hub counts as unreachable
 _ATTEMPTS: Final = 5  # connections per download, as long as each one brings the file forward
-_CHUNK: Final = 1 << 18  # bytes written at once
+_CHUNK: Final = 1 << 16  # bytes written at once; of one that breaks off nothing is kept
 
 
 def cache_folder() -> Path:
