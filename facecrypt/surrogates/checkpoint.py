@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from facecrypt.errors import WeightsError
 
+_COUNTER: Final = "num_batches_tracked"  # of batch normalisation: only training reads it, and old files lack it
 _SHOWN: Final = 3  # keys named in an error: enough to see what is wrong
 
 
@@ -63,7 +64,7 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], path: str | Path, *, i
     """Load tensors into a network, which must take every one of them and get every one that it needs.
 
     Args:
-        network: The network.
+        network: The network, on the CPU or not made yet (torch's ``meta`` device); it keeps its own precision.
         state: Tensors by name.
         path: Where they come from, for the reader of an error.
         ignore: Starts of names that belong to no part of `network`, such as a classifier of the training.
@@ -81,7 +82,7 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], path: str | Path, *, i
     faults = [
         f"{what}: {', '.join(found[:_SHOWN])}{f' and {len(found) - _SHOWN} more' if len(found) > _SHOWN else ''}"
         for what, found in (
-            ("missing", [name for name in expected if name not in given]),
+            ("missing", [name for name in expected if name not in given and not name.endswith(_COUNTER)]),
             ("unexpected", [name for name in given if name not in expected]),
             ("wrong shape", shapes),
         )
@@ -93,7 +94,7 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], path: str | Path, *, i
             f"it does not fit {type(network).__name__}. {'; '.join(faults)}",
             "Name the checkpoint of this recogniser",
         )
-    network.load_state_dict(given)
+    network.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in given.items()}, assign=True)
 
 
 def _kinds(state: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from facenet_pytorch import InceptionResnetV1
 
 from facecrypt.surrogates import catalogue
@@ -38,7 +39,8 @@ def _build(spec: EmbedderSpec, path: str | None, threshold: float | None) -> Emb
         spec = replace(spec, weights=replace(spec.weights, origin="file", path=str(Path(path).expanduser())))
     file = spec.weights.require()
     # Given a name to load, its constructor would download and unpickle whatever it gets.
-    network = InceptionResnetV1(pretrained=None, classify=False)
+    with torch.device("meta"):  # So that no random numbers are drawn for weights that are replaced at once.
+        network = InceptionResnetV1(pretrained=None, classify=False)
     # The published files keep the classifier of the training, "logits", which an embedding does not need.
     fill(network, load_state_dict(file), file, ignore=("logits.",))
     return Embedder(network, spec)

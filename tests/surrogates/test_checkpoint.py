@@ -72,8 +72,10 @@ def test_a_pickle_that_would_run_code_is_refused(how: str, tmp_path: Path) -> No
         torch.save(content, path, _use_new_zipfile_serialization=how == "torch")
     with pytest.raises(WeightsError) as error:
         load_state_dict(path)
-    assert "mkdir" in one_line(error, path) or how == "pickle"
-    assert "refused" in str(error.value) or how == "pickle"
+    message = one_line(error, path)
+    if how != "pickle":  # Anything but torch's own formats is no checkpoint, whatever is in it.
+        assert "mkdir" in message
+        assert "refused" in message
     assert not trap.exists()
 
 
@@ -127,6 +129,19 @@ def test_a_network_is_filled_and_the_classifier_left_out() -> None:
     assert all(torch.equal(a, b) for a, b in zip(source.parameters(), goal.parameters(), strict=True))
 
 
+def test_a_network_on_the_meta_device_becomes_real() -> None:
+    source, state = network().eval(), network().state_dict()
+    fill(source, state, "net.pt")
+    with torch.device("meta"):
+        goal = network().eval()
+    # Half precision is a way to save space, and torch before 0.4.1 did not count batches.
+    halved = {name: tensor.half() for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+    fill(goal, halved, "net.pt")
+    crops = torch.rand(2, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+    assert goal(crops).dtype == torch.float32
+    torch.testing.assert_close(goal(crops), source(crops), rtol=0, atol=1e-2)
+
+
 def test_what_does_not_fit_is_named() -> None:
     state = network().state_dict()
     state["0.scale"] = state.pop("0.weight")
@@ -137,5 +152,6 @@ def test_what_does_not_fit_is_named() -> None:
         fill(network(), state, "net.pt")
     assert str(error.value) == (
         "weights net.pt: it does not fit Sequential. missing: 0.weight; "
-        "unexpected: 0.scale, head.0, head.1 and 3 more; wrong shape: 3.bias is (3,), not (2,). Name the checkpoint of this recogniser."
+        "unexpected: 0.scale, head.0, head.1 and 3 more; "
+        "wrong shape: 3.bias is (3,), not (2,). Name the checkpoint of this recogniser."
     )

@@ -83,7 +83,9 @@ def test_a_file_gives_the_embedding_of_the_package(
     published: tuple[str, Path], crops: NDArray[np.uint8], expected: Tensor, as_crops: Callable[..., Tensor]
 ) -> None:
     name, path = published
+    before = torch.get_rng_state()
     embedder = BUILDERS[name][0](path=str(path))
+    assert torch.equal(torch.get_rng_state(), before)
     image = as_crops(crops).requires_grad_()
     embedding = embedder(image)
     torch.testing.assert_close(embedding, expected, rtol=0, atol=1e-5)
