@@ -148,6 +148,8 @@ def test_any_timm_model_can_be_described(tmp_path: Path) -> None:
             "std": [4, 5, 6],
             "dimension": 64,
             "sha256": digest,
+            "licence": "MIT",
+            "permissive": True,
         }
     )
     assert not faults
@@ -155,6 +157,7 @@ def test_any_timm_model_can_be_described(tmp_path: Path) -> None:
     spec = embedder.spec
     assert (spec.height, spec.width, spec.mean, spec.std) == (160, 160, (1, 2, 3), (4, 5, 6))
     assert spec.weights.source == "somebody/other"
+    assert (spec.weights.licence, spec.weights.permissive) == ("MIT", True)
     assert spec.template[4] == pytest.approx(tuple(value * 160 / 112 for value in ARCFACE_TEMPLATE[4]))
     crops = torch.rand(1, 3, 160, 160)
     prepared = (crops * 255 - torch.tensor([1.0, 2, 3]).view(3, 1, 1)) / torch.tensor([4.0, 5, 6]).view(3, 1, 1)
