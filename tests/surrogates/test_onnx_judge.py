@@ -108,11 +108,11 @@ def test_mean_std_and_channel_order_reach_the_network(file: Path) -> None:
 
 def test_spec_says_what_the_recipe_said(file: Path) -> None:
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    spec = build(file, sha256=digest.upper(), threshold=0.25, licence="MIT").spec
+    spec = build(file, sha256=digest.upper(), threshold=0.25, licence="MIT", permissive=True).spec
     assert (spec.height, spec.width, spec.dimension) == (ROWS, COLUMNS, DIMENSION)
     assert (spec.threshold, spec.threshold_source) == (0.25, "given by the recipe")
     assert (spec.weights.origin, spec.weights.path, spec.weights.size) == ("file", str(file), file.stat().st_size)
-    assert (spec.weights.sha256, spec.weights.licence) == (digest, "MIT")
+    assert (spec.weights.sha256, spec.weights.licence, spec.weights.permissive) == (digest, "MIT", True)
     assert build(file).spec.threshold_source == "not measured"
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from huggingface_hub import constants
 
 from facecrypt.errors import WeightsError
 from facecrypt.surrogates import catalogue
@@ -27,6 +26,8 @@ def test_catalogue_is_complete() -> None:
         "COSFACE_VIT_SMALL",
         "COSFACE_CONVNEXT_ATTO",
         "COSFACE_CONVNEXT_NANO",
+        "FACENET_VGGFACE2",
+        "FACENET_CASIA",
     ]
     assert len({spec.weights.source for spec in SPECS.values()}) == len(SPECS)
 
@@ -109,14 +110,16 @@ def test_package_without_the_file_counts_as_missing() -> None:
 def test_hub_weights_are_found_in_the_cache_only(
     weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("FACECRYPT_CACHE", str(tmp_path))
     assert weights.find() is None
-    snapshot = tmp_path / f"models--{weights.source.replace('/', '--')}" / "snapshots" / "0" / weights.path
+    snapshot = tmp_path / "hub" / f"models--{weights.source.replace('/', '--')}" / "snapshots" / "0" / weights.path
     snapshot.parent.mkdir(parents=True)
     snapshot.touch()
     reference = snapshot.parents[2] / "refs" / "main"
     reference.parent.mkdir()
     reference.write_text("0")
+    assert weights.find() is None, "config.json is needed as well"
+    (snapshot.parent / "config.json").touch()
     assert weights.find() == snapshot
 
 

@@ -19,6 +19,7 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 from torch import nn
 
+from facecrypt import weights
 from facecrypt.errors import WeightsError
 from facecrypt.registry import Component
 from facecrypt.surrogates import catalogue, timm_hub
@@ -81,7 +82,9 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv(weights.CACHE, str(tmp_path / "cache"))
+    monkeypatch.delenv(weights.OFFLINE, raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "never used"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
     yield
@@ -145,6 +148,8 @@ def test_any_timm_model_can_be_described(tmp_path: Path) -> None:
             "std": [4, 5, 6],
             "dimension": 64,
             "sha256": digest,
+            "licence": "MIT",
+            "permissive": True,
         }
     )
     assert not faults
@@ -152,6 +157,7 @@ def test_any_timm_model_can_be_described(tmp_path: Path) -> None:
     spec = embedder.spec
     assert (spec.height, spec.width, spec.mean, spec.std) == (160, 160, (1, 2, 3), (4, 5, 6))
     assert spec.weights.source == "somebody/other"
+    assert (spec.weights.licence, spec.weights.permissive) == ("MIT", True)
     assert spec.template[4] == pytest.approx(tuple(value * 160 / 112 for value in ARCFACE_TEMPLATE[4]))
     crops = torch.rand(1, 3, 160, 160)
     prepared = (crops * 255 - torch.tensor([1.0, 2, 3]).view(3, 1, 1)) / torch.tensor([4.0, 5, 6]).view(3, 1, 1)
@@ -258,10 +264,11 @@ def test_absent_folder(tmp_path: Path) -> None:
 
 
 def point_at(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do what HF_ENDPOINT does, which is read once, when the client is imported."""
-    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, endpoint)
+    """Name a mirror, and leave no way to the hub itself."""
+    monkeypatch.setenv(weights.MIRROR, endpoint)
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, "http://127.0.0.1:9")
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
 
 
 def failure_of_the_hub(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> tuple[str, float]:
@@ -280,14 +287,23 @@ def test_unreachable_hub_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_silent_hub_fails_after_a_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timm_hub, "_PATIENCE", 0.2)
+    monkeypatch.setattr(weights, "_HUB_TIMEOUT", 0.2)
     with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as silent:  # accepts, never answers
         message, seconds = failure_of_the_hub(monkeypatch, f"http://127.0.0.1:{silent.server_address[1]}")
     assert "timed out" in message
     assert seconds < 3
 
 
-def test_offline_mode_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_mode_asks_nobody(hub: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(weights.OFFLINE, "1")
+    with pytest.raises(WeightsError) as error:
+        timm_hub.arcface_vit_tiny()
+    assert "offline mode forbids to download it" in one_line(error)
+    assert "Where there is a connection: facecrypt weights fetch arcface_vit_tiny" in str(error.value)
+    assert not hub[1]
+
+
+def test_offline_mode_of_the_hubs_client_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     message, _ = failure_of_the_hub(monkeypatch, "http://127.0.0.1:9")
     assert "offline mode is enabled" in message
@@ -368,10 +384,34 @@ def test_downloads_once_and_then_needs_no_network(hub: tuple[Path, list[str]], f
     assert not asked
 
 
+def test_everything_lands_in_the_one_cache_folder(hub: tuple[Path, list[str]], folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, hub[0], dirs_exist_ok=True)
+    path = timm_hub.timm(model="somebody/face").spec.weights.find()
+    assert path is not None
+    assert path.is_relative_to(tmp_path / "cache" / "hub")
+    assert not (tmp_path / "never used").exists()
+
+
+def test_the_first_download_is_what_counts_without_a_digest(hub: tuple[Path, list[str]], folder: Path) -> None:
+    shutil.copytree(folder, hub[0], dirs_exist_ok=True)
+    path = timm_hub.timm(model="somebody/face").spec.weights.find()
+    assert path is not None
+    assert weights.recorded(path) == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    save_file(tiny_vit(seed=1).state_dict(), path.resolve())
+    with pytest.raises(WeightsError) as error:
+        timm_hub.timm(model="somebody/face")
+    assert "when it was first downloaded" in one_line(error)
+
+
 def test_completes_a_cache_that_lacks_a_file(hub: tuple[Path, list[str]], folder: Path) -> None:
     served, _ = hub
     shutil.copytree(folder, served, dirs_exist_ok=True)
-    huggingface_hub.snapshot_download("somebody/face", allow_patterns=["model.safetensors"])
+    huggingface_hub.snapshot_download(
+        "somebody/face",
+        allow_patterns=["model.safetensors"],
+        cache_dir=weights.hub_cache(),
+        endpoint=weights.mirror(),
+    )
     assert timm_hub.timm(model="somebody/face").raw(CROPS).shape == (2, 512)
 
 
