@@ -29,10 +29,11 @@ class Weights:
 
     Attributes:
         origin: ``package`` (a file inside an installed Python package), ``hub`` (downloaded from the Hugging Face hub
-            on first use), ``url`` (downloaded from its publisher on first use) or ``file`` (a path that the recipe
-            gives).
-        source: Name of the package on the package index, hub repository or address; empty for ``file``.
-        path: File inside the package or repository, or its name in the cache.
+            on first use), ``url`` (downloaded from its publisher on first use) or ``file`` (a path, which a recipe
+            can give).
+        source: Name of the package on the package index, hub repository or address; for ``file`` its publisher, or
+            empty.
+        path: File inside the package or repository, its name in the cache, or where the file is.
         sha256: Digest of the file, or empty where its publisher states none.
         licence: SPDX name, or a few words.
         size: Size of the file in bytes, 0 where unknown.
@@ -62,6 +63,9 @@ class Weights:
 
             cached = try_to_load_from_cache(self.source, self.path)
             return Path(cached) if isinstance(cached, str) else None
+        if self.origin == "file":
+            file = Path(self.path).expanduser()
+            return file if file.is_file() else None
         return None
 
     def require(self) -> Path:

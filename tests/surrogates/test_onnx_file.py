@@ -23,9 +23,9 @@ from facecrypt.errors import FacecryptError, WeightsError
 from facecrypt.faces import FaceDetector, FaceImage, cut
 from facecrypt.photos import read_photo
 from facecrypt.protection import ProtectionLoop, Settings, Surrogate, embed
-from facecrypt.surrogates import onnx_judge
+from facecrypt.surrogates import onnx_file
 from facecrypt.surrogates.embedder import Embedder
-from facecrypt.surrogates.onnx_judge import OnnxNetwork
+from facecrypt.surrogates.onnx_file import OnnxNetwork
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
 from facecrypt.targets import Nearest, Target
 
@@ -79,7 +79,7 @@ def file(tmp_path: Path) -> Path:
 
 def build(path: Path, **changed: Any) -> Embedder:
     args: dict[str, Any] = {"path": str(path), "dimension": DIMENSION, "size": (ROWS, COLUMNS), **changed}
-    return onnx_judge.onnx(**args)
+    return onnx_file.onnx(**args)
 
 
 def expected(prepared: Tensor) -> Tensor:
@@ -117,12 +117,12 @@ def test_spec_says_what_the_recipe_said(file: Path) -> None:
 
 
 def test_template_is_scaled_and_centred() -> None:
-    assert onnx_judge._arcface(112, 112) == ARCFACE_TEMPLATE
-    left_eye, *_, mouth = onnx_judge._arcface(224, 224)
+    assert onnx_file._arcface(112, 112) == ARCFACE_TEMPLATE
+    left_eye, *_, mouth = onnx_file._arcface(224, 224)
     assert left_eye == pytest.approx((2 * 38.2946, 2 * 51.6963))
     assert mouth == pytest.approx((2 * 70.7299, 2 * 92.2041))
     # The crop of 112x96 that SphereFace and CosFace use is ArcFace's without 8 columns on each side.
-    assert onnx_judge._arcface(112, 96)[0] == pytest.approx((38.2946 - 8, 51.6963))
+    assert onnx_file._arcface(112, 96)[0] == pytest.approx((38.2946 - 8, 51.6963))
 
 
 def test_recipe_gives_lists(file: Path) -> None:
@@ -270,7 +270,7 @@ def test_recognises_people(
     name: str, mean: float, std: float, threshold: float, weights: Path, people: list[list[FaceImage]]
 ) -> None:
     args = {"dimension": 512, "mean": (mean,) * 3, "std": (std,) * 3, "threshold": threshold}
-    embedder = onnx_judge.onnx(path=str(weights / f"{name}.onnx"), **args)  # type: ignore[arg-type]
+    embedder = onnx_file.onnx(path=str(weights / f"{name}.onnx"), **args)  # type: ignore[arg-type]
     first, second = (embed(embedder, [pair[number] for pair in people]) for number in (0, 1))
     assert first.shape == (8, 512)
     similarity = first @ second.T
