@@ -129,7 +129,7 @@ def gather(node: Node, x: Tensor, indices: Tensor) -> Tensor:
     axis = node.get("axis", 0) % x.ndim
     wrapped = torch.where(indices < 0, indices + x.shape[axis], indices).long()
     picked = x.index_select(axis, wrapped.flatten().to(x.device))
-    return picked.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    return picked.reshape([*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]])
 
 
 def pad(node: Node, x: Tensor, pads: Tensor | None = None, *others: Tensor | None) -> Tensor:
@@ -219,11 +219,12 @@ def quantize(node: Node, x: Tensor, scale: Tensor, zero: Tensor | None = None) -
     """
     kind = torch_type(node.get("output_dtype", 0) or 2) if zero is None else zero.dtype
     limits = torch.iinfo(kind)
+    origin = 0 if zero is None else _spread(node, zero, x).to(x.dtype)
     steps = x / _spread(node, scale, x)
-    steps = steps + (steps.round() - steps).detach()
-    if zero is not None:
-        steps = steps + _spread(node, zero, x).to(x.dtype)
-    return steps.clamp(limits.min, limits.max)
+    rounded = (steps.round() + origin).clamp(limits.min, limits.max)
+    # The value that carries the gradient: what rounds to the outermost steps is not clipped yet.
+    passed = (steps + origin).clamp(limits.min - 0.5, limits.max + 0.5)
+    return passed + (rounded - passed).detach()
 
 
 def dequantize(node: Node, x: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
