@@ -71,8 +71,10 @@ def onnx(
     file = Path(path).expanduser()
     if sha256:
         verify_sha256(file, sha256.lower())
-    return _open(
-        file,
+    network = OnnxNetwork(file)
+    network.verify(height, width, dimension)
+    return OnnxEmbedder(
+        network,
         EmbedderSpec(
             height=height,
             width=width,
@@ -127,13 +129,9 @@ def _insightface(spec: EmbedderSpec, path: str) -> Embedder:
             "insightface package downloads. Get that, or name the file in args.path."
         )
     verify_sha256(file, spec.weights.sha256)
-    return _open(file, replace(spec, weights=replace(spec.weights, path=path)))
-
-
-def _open(file: Path, spec: EmbedderSpec) -> Embedder:
     network = OnnxNetwork(file)
     network.verify(spec.height, spec.width, spec.dimension)
-    return OnnxEmbedder(network, spec)
+    return OnnxEmbedder(network, replace(spec, weights=replace(spec.weights, path=path)))
 
 
 class OnnxEmbedder(Embedder):

@@ -93,7 +93,7 @@ def iresnet(path: Path) -> Path:
     return w.save(path, w.normalise(w.gemm(x, 16 * 49, DIMENSION), DIMENSION), shape=["None", 3, 112, 112])
 
 
-def mobilefacenet(path: Path, opset: int = 11) -> Path:
+def mobilefacenet(path: Path, opset: int = 11, dimension: int = DIMENSION) -> Path:
     """As InsightFace's w600k_mbf: depthwise convolutions, bottlenecks, and a last one over the whole map."""
     w = Writer(opset, ir=7)
     x = w.prelu(w.conv("x", 3, 8, stride=2), 8)
@@ -106,7 +106,7 @@ def mobilefacenet(path: Path, opset: int = 11) -> Path:
     x = w.prelu(w.conv(x, 8, 32, 1), 32)
     x = w.conv(x, 32, 32, 7, group=32, pads=[0] * 4)
     x = w.add("Flatten", w.conv(x, 32, 32, 1))
-    return w.save(path, w.normalise(w.gemm(x, 32, DIMENSION), DIMENSION))
+    return w.save(path, w.normalise(w.gemm(x, 32, dimension), dimension))
 
 
 def sface(path: Path) -> Path:
