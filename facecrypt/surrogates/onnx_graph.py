@@ -43,8 +43,9 @@ def read_graph(file: Path, crops: Tensor) -> OnnxGraph:
         except WeightsError:  # Some files say deep inside that there is one crop, as by a Reshape to [1, 512].
             graph.batches = False
     crop = crops[:1].clone().requires_grad_()
-    embedding = graph(crop)
-    gradient = torch.autograd.grad(embedding.sum(), crop)[0] if embedding.requires_grad else torch.zeros(1)
+    with torch.enable_grad():  # The caller may be about to judge only.
+        embedding = graph(crop)
+        gradient = torch.autograd.grad(embedding.sum(), crop)[0] if embedding.requires_grad else torch.zeros(1)
     if not gradient.isfinite().all() or not gradient.any():
         raise _fault(file, "its embedding has no finite gradient other than zero", _UNDER_HELD_OUT)
     return graph

@@ -123,6 +123,13 @@ class TestNetworks:
         (gradient,) = torch.autograd.grad(found[:, 0].sum(), image)
         assert gradient.isfinite().all()
 
+    def test_integers_stay_on_the_cpu_and_nothing_else(self, name: str, files: dict[str, Path], crops: Tensor) -> None:
+        # Torch's device without memory refuses what a GPU refuses, tensors of two devices in one operation, everywhere.
+        embedder = surrogate(files[name]).to("meta")
+        found = embedder.raw(crops.to("meta").requires_grad_())
+        assert (found.shape, found.device.type) == ((3, DIMENSION), "meta")
+        found.sum().backward()
+
     @pytest.mark.gpu
     def test_moves_between_devices(self, name: str, files: dict[str, Path], crops: Tensor, gpu: torch.device) -> None:
         embedder = surrogate(files[name])
@@ -143,6 +150,11 @@ def test_converts_once(files: dict[str, Path]) -> None:
     assert embedder.network is network
     assert not list(network.parameters())
     assert not any(module.training for module in network.modules())
+
+
+@torch.no_grad()
+def test_converts_where_gradients_are_off(files: dict[str, Path]) -> None:
+    assert graph_of(surrogate(files["vit"])).batches
 
 
 def test_conversion_draws_no_random_numbers(files: dict[str, Path]) -> None:
