@@ -154,7 +154,9 @@ class _Reader:
         constants = {each.name: self._tensor(each) for each in source.initializer}
         embedding = source.output[0].name
         needed = list(self._needed(embedding))
-        crop = next(name for name in self._read(needed) if name not in constants)
+        crop = next((name for name in self._read(needed) if name not in constants), None)
+        if crop is None:
+            raise _fault(self._file, "its embedding does not depend on the crop", "Export the network anew")
         nodes: list[Node] = []
         for each in needed:
             node = self._node(each)

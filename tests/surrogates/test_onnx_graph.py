@@ -296,6 +296,12 @@ class TestFaults:
         path = w.save(tmp_path / "x.onnx", w.add("Add", w.add("Flatten", x), w.numbers(DIMENSION, 0, 1)))
         assert "no finite gradient other than zero" in fault(path)
 
+    def test_constant_embedding(self, tmp_path: Path) -> None:
+        w = Writer()
+        path = w.save(tmp_path / "x.onnx", w.add("Identity", w.numbers(1, 0, 1, DIMENSION)))
+        with pytest.raises(WeightsError, match="does not depend on the crop"):
+            surrogate(path)
+
     def test_disagreement_with_onnxruntime(self, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
         embedder = judge(files["vit"])
         monkeypatch.setitem(OPERATORS, "Erf", OPERATORS["Tanh"])  # type: ignore[arg-type]
