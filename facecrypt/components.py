@@ -85,7 +85,19 @@ _SURROGATES: tuple[tuple[str, str, EmbedderSpec | None, str], ...] = (
         "FaceNet of facenet-pytorch, CASIA-WebFace (512-d)",
     ),
     ("timm", "timm_hub:timm", None, "any face model that timm can build, by the name of its hub repository"),
-    ("onnx", "onnx_judge:onnx", None, "any recogniser in an ONNX file; gives no gradients, so only under held_out"),
+    ("onnx", "onnx_file:onnx", None, "any recogniser in an ONNX file"),
+    (
+        "insightface_buffalo_l",
+        "onnx_file:insightface_buffalo_l",
+        catalogue.INSIGHTFACE_BUFFALO_L,
+        "InsightFace buffalo_l (ResNet-50, ArcFace, 512-d), where its file is already here",
+    ),
+    (
+        "insightface_buffalo_s",
+        "onnx_file:insightface_buffalo_s",
+        catalogue.INSIGHTFACE_BUFFALO_S,
+        "InsightFace buffalo_s (MobileFaceNet, ArcFace, 512-d), where its file is already here",
+    ),
 )
 
 _OTHERS: tuple[tuple[Kind, str, str, str], ...] = (

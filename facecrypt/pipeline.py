@@ -471,7 +471,9 @@ def _prepare_output(recipe: Recipe) -> Path:
 
 def _surrogate(name: str, args: dict[str, Any], fallback: Sequence[str], notes: list[str]) -> tuple[str, Embedder]:
     try:
-        return name, registry.build("surrogate", name, args)
+        embedder: Embedder = registry.build("surrogate", name, args)
+        embedder.require_gradients()
+        return name, embedder
     except WeightsError as error:
         if not fallback:
             raise
@@ -489,7 +491,9 @@ def _permit(recipe: Recipe, path: str, name: str, embedder: Embedder) -> None:
 
 def same_network(a: Embedder, b: Embedder) -> bool:
     """Return whether two recognisers have the same weights, so that neither may judge what the other made."""
-    return (a.spec.weights.source, a.spec.weights.path) == (b.spec.weights.source, b.spec.weights.path)
+    first, second = a.spec.weights, b.spec.weights
+    same_file = first.sha256 == second.sha256 != ""
+    return same_file or (first.source, first.path) == (second.source, second.path)
 
 
 def _unused(name: str, taken: Sequence[str]) -> str:

@@ -23,9 +23,13 @@ from facecrypt import cli, pipeline, registry
 from facecrypt.errors import WeightsError
 from facecrypt.faces import FaceDetector, crop, crop_grid, cut
 from facecrypt.photos import Photo, read_photo
+from facecrypt.recipe import check_recipe
 from facecrypt.surrogates import catalogue, sface
 from facecrypt.surrogates.embedder import Embedder
+from facecrypt.surrogates.onnx_file import OnnxNetwork
+from facecrypt.surrogates.onnx_graph import OnnxGraph
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
+from tests.surrogates.onnx_files import NETWORKS, Writer, mobilefacenet
 
 ROOT = Path(__file__).parents[1]
 QUICK = ["steps=2", "max_targets=2", "target_selector={name: nearest}", "trainer.accelerator=cpu"]
@@ -458,3 +462,37 @@ def test_face_seed_depends_on_seed_name_and_number_only() -> None:
     assert pipeline.face_seed(0, Path("a/me.png"), 1) == pipeline.face_seed(0, Path("b/me.png"), 1)
     assert pipeline.face_seed(0, Path("me.png"), 1) == zlib.crc32(b"0/me.png/1")
     assert len({pipeline.face_seed(seed, Path("me.png"), number) for seed in (0, 1) for number in (0, 1)}) == 4
+
+
+def test_onnx_files_are_converted_where_they_give_gradients(tmp_path: Path) -> None:
+    giving, judging = mobilefacenet(tmp_path / "giving.onnx"), NETWORKS["sface"](tmp_path / "judging.onnx")
+    recipe = check_recipe(
+        {
+            "surrogates": [{"name": "onnx", "args": {"path": str(giving), "dimension": 16}}],
+            "held_out": [{"name": "onnx", "args": {"path": str(judging), "dimension": 16}}],
+        }
+    )
+    crew = pipeline.assemble(recipe)
+    assert [type(embedder.network) for _, embedder, _ in crew.judges] == [OnnxGraph, OnnxNetwork]
+
+
+def test_onnx_file_without_gradients_stops_the_run_or_falls_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    w = Writer()
+    path = w.save(tmp_path / "steps.onnx", w.add("Flatten", w.add("Round", w.add("GlobalAveragePool", "x"))))
+    slot = f"name: onnx, args: {{path: {path}, dimension: 3}}"
+    result = run(capsys, tmp_path / "out", f"surrogates=[{{{slot}}}]", "held_out=[]")
+    assert result.status == cli.WRONG
+    (line,) = errors(result)
+    assert f"{path}: operator Round (node node_1) cannot be differentiated" in line
+    assert not (tmp_path / "out").exists()
+    notes: list[str] = []
+    (used,) = pipeline.build_surrogates(
+        check_recipe(
+            {"surrogates": [{"name": "onnx", "args": {"path": str(path), "dimension": 3}, "fallback": ["sface"]}]}
+        ),
+        notes,
+    )
+    assert used.name == "sface"
+    assert "surrogate onnx was replaced by its fallback sface" in notes[0]

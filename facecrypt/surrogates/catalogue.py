@@ -175,3 +175,39 @@ FACENET_VGGFACE2: Final = _facenet("20180402-114759-vggface2.pt", "VGGFace2")
 
 FACENET_CASIA: Final = _facenet("20180408-102900-casia-webface.pt", "CASIA-WebFace")
 """Inception-ResNet-v1 trained on CASIA-WebFace, ported by facenet-pytorch."""
+INSIGHTFACE_BUFFALO_L: Final = EmbedderSpec(
+    height=112,
+    width=112,
+    template=ARCFACE_TEMPLATE,
+    channel_order="rgb",
+    mean=(127.5, 127.5, 127.5),
+    std=(127.5, 127.5, 127.5),
+    dimension=512,
+    threshold=None,
+    threshold_source="not measured",
+    weights=Weights(
+        origin="file",
+        source="insightface/buffalo_l",
+        path="~/.insightface/models/buffalo_l/w600k_r50.onnx",
+        sha256="4c06341c33c2ca1f86781dab0e829f88ad5b64be9fba56e56bc9ebdefc619e43",
+        licence="research only (InsightFace)",
+        size=174_383_860,
+    ),
+)
+"""ResNet-50 trained with ArcFace on WebFace600K (https://github.com/deepinsight/insightface/tree/master/model_zoo).
+
+Never run by facecrypt's tests: its licence allows no copy there. Crop and range are those that InsightFace's own
+``ArcFaceONNX`` uses for it; digest and size are what several public projects state alike for the pack of release v0.7.
+"""
+
+INSIGHTFACE_BUFFALO_S: Final = replace(
+    INSIGHTFACE_BUFFALO_L,
+    weights=replace(
+        INSIGHTFACE_BUFFALO_L.weights,
+        source="insightface/buffalo_s",
+        path="~/.insightface/models/buffalo_s/w600k_mbf.onnx",
+        sha256="9cc6e4a75f0e2bf0b1aed94578f144d15175f357bdc05e815e5c4a02b319eb4f",
+        size=13_616_099,
+    ),
+)
+"""MobileFaceNet trained with ArcFace on WebFace600K. As unchecked here as `INSIGHTFACE_BUFFALO_L`."""

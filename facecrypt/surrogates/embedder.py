@@ -33,6 +33,13 @@ class Embedder(nn.Module):
         """Stay in evaluation mode: a recogniser is never trained here, whatever its owner asks of its children."""
         return super().train(False)
 
+    def require_gradients(self) -> None:
+        """Be ready to give gradients. Networks of torch always are; others convert themselves here, once.
+
+        Raises:
+            WeightsError: If the network cannot give gradients.
+        """
+
     def raw(self, crops: Tensor) -> Tensor:
         """Return the embeddings as the network gives them, ``(B, D)``.
 

@@ -32,10 +32,11 @@ class Weights:
         origin: ``package`` (a file inside an installed Python package), ``hub`` (downloaded from the Hugging Face hub
             on first use), ``url`` (downloaded from its publisher on first use), ``frbench`` (downloaded by the package
             of that name on first use), ``manual`` (a file that users fetch and put into the cache folder, as its
-            publisher offers no direct download) or ``file`` (a path that the recipe gives).
-        source: Name of the package on the package index, hub repository, address, or where to fetch the file by hand.
-        path: File inside the package or repository, its name in the cache, which no other checkpoint may
-            have, or its name in frbench's manifest.
+            publisher offers no direct download) or ``file`` (a path, which a recipe can give).
+        source: Name of the package on the package index, hub repository, address, or where to fetch the file by hand;
+            for ``file`` its publisher, or empty.
+        path: File inside the package or repository, its name in the cache, which no other checkpoint may have, its name
+            in frbench's manifest, or where the file is.
         sha256: Digest of the file, or empty where its publisher states none.
         licence: SPDX name, or a few words.
         size: Size of the file in bytes, 0 where unknown.
@@ -75,6 +76,9 @@ class Weights:
             return path if path.is_file() else None
         if self.origin == "frbench":
             return frbench_file(self.path)
+        if self.origin == "file":
+            file = Path(self.path).expanduser()
+            return file if file.is_file() else None
         return None
 
     def require(self) -> Path:

@@ -28,6 +28,8 @@ def test_catalogue_is_complete() -> None:
         "COSFACE_CONVNEXT_NANO",
         "FACENET_VGGFACE2",
         "FACENET_CASIA",
+        "INSIGHTFACE_BUFFALO_L",
+        "INSIGHTFACE_BUFFALO_S",
     ]
     assert len({spec.weights.source for spec in SPECS.values()}) == len(SPECS)
 
@@ -41,7 +43,7 @@ def test_spec_is_consistent(name: str) -> None:
     assert spec.threshold is None or 0 < spec.threshold < 1
     assert (spec.threshold is None) == (spec.threshold_source == "not measured")
     assert spec.weights.licence
-    assert (spec.weights.origin == "package") == bool(spec.weights.sha256)
+    assert (spec.weights.origin in ("package", "file")) == bool(spec.weights.sha256)
 
 
 def test_catalogue_needs_no_torch() -> None:
@@ -123,5 +125,8 @@ def test_hub_weights_are_found_in_the_cache_only(
     assert weights.find() == snapshot
 
 
-def test_weights_of_a_recipe_are_never_searched_for(file: Path) -> None:
-    assert Weights(origin="file", source="", path=str(file), sha256="", licence="own").find() is None
+def test_weights_in_a_file_are_where_it_is(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(file.parent))
+    for path in (str(file), f"~/{file.name}"):
+        assert Weights(origin="file", source="", path=path, sha256="", licence="own").find() == file
+    assert Weights(origin="file", source="", path="~/absent", sha256="", licence="own").find() is None

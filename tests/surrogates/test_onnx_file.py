@@ -7,6 +7,7 @@ import os
 import pickle
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,16 @@ from facecrypt import registry
 from facecrypt.errors import FacecryptError, WeightsError
 from facecrypt.faces import FaceDetector, FaceImage, cut
 from facecrypt.photos import read_photo
+from facecrypt.pipeline import same_network
 from facecrypt.protection import ProtectionLoop, Settings, Surrogate, embed
-from facecrypt.surrogates import onnx_judge
+from facecrypt.surrogates import onnx_file
+from facecrypt.surrogates.catalogue import INSIGHTFACE_BUFFALO_S
 from facecrypt.surrogates.embedder import Embedder
-from facecrypt.surrogates.onnx_judge import OnnxNetwork
+from facecrypt.surrogates.onnx_file import OnnxNetwork
+from facecrypt.surrogates.onnx_graph import OnnxGraph
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
 from facecrypt.targets import Nearest, Target
+from tests.surrogates.onnx_files import mobilefacenet
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS, COLUMNS, DIMENSION = 12, 10, 6
@@ -42,21 +47,25 @@ def network() -> nn.Sequential:
         return nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.Flatten(), nn.Linear(FEATURES, DIMENSION))
 
 
-def write(path: Path, *, batch: int | str = "batch", inside: int = -1, inputs: int = 1, kind: int = 1) -> Path:
+def write(
+    path: Path, *, batch: int | str = "batch", inside: int = -1, inputs: int = 1, unread: int = 0, kind: int = 1
+) -> Path:
     """Write the network as ONNX, by hand.
 
     Args:
         path: The file.
         batch: What the file declares as its batch.
         inside: Rows of the reshape before the last layer, -1 for any number.
-        inputs: Number of inputs; all but the first are ignored.
+        inputs: Number of inputs; all are added up.
+        unread: Number of further inputs that no node reads.
         kind: Type of the input.
     """
     names = {"0.weight": "kernel", "0.bias": "kernel_bias", "2.weight": "matrix", "2.bias": "matrix_bias"}
     tensors = [numpy_helper.from_array(value.numpy(), names[key]) for key, value in network().state_dict().items()]
     tensors.append(numpy_helper.from_array(np.array([inside, FEATURES]), "shape"))
     nodes = [
-        helper.make_node("Cast", ["x"], ["crop"], to=TensorProto.FLOAT),
+        helper.make_node("Sum" if inputs > 1 else "Identity", list("xyz"[:inputs]), ["sum"]),
+        helper.make_node("Cast", ["sum"], ["crop"], to=TensorProto.FLOAT),
         helper.make_node(
             "Conv", ["crop", "kernel", "kernel_bias"], ["map"], kernel_shape=[3, 3], pads=[1] * 4, strides=[2, 2]
         ),
@@ -64,7 +73,8 @@ def write(path: Path, *, batch: int | str = "batch", inside: int = -1, inputs: i
         helper.make_node("Gemm", ["flat", "matrix", "matrix_bias"], ["embedding"], transB=1),
     ]
     declared = [
-        helper.make_tensor_value_info(name, kind, [batch, 3, ROWS, COLUMNS]) for name in ["x", "y", "z"][:inputs]
+        helper.make_tensor_value_info(name, kind, [batch, 3, ROWS, COLUMNS])
+        for name in [*"xyz"[:inputs], *"uvw"[:unread]]
     ]
     output = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [batch, DIMENSION])
     graph = helper.make_graph(nodes, "tiny", declared, [output], tensors)
@@ -79,7 +89,7 @@ def file(tmp_path: Path) -> Path:
 
 def build(path: Path, **changed: Any) -> Embedder:
     args: dict[str, Any] = {"path": str(path), "dimension": DIMENSION, "size": (ROWS, COLUMNS), **changed}
-    return onnx_judge.onnx(**args)
+    return onnx_file.onnx(**args)
 
 
 def expected(prepared: Tensor) -> Tensor:
@@ -89,7 +99,9 @@ def expected(prepared: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    "written", [{}, {"batch": 1}, {"batch": 1, "inside": 1}, {"inside": 1}], ids=["any", "one", "one inside", "hidden"]
+    "written",
+    [{}, {"batch": 1}, {"batch": 1, "inside": 1}, {"inside": 1}, {"unread": 2}],
+    ids=["any", "one", "one inside", "hidden", "inputs that nothing reads"],
 )
 def test_agrees_with_torch_whatever_the_batch(written: dict[str, Any], tmp_path: Path) -> None:
     embedder = build(write(tmp_path / "tiny.onnx", **written))
@@ -117,12 +129,12 @@ def test_spec_says_what_the_recipe_said(file: Path) -> None:
 
 
 def test_template_is_scaled_and_centred() -> None:
-    assert onnx_judge._arcface(112, 112) == ARCFACE_TEMPLATE
-    left_eye, *_, mouth = onnx_judge._arcface(224, 224)
+    assert onnx_file._arcface(112, 112) == ARCFACE_TEMPLATE
+    left_eye, *_, mouth = onnx_file._arcface(224, 224)
     assert left_eye == pytest.approx((2 * 38.2946, 2 * 51.6963))
     assert mouth == pytest.approx((2 * 70.7299, 2 * 92.2041))
     # The crop of 112x96 that SphereFace and CosFace use is ArcFace's without 8 columns on each side.
-    assert onnx_judge._arcface(112, 96)[0] == pytest.approx((38.2946 - 8, 51.6963))
+    assert onnx_file._arcface(112, 96)[0] == pytest.approx((38.2946 - 8, 51.6963))
 
 
 def test_recipe_gives_lists(file: Path) -> None:
@@ -137,24 +149,77 @@ def test_recipe_gives_lists(file: Path) -> None:
 def test_gradient_is_refused(file: Path) -> None:
     embedder = build(file)
     crops = CROPS.clone().requires_grad_()
-    with pytest.raises(FacecryptError, match=r"tiny\.onnx was asked for a gradient.*Name it under held_out"):
+    with pytest.raises(FacecryptError, match=r"tiny\.onnx was asked for a gradient.*require_gradients\(\)"):
         embedder(crops)
     with torch.no_grad():
         assert torch.equal(embedder(crops), embedder(CROPS))
 
 
-def test_as_a_surrogate_it_stops_the_run(file: Path, face_image: FaceImage) -> None:
-    loop = ProtectionLoop(
-        surrogates=[Surrogate("onnx", build(file), 1.0)],
-        targets=[Target("somebody", face_image, ())],
+def test_gradient_is_given_once_it_is_required(file: Path) -> None:
+    embedder = build(file)
+    embedder.require_gradients()
+    crops = CROPS.clone().requires_grad_()
+    (found,) = torch.autograd.grad(embedder.raw(crops).sum(), crops)
+    (wanted,) = torch.autograd.grad(network()((crops - 0.5) / 0.5).sum(), crops)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
+    torch.testing.assert_close(embedder.raw(CROPS), expected((CROPS - 0.5) / 0.5), rtol=0, atol=1e-5)
+
+
+def loop(embedder: Embedder, target: Target) -> ProtectionLoop:
+    return ProtectionLoop(
+        surrogates=[Surrogate("onnx", embedder, 1.0)],
+        targets=[target],
         target_selector=Nearest(),
         naturalness=[],
         optimizer=registry.build("optimizer", "momentum", {}),
         views=[],
         settings=Settings(epsilon=0.05, step_size=0.01, norm="linf", steps=1),
     )
+
+
+def test_the_loop_wants_gradients(file: Path, face_image: FaceImage, targets: list[Target]) -> None:
+    embedder = build(file)
     with pytest.raises(FacecryptError, match="asked for a gradient"):
-        loop.run([face_image], [0])
+        loop(embedder, targets[0]).run([face_image], [0])
+    embedder.require_gradients()
+    (mask,) = loop(embedder, targets[0]).run([face_image], [0]).masks
+    assert mask.abs().max() > 0
+
+
+@pytest.mark.parametrize("name", ["buffalo_l", "buffalo_s"])
+def test_insightface_file_that_is_not_there_or_another(
+    name: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    component = registry.get("surrogate", f"insightface_{name}")
+    spec = component.spec
+    assert spec is not None
+    assert spec.weights.find() is None
+    with pytest.raises(WeightsError) as error:
+        registry.build("surrogate", component.name, {})
+    there = tmp_path / ".insightface" / "models" / name / Path(spec.weights.path).name
+    assert f"insightface/{name}" in one_line(error, there)
+    there.parent.mkdir(parents=True)
+    there.write_bytes(file.read_bytes())
+    assert spec.weights.find() == there
+    for args, found in (({}, there), ({"path": str(file)}, file)):
+        with pytest.raises(WeightsError) as error:
+            registry.build("surrogate", component.name, args)
+        assert f"expected {spec.weights.sha256[:12]}" in one_line(error, found)
+
+
+def test_insightface_file_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The published file may not be copied here: another one of the same shape and its digest stand in for it.
+    path = mobilefacenet(tmp_path / "w600k_mbf.onnx", dimension=512)
+    weights = replace(INSIGHTFACE_BUFFALO_S.weights, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    monkeypatch.setattr(onnx_file, "INSIGHTFACE_BUFFALO_S", replace(INSIGHTFACE_BUFFALO_S, weights=weights))
+    embedder = onnx_file.insightface_buffalo_s(path=str(path))
+    assert embedder.spec.weights == replace(weights, path=str(path))
+    assert embedder(torch.rand(1, 3, 112, 112)).shape == (1, 512)
+    embedder.require_gradients()
+    assert isinstance(embedder.network, OnnxGraph)
+    copied = onnx_file.onnx(path=str(path), dimension=512, sha256=weights.sha256)
+    assert same_network(embedder, copied), "one digest, one network"
 
 
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))], ids=["copy", "pickle"])
@@ -270,7 +335,7 @@ def test_recognises_people(
     name: str, mean: float, std: float, threshold: float, weights: Path, people: list[list[FaceImage]]
 ) -> None:
     args = {"dimension": 512, "mean": (mean,) * 3, "std": (std,) * 3, "threshold": threshold}
-    embedder = onnx_judge.onnx(path=str(weights / f"{name}.onnx"), **args)  # type: ignore[arg-type]
+    embedder = onnx_file.onnx(path=str(weights / f"{name}.onnx"), **args)  # type: ignore[arg-type]
     first, second = (embed(embedder, [pair[number] for pair in people]) for number in (0, 1))
     assert first.shape == (8, 512)
     similarity = first @ second.T

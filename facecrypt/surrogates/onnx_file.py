@@ -1,7 +1,8 @@
-"""Any face recogniser in an ONNX file, run by onnxruntime. It judges only: onnxruntime computes no gradients."""
+"""Any face recogniser in an ONNX file. As a judge it is run by onnxruntime, as a surrogate by torch, with gradients."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,7 +13,9 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from facecrypt.errors import FacecryptError, WeightsError
+from facecrypt.surrogates.catalogue import INSIGHTFACE_BUFFALO_L, INSIGHTFACE_BUFFALO_S
 from facecrypt.surrogates.embedder import Embedder
+from facecrypt.surrogates.onnx_graph import ROUNDING, differs, read_graph, without_unused_inputs
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, EmbedderSpec, Template, Weights, verify_sha256
 
 if TYPE_CHECKING:
@@ -39,7 +42,10 @@ def onnx(
     licence: str = "not stated",
     permissive: bool = False,
 ) -> Embedder:
-    """Return any recogniser in an ONNX file as a judge: it compares faces but gives no gradients.
+    """Return any recogniser in an ONNX file.
+
+    As a judge it is run by onnxruntime. As a surrogate it is converted to torch before the run, and refused there if an
+    operator of the file is unknown or cannot be differentiated.
 
     Mean and std must be those of the network, or it runs all the same and judges badly. A network that scales its input
     itself has mean 0 and std 1.
@@ -69,7 +75,7 @@ def onnx(
         verify_sha256(file, sha256.lower())
     network = OnnxNetwork(file)
     network.verify(height, width, dimension)
-    return Embedder(
+    return OnnxEmbedder(
         network,
         EmbedderSpec(
             height=height,
@@ -94,8 +100,73 @@ def onnx(
     )
 
 
+def insightface_buffalo_l(*, path: str = INSIGHTFACE_BUFFALO_L.weights.path) -> Embedder:
+    """Return the recogniser of InsightFace's model pack buffalo_l (ResNet-50, ArcFace, WebFace600K), 512-d.
+
+    Args:
+        path: The file w600k_r50.onnx of the pack; by default where the insightface package keeps it.
+
+    Raises:
+        WeightsError: If onnxruntime is not installed, or the file is missing or another one.
+    """
+    return _insightface(INSIGHTFACE_BUFFALO_L, path)
+
+
+def insightface_buffalo_s(*, path: str = INSIGHTFACE_BUFFALO_S.weights.path) -> Embedder:
+    """Return the recogniser of InsightFace's model pack buffalo_s (MobileFaceNet, ArcFace, WebFace600K), 512-d.
+
+    Args:
+        path: The file w600k_mbf.onnx of the pack; by default where the insightface package keeps it.
+
+    Raises:
+        WeightsError: If onnxruntime is not installed, or the file is missing or another one.
+    """
+    return _insightface(INSIGHTFACE_BUFFALO_S, path)
+
+
+def _insightface(spec: EmbedderSpec, path: str) -> Embedder:
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise WeightsError(
+            f"weights {file}: there is no such file. It comes with the model pack {spec.weights.source}, which the "
+            "insightface package downloads. Get that, or name the file in args.path."
+        )
+    verify_sha256(file, spec.weights.sha256)
+    network = OnnxNetwork(file)
+    network.verify(spec.height, spec.width, spec.dimension)
+    return OnnxEmbedder(network, replace(spec, weights=replace(spec.weights, path=path)))
+
+
+class OnnxEmbedder(Embedder):
+    """A recogniser in an ONNX file: its network is an `OnnxNetwork`, and an `OnnxGraph` once it must give gradients."""
+
+    def require_gradients(self) -> None:
+        """Run by torch from now on.
+
+        Raises:
+            WeightsError: If an operator of the file is unknown or cannot be differentiated, or torch and onnxruntime
+                disagree about the embeddings of two crops.
+        """
+        if not isinstance(self.network, OnnxNetwork):
+            return
+        file, spec = self.network.file, self.spec
+        # Noise, because a flat crop could hide a wrong padding; prepared, because the graph expects that range.
+        shape = (2, 3, spec.height, spec.width)
+        noise = 255 * torch.rand(shape, generator=torch.Generator().manual_seed(0))
+        crops = (noise - self._mean.float().cpu()) / self._std.float().cpu()
+        graph = read_graph(file, crops)
+        with torch.no_grad():
+            difference = differs(self.network(crops), graph(crops))
+        if not difference < ROUNDING:
+            raise WeightsError(
+                f"weights {file}: torch computes other embeddings than onnxruntime (relative difference "
+                f"{difference:.2g}), so its gradients cannot be trusted. Name it under held_out, where it needs none."
+            )
+        self.network = graph.eval().to(self._mean.device, self._mean.dtype)
+
+
 class OnnxNetwork(nn.Module):
-    """The network of an ONNX file, on the CPU wherever its input is.
+    """The network of an ONNX file as onnxruntime runs it: on the CPU wherever its input is, without gradients.
 
     Args:
         file: The file.
@@ -114,8 +185,8 @@ class OnnxNetwork(nn.Module):
         """
         if prepared.requires_grad and torch.is_grad_enabled():
             raise FacecryptError(
-                f"surrogate onnx: {self.file} was asked for a gradient, but an ONNX file gives none. Name it under "
-                "held_out, where it judges, and another surrogate under surrogates ('facecrypt list surrogate')."
+                f"surrogate onnx: {self.file} was asked for a gradient, which onnxruntime does not compute. Call "
+                "require_gradients() of its embedder first, or name it under surrogates in a recipe, which does that."
             )
         crops = prepared.detach().float().cpu().numpy()
         # One at a time: many files fix their batch at 1, some only deep inside, and on a CPU a batch gains nothing.
@@ -163,13 +234,17 @@ class OnnxNetwork(nn.Module):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # It would print what it raises, and remarks on how the file was exported.
         options.intra_op_num_threads = torch.get_num_threads()
+        providers = ["CPUExecutionProvider"]
         try:
-            self._session = onnxruntime.InferenceSession(self.file, options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(self.file, options, providers=providers)
+            if len(session.get_inputs()) > 1:  # Quantisation tools leave the weights that they replaced among them.
+                session = onnxruntime.InferenceSession(without_unused_inputs(self.file), options, providers=providers)
+            self._session = session
         except Exception as error:  # onnxruntime has a dozen errors and no base class for them
             raise self._fault(
                 f"onnxruntime cannot read it ({_line(error)})", "Download it again, or export the network anew"
             ) from error
-        return self._session
+        return session
 
     def _run(self, crop: NDArray[np.float32]) -> NDArray[np.float32]:
         session = self._open()
