@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facecrypt.faces import Face, FaceImage, crop, crop_grid, cut
-from facecrypt.gradients import Gradient, Landscape
+from facecrypt.gradients import Gradient, Landscape, Plain
 from facecrypt.naturalness import Naturalness
 from facecrypt.optimizers import Optimizer, normalize, project
 from facecrypt.photos import Photo
@@ -89,10 +89,10 @@ class ProtectionLoop(nn.Module):
         targets: The target identities.
         target_selector: Chooses a target per face and iteration.
         naturalness: Terms of the loss with their weights (gamma).
-        gradient: Chooses the gradient that is followed.
         optimizer: Turns gradients into steps.
         views: Random views, applied one after the other.
         settings: The numbers.
+        gradient: Chooses the gradient that is followed; that at the masks by default.
     """
 
     def __init__(
@@ -102,10 +102,10 @@ class ProtectionLoop(nn.Module):
         targets: Sequence[Target],
         target_selector: TargetSelector,
         naturalness: Sequence[tuple[Naturalness, float]],
-        gradient: Gradient,
         optimizer: Optimizer,
         views: Sequence[View],
         settings: Settings,
+        gradient: Gradient | None = None,
     ) -> None:
         super().__init__()
         self.embedders = [surrogate.embedder for surrogate in surrogates]
@@ -113,7 +113,7 @@ class ProtectionLoop(nn.Module):
         self._moved = nn.ModuleList(self.embedders)  # A plain list would stay behind when the loop goes to a device.
         self.target_selector = target_selector
         self.naturalness = [(term, weight) for term, weight in naturalness if weight > 0]
-        self.gradient = gradient
+        self.gradient = gradient or Plain()
         self.optimizer = optimizer
         self.views = list(views)
         self.settings = settings

@@ -33,7 +33,9 @@ class Spectrum:
     def apply(self, images: Tensor, params: Params) -> Tensor:
         """Return the images with changed spectra, within [0, 1]."""
         seen = []
-        for image, seed, side in zip(images.split(1), params["seed"].tolist(), params["side"].tolist(), strict=True):
+        for image, seed, side in zip(
+            images.chunk(len(images)), params["seed"].tolist(), params["side"].tolist(), strict=True
+        ):
             generator = torch.Generator().manual_seed(seed)
             noise = torch.randn(3, side, side, generator=generator) * self.sigma / 255
             factors = 1 + self.rho * (2 * torch.rand(3, side, side, generator=generator) - 1)
@@ -66,7 +68,7 @@ def spectrum(
 
 @lru_cache(maxsize=32)
 def dct_matrix(size: int) -> Tensor:
-    """Return the orthonormal DCT-II as a matrix, ``(size, size)``: a row per frequency, its transpose is the inverse."""
+    """Return the orthonormal DCT-II as a matrix, ``(size, size)``: a row per frequency; transposed, the inverse."""
     frequency, place = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
     matrix = (math.pi / size * frequency * (place.double() + 0.5)).cos() * math.sqrt(2 / size)
     matrix[0] /= math.sqrt(2)

@@ -150,7 +150,9 @@ class Resize:
     def apply(self, images: Tensor, params: Params) -> Tensor:
         """Return the images, shrunk bilinearly with antialiasing and enlarged bilinearly."""
         seen = []
-        for image, share, side in zip(images.split(1), params["share"].tolist(), params["side"].tolist(), strict=True):
+        for image, share, side in zip(
+            images.chunk(len(images)), params["share"].tolist(), params["side"].tolist(), strict=True
+        ):
             middle = [max(1, round(share * side))] * 2
             small = functional.interpolate(image[..., :side, :side], size=middle, mode="bilinear", antialias=True)
             large = functional.interpolate(small, size=[side, side], mode="bilinear")

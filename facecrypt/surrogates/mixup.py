@@ -20,6 +20,7 @@ _SHRUNKEN = 4
 """Features of convolutions are mixed from a quarter of the crop's width on, as in the published code."""
 
 _Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]
+"""A forward hook: what it returns takes the place of the layer's output, unless it is None."""
 
 
 @dataclass(frozen=True)

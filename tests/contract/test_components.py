@@ -10,6 +10,7 @@ import inspect
 import re
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from torch.nn import functional
 from facecrypt import registry
 from facecrypt.errors import PluginError
 from facecrypt.faces import FaceImage, crop, crop_grid
+from facecrypt.gradients import Gradient, Landscape
 from facecrypt.naturalness import Naturalness
 from facecrypt.optimizers import Optimizer, State
 from facecrypt.protection import face_grid
@@ -539,3 +541,83 @@ class TestView:
         seen = view.apply(images, draw(view, 8, self.SIDE, seed=0))
         pairs = torch.stack([images.flatten(1), seen.flatten(1)], dim=1)
         assert min(torch.corrcoef(pair)[0, 1] for pair in pairs) > 0.5
+
+
+def landscape(masks: Tensor, faces: Sequence[int], step: int = 0) -> Landscape:
+    """Return the loss of a bumpy bowl around a point of each face's own, all of it without a recogniser."""
+
+    def numbers(face: int, sample: int) -> Tensor:
+        return torch.rand(masks.shape[1:], generator=torch.Generator().manual_seed(1000 * face + 10 * step + sample))
+
+    def gradient(at: Tensor, sample: int) -> Tensor:
+        bumps = torch.stack([numbers(face, sample) for face in faces])
+        return at - 0.1 + 0.01 * (20 * at + bumps).sin()
+
+    return Landscape(
+        masks=masks,
+        at_masks=lambda: gradient(masks, 0),
+        elsewhere=gradient,
+        noise=lambda sample: 2 * torch.stack([numbers(face, 5 + sample) for face in faces]) - 1,
+        epsilon=0.05,
+        step_size=0.01,
+    )
+
+
+@components("gradient")
+class TestGradient:
+    """`facecrypt.gradients.Gradient`."""
+
+    @pytest.fixture
+    def gradient(self, component: Component) -> Gradient:
+        built: Gradient = build(component)
+        return built
+
+    @pytest.fixture
+    def masks(self) -> Tensor:
+        return 0.05 * torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def follow(self, gradient: Gradient, masks: Tensor, faces: Sequence[int]) -> list[Tensor]:
+        """Return the gradients of three steps from some masks."""
+        state, followed = gradient.init(masks), []
+        for step in range(3):
+            now, state = gradient.update(landscape(masks, faces, step), state)
+            followed.append(now)
+            masks = masks - 0.01 * now.sign()
+        return followed
+
+    def test_returns_a_gradient_per_mask(self, gradient: Gradient, masks: Tensor) -> None:
+        followed, state = gradient.update(landscape(masks, range(3)), gradient.init(masks))
+        assert followed.shape == masks.shape
+        assert followed.dtype == masks.dtype
+        assert followed.isfinite().all()
+        assert isinstance(state, tuple)
+
+    def test_leads_downhill(self, gradient: Gradient, masks: Tensor) -> None:
+        for followed in self.follow(gradient, masks, range(3)):
+            assert (functional.cosine_similarity(followed.flatten(1), (masks - 0.1).flatten(1)) > 0.5).all()
+
+    def test_is_a_function_of_its_state(self, component: Component, gradient: Gradient, masks: Tensor) -> None:
+        kept = masks.clone()
+        before = torch.get_rng_state()
+        first = self.follow(gradient, masks, range(3))
+        assert torch.equal(torch.get_rng_state(), before), "the only random numbers allowed are those of the landscape"
+        assert torch.equal(masks, kept), "the masks were changed in place"
+        assert all(torch.equal(a, b) for a, b in zip(self.follow(gradient, masks, range(3)), first, strict=True))
+        assert all(
+            torch.equal(a, b) for a, b in zip(self.follow(build(component), masks, range(3)), first, strict=True)
+        )
+
+    def test_faces_are_independent(self, gradient: Gradient, masks: Tensor) -> None:
+        together = self.follow(gradient, masks, range(3))
+        alone = self.follow(gradient, masks[[2, 0]], [2, 0])
+        for many, few in zip(together, alone, strict=True):
+            torch.testing.assert_close(many[[2, 0]], few)
+
+    def test_a_face_without_gradient_has_none(self, gradient: Gradient, masks: Tensor) -> None:
+        flat = replace(
+            landscape(masks, range(3)),
+            at_masks=lambda: torch.zeros_like(masks),
+            elsewhere=lambda at, sample: torch.zeros_like(at),
+        )
+        followed, _ = gradient.update(flat, gradient.init(masks))
+        assert (followed == 0).all()
