@@ -157,7 +157,7 @@ def _block(places: Tensor, borders: Tensor) -> Tensor:
 
 
 def _look_up(images: Tensor, sides: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Return the pictures with each pixel taken from x and y, ``(N, H, W)``; padding stays black."""
+    """Return the pictures with each pixel taken from x, y, ``(N, H, W)``; padding stays black."""
     side = sides.to(images).view(-1, 1, 1)
     border = 1 - 1 / side  # The middle of a picture's last pixel.
     own_x, own_y = _positions(images, sides)

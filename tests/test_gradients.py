@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from facecrypt.gradients import Landscape, PenaliseNorm, Plain, VarianceTuning
+from facecrypt.gradients import Gradient, Landscape, PenaliseNorm, Plain, VarianceTuning
 
 EPSILON, STEP = 0.05, 0.01
 
@@ -80,9 +80,7 @@ def test_penalise_norm_follows_algorithm_1_of_its_paper(masks: Tensor) -> None:
     [(Plain, 1), (lambda: VarianceTuning(samples=4), 5), (lambda: PenaliseNorm(samples=4), 8)],
     ids=["plain", "variance_tuning", "penalise_norm"],
 )
-def test_costs_what_it_says(
-    make: Callable[[], Plain | VarianceTuning | PenaliseNorm], cost: int, masks: Tensor
-) -> None:
+def test_costs_what_it_says(make: Callable[[], Gradient], cost: int, masks: Tensor) -> None:
     calls: list[str] = []
     component = make()
     component.update(bumpy(masks, calls), component.init(masks))
