@@ -149,7 +149,7 @@ class TestGradient:
         )
         followed, state = build("gradient", reach=2).update(landscape, ())
         expected = [(x - 0.02 * (x > 0) + 0.02 * (x < 0)) ** 3 for x in masks.flatten().tolist()]
-        assert followed.flatten().tolist() == pytest.approx(expected, abs=1e-6)
+        assert followed.flatten().tolist() == pytest.approx(expected, rel=1e-5)
         assert state == ()
 
 
