@@ -35,9 +35,11 @@ Paths are relative to the folder in which the command runs.
 SLOTS = {
     "Recipe": "The recipe itself",
     "SurrogateSlot": "An entry of `surrogates`",
+    "MixupOptions": "`mixup` of a surrogate",
     "HeldOutSlot": "An entry of `held_out`",
     "TermSlot": "An entry of `naturalness`",
-    "Slot": "`target_selector`, `optimizer`, and an entry of `views`",
+    "Slot": "`target_selector`, `gradient`, `optimizer`, and an entry of `views`",
+    "OwnIdentity": "`own_identity`",
     "TrainerOptions": "`trainer`",
 }
 
@@ -125,7 +127,7 @@ def _default(item: Any) -> str:
     value = item.default if item.default is not MISSING else item.default_factory()
     if isinstance(value, recipe.Slot):
         return f"`{{name: {value.name}}}`"
-    if isinstance(value, recipe.TrainerOptions | benchmark.ProtocolSource):
+    if isinstance(value, recipe.TrainerOptions | recipe.OwnIdentity | benchmark.ProtocolSource):
         return "see below"
     return "none" if value is None else f"`{value!r}`".replace("'", "") if value != "" else ""
 

@@ -107,6 +107,19 @@ _OTHERS: tuple[tuple[Kind, str, str, str], ...] = (
     ("target_selector", "random", "targets:Random", "a random target at every step"),
     ("target_selector", "nearest", "targets:Nearest", "the target that the face resembles most already"),
     ("target_selector", "fixed", "targets:Fixed", "one target throughout"),
+    ("gradient", "plain", "gradients:Plain", "the gradient at the masks"),
+    (
+        "gradient",
+        "variance_tuning",
+        "gradients:VarianceTuning",
+        "plus how the neighbours' gradients differed at the last step (VMI-FGSM)",
+    ),
+    (
+        "gradient",
+        "penalise_norm",
+        "gradients:PenaliseNorm",
+        "mean over neighbours and points uphill of them: seeks flat minima (PGN)",
+    ),
     ("optimizer", "momentum", "optimizers:Momentum", "momentum of normalised gradients (MIM), as TIP-IM uses"),
     (
         "optimizer",
@@ -120,7 +133,11 @@ _OTHERS: tuple[tuple[Kind, str, str, str], ...] = (
     ("view", "perspective", "views:perspective", "small random perspective"),
     ("view", "blur", "views:blur", "Gaussian blur of random strength"),
     ("view", "jpeg", "views:jpeg", "differentiable JPEG of random quality"),
+    ("view", "resize", "views:resize", "loss of resolution: shrunk and enlarged again"),
     ("view", "input_diversity", "views:InputDiversity", "random shrinking and padding (DIM)"),
+    ("view", "landmark_jitter", "warps:landmark_jitter", "the crop as other landmarks would place it"),
+    ("view", "block_rotate", "warps:block_rotate", "random blocks, each turned and moved a little (after BSR)"),
+    ("view", "spectrum", "spectrum:spectrum", "random weights of the frequencies of the noisy picture (SSA)"),
 )
 
 

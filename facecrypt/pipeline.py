@@ -31,7 +31,9 @@ from facecrypt.protection import Masks, OnStep, ProtectionLoop, Settings, Surrog
 from facecrypt.recipe import Recipe, dump_recipe, permission_fault
 from facecrypt.settings import PhotoFormat
 from facecrypt.surrogates.embedder import Embedder
+from facecrypt.surrogates.mixup import Mixup
 from facecrypt.targets import Target, load_targets
+from facecrypt.views import OneOf, View
 
 _RECORDS = ".facecrypt"
 """Folder inside the output where each process leaves a record per photo until the report is written."""
@@ -186,8 +188,9 @@ def build_surrogates(recipe: Recipe, notes: list[str]) -> list[Surrogate]:
         _permit(recipe, f"surrogates[{index}]", name, embedder)
         if any(same_network(embedder, other.embedder) for other in surrogates):
             raise RecipeError("surrogates", [f"the network of {name!r} would be used twice. Leave one of them out."])
+        mixup = Mixup(slot.mixup.probability, slot.mixup.ratio) if slot.mixup else None
         name = _unused(name, [other.name for other in surrogates])
-        surrogates.append(Surrogate(name, embedder, slot.weight, slot.dropout))
+        surrogates.append(Surrogate(name, embedder, slot.weight, slot.dropout, mixup))
     return surrogates
 
 
@@ -197,19 +200,23 @@ def build_loop(recipe: Recipe, surrogates: Sequence[Surrogate], targets: Sequenc
     Raises:
         FacecryptError: If a surrogate cannot be used as the recipe says.
     """
+    views: list[View] = [registry.build("view", view.name, view.args) for view in recipe.views]
     return ProtectionLoop(
         surrogates=surrogates,
         targets=targets,
         target_selector=registry.build("target_selector", recipe.target_selector.name, recipe.target_selector.args),
         naturalness=[(registry.build("naturalness", term.name, term.args), term.weight) for term in recipe.naturalness],
+        gradient=registry.build("gradient", recipe.gradient.name, recipe.gradient.args),
         optimizer=registry.build("optimizer", recipe.optimizer.name, recipe.optimizer.args),
-        views=[registry.build("view", view.name, view.args) for view in recipe.views],
+        views=[OneOf(views)] if recipe.views_mode == "one" and views else views,
         settings=Settings(
             epsilon=recipe.epsilon / 255,
             step_size=recipe.step_size / 255,
             norm=recipe.norm,
             steps=recipe.steps,
             self_weight=recipe.self_weight,
+            own_weight=recipe.own_identity.weight,
+            own_hinge=recipe.own_identity.hinge,
             views_per_step=recipe.views_per_step,
             surrogates_per_step=recipe.surrogates_per_step,
             seed=recipe.seed,

@@ -1,15 +1,15 @@
 """The protection loop: TIP-IM's iterations over a batch of faces, in plain torch.
 
 For every face on its own, `ProtectionLoop.run` repeats: look at the face in random views through every surrogate,
-choose a target, add up the gradients of the identity loss (Eq. 2) and of the naturalness terms (Eq. 4), take a step,
-and project it back onto the ball (Eq. 5).
+choose a target, follow the gradient of the identity loss (Eq. 2) and of the naturalness terms (Eq. 4) at the mask or
+around it, take a step, and project it back onto the ball (Eq. 5).
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,12 +18,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facecrypt.faces import Face, FaceImage, crop, crop_grid, cut
+from facecrypt.gradients import Gradient, Landscape, Plain
 from facecrypt.naturalness import Naturalness
 from facecrypt.optimizers import Optimizer, normalize, project
 from facecrypt.photos import Photo
 from facecrypt.settings import Norm
 from facecrypt.surrogates.dropout import FeatureDropout
 from facecrypt.surrogates.embedder import Embedder
+from facecrypt.surrogates.mixup import Features, Mixup, mixing, record
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
 from facecrypt.targets import Distances, Situation, Target, TargetSelector
 from facecrypt.views import Params, View, draw
@@ -42,12 +44,14 @@ class Surrogate(NamedTuple):
         embedder: The recogniser.
         weight: Weight of its voice among the surrogates of a step.
         dropout: Share of its features that is dropped where it gives gradients.
+        mixup: How its features are mixed with clean ones where it gives gradients; None is not at all.
     """
 
     name: str
     embedder: Embedder
     weight: float
     dropout: float = 0.0
+    mixup: Mixup | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class Settings:
         norm: Which ball.
         steps: Number of iterations.
         self_weight: Weight of the distance from the own identity in Eq. 2.
+        own_weight: Weight of the cosine with the own identity above `own_hinge`, a term of its own.
+        own_hinge: Cosine with the own identity below which that term is 0.
         views_per_step: Views of each face at each iteration.
         surrogates_per_step: How many surrogates give gradients at an iteration, drawn anew each time; None is all.
         seed: Seed of that draw.
@@ -70,6 +76,8 @@ class Settings:
     norm: Norm
     steps: int
     self_weight: float = 1.0
+    own_weight: float = 0.0
+    own_hinge: float = 0.0
     views_per_step: int = 1
     surrogates_per_step: int | None = None
     seed: int = 0
@@ -98,6 +106,7 @@ class ProtectionLoop(nn.Module):
         optimizer: Turns gradients into steps.
         views: Random views, applied one after the other.
         settings: The numbers.
+        gradient: Chooses the gradient that is followed; that at the masks by default.
 
     Raises:
         FacecryptError: If a surrogate has no features to drop and is asked to.
@@ -113,12 +122,15 @@ class ProtectionLoop(nn.Module):
         optimizer: Optimizer,
         views: Sequence[View],
         settings: Settings,
+        gradient: Gradient | None = None,
     ) -> None:
         super().__init__()
         self.embedders = [surrogate.embedder for surrogate in surrogates]
+        self.mixups = [surrogate.mixup for surrogate in surrogates]
         self._moved = nn.ModuleList(self.embedders)  # A plain list would stay behind when the loop goes to a device.
         self.target_selector = target_selector
         self.naturalness = [(term, weight) for term, weight in naturalness if weight > 0]
+        self.gradient = gradient or Plain()
         self.optimizer = optimizer
         self.views = list(views)
         self.settings = settings
@@ -130,6 +142,8 @@ class ProtectionLoop(nn.Module):
         aims = [target.aim for target in targets]
         for number, surrogate in enumerate(surrogates):
             self.register_buffer(f"targets_{number}", embed(surrogate.embedder, aims), persistent=False)
+            if surrogate.mixup:
+                self.register_buffer(f"aims_{number}", _crops(surrogate.embedder, aims), persistent=False)
 
     def surrogates_at(self, step: int) -> list[int]:
         """Return the numbers of the surrogates that give gradients at an iteration, in ascending order.
@@ -144,7 +158,7 @@ class ProtectionLoop(nn.Module):
         every, count = len(self.embedders), self.settings.surrogates_per_step
         if count is None:
             return list(range(every))
-        generator = torch.Generator().manual_seed(_mix(self.settings.seed, step))
+        generator = torch.Generator().manual_seed(_seeds([self.settings.seed], step, "surrogates")[0])
         return sorted(torch.randperm(every, generator=generator)[:count].tolist())
 
     def run(self, faces: Sequence[FaceImage], seeds: Sequence[int], on_step: OnStep | None = None) -> Masks:
@@ -158,12 +172,12 @@ class ProtectionLoop(nn.Module):
         settings = self.settings
         batch = _Batch(self, faces, seeds)
         masks = torch.zeros_like(batch.pixels)
-        state = self.optimizer.init(masks)
+        state, memory = self.optimizer.init(masks), self.gradient.init(masks)
         chosen: Tensor | None = None
         for step in range(settings.steps):
             look = _Look(batch, masks, step)
             chosen = self.target_selector(look.situation(chosen))
-            gradient = look.identity_gradient(chosen) + look.naturalness_gradient()
+            gradient, memory = self.gradient.update(look.landscape(chosen), memory)
             direction, state = self.optimizer.update(gradient, state, settings.norm)
             masks = batch.project(masks - batch.step_size * direction)
             if on_step:
@@ -191,33 +205,54 @@ class _Batch:
         self.targets: list[Tensor] = [getattr(loop, f"targets_{number}") for number in range(len(loop.embedders))]
         with torch.no_grad():
             self.originals = self.embed(self.pixels, range(len(loop.embedders)))
+        self.clean: list[Features] = [
+            record(embedder, torch.cat([getattr(loop, f"aims_{number}"), crop(self.pixels, grid)])) if mixup else []
+            for number, (embedder, mixup, grid) in enumerate(zip(loop.embedders, loop.mixups, self.grids, strict=True))
+        ]
         # A ball of root mean square e over n values is the Euclidean ball of radius e * sqrt(n).
         values = self.inside.sum(dim=(1, 2, 3), keepdim=True) * 3
         unit = values.sqrt() if settings.norm == "l2" else torch.ones_like(values)
         self.epsilon = settings.epsilon * unit
         self.step_size = settings.step_size * unit
 
-    def embed(self, images: Tensor, numbers: Sequence[int], dropout_step: int | None = None) -> list[Tensor]:
+    def embed(self, images: Tensor, numbers: Sequence[int], at: tuple[int, int] | None = None) -> list[Tensor]:
         """Return the unit embeddings ``(N, D)`` of pictures in some surrogates.
 
         Args:
             images: ``(N, 3, S, S)``, face by face, N a multiple of the faces.
             numbers: Which surrogates.
-            dropout_step: Number of the iteration whose dropout is applied; None is without any.
+            at: Step and sample of a look that follows gradients, in which features are dropped and mixed where that is
+                asked for; None is the networks as they are.
         """
         copies = images.shape[0] // len(self.seeds)
         embeddings = []
         for number in numbers:
             crops = crop(images, self.grids[number].repeat_interleave(copies, dim=0))
-            dropout = self.loop.dropouts[number]
-            dropped: AbstractContextManager[None] = nullcontext()
-            if dropout is not None and dropout_step is not None:
-                # Every view of every face is seen by a network of its own.
-                views = [(seed, dropout_step, number, view) for seed in self.seeds for view in range(copies)]
-                dropped = dropout.active([_mix(*view) for view in views])
-            with dropped:
+            with self._disturbed(number, copies, at):
                 embeddings.append(self.loop.embedders[number](crops))
         return embeddings
+
+    @contextmanager
+    def _disturbed(self, number: int, copies: int, at: tuple[int, int] | None) -> Iterator[None]:
+        """Drop and mix the features of a surrogate inside the block, in every view of every face on its own."""
+        dropout, mixup = self.loop.dropouts[number], self.loop.mixups[number]
+        with ExitStack() as disturbances:
+            if dropout is not None and at is not None:
+                views = [_seeds(self.seeds, at[0], "dropout", at[1], number, view) for view in range(copies)]
+                disturbances.enter_context(dropout.active([seed for face in zip(*views, strict=True) for seed in face]))
+            if mixup is not None and at is not None:
+                seeds = _seeds(self.seeds, at[0], "mixup", at[1], number)
+                clean, count = self.clean[number], len(self.targets[number])
+                disturbances.enter_context(mixing(self.loop.embedders[number], mixup, clean, count, seeds))
+            yield
+
+    def noise(self, step: int, sample: int) -> Tensor:
+        """Return numbers uniform in [-1, 1], ``(B, 3, S, S)``, 0 where a mask cannot be changed."""
+        drawn = []
+        for seed, side in zip(_seeds(self.seeds, step, "noise", sample), self.sides, strict=True):
+            uniform = torch.rand(3, side, side, generator=torch.Generator().manual_seed(seed))
+            drawn.append(_pad(2 * uniform - 1, self.side))
+        return torch.stack(drawn).to(self.pixels.device) * self.inside
 
     def distances(self, embeddings: Sequence[Tensor], numbers: Sequence[int]) -> list[Distances]:
         """Return the distances in some surrogates, ``(B, V)`` and ``(B, V, K)``, of embeddings ``(B * V, D)``."""
@@ -235,9 +270,12 @@ class _Batch:
 
 
 class _Look:
-    """One iteration: how the surrogates see the faces now, and the gradients that follow from it."""
+    """How the surrogates see the faces in one iteration, and the gradients that follow from it.
 
-    def __init__(self, batch: _Batch, masks: Tensor, step: int) -> None:
+    Sample 0 of an iteration is the look at the masks; others are looks elsewhere, each number in views of its own.
+    """
+
+    def __init__(self, batch: _Batch, masks: Tensor, step: int, sample: int = 0) -> None:
         self.batch = batch
         self.loop = batch.loop
         self.step = step
@@ -245,18 +283,16 @@ class _Look:
         weights = torch.tensor([self.loop.weights[number] for number in self._surrogates])
         self._weights: list[float] = (weights / weights.sum()).tolist()
         self.masks = masks.detach().requires_grad_()
+        seeds = _seeds(batch.seeds, step, "views", sample) if sample else _seeds(batch.seeds, step)
         self._draws: list[Params] = (
-            draw(self.loop.views, [seed + step for seed in batch.seeds], batch.sides, self.loop.settings.views_per_step)
-            if self.loop.views
-            else []
+            draw(self.loop.views, seeds, batch.sides, self.loop.settings.views_per_step) if self.loop.views else []
         )
         with torch.enable_grad():
             self._seen = self._view(batch.pixels + self.masks)
-            embeddings = batch.embed(self._seen, self._surrogates, dropout_step=step)
-            self._distances = [
-                Distances(each.to_self.mean(1), each.to_targets.mean(1))
-                for each in batch.distances(embeddings, self._surrogates)
-            ]
+            embeddings = batch.embed(self._seen, self._surrogates, at=(step, sample))
+            views = batch.distances(embeddings, self._surrogates)
+            self._distances = [Distances(each.to_self.mean(1), each.to_targets.mean(1)) for each in views]
+            self._own = [own_identity(each.to_self, self.loop.settings.own_hinge).mean(1) for each in views]
         self.now = self._weighted(self._distances)
         self._target_gradients: Tensor | None = None
 
@@ -264,8 +300,24 @@ class _Look:
         """Return what the target selector may know."""
         return Situation(self.step, previous, self.now, self._try_all, self._draw_indices)
 
-    def identity_gradient(self, chosen: Tensor) -> Tensor:
-        """Return the gradient of Eq. 2 by the masks for each face's chosen target, ``(B, 3, S, S)``.
+    def landscape(self, chosen: Tensor) -> Landscape:
+        """Return what a gradient component may ask about the loss around the masks."""
+        batch, step, settings = self.batch, self.step, self.loop.settings
+        return Landscape(
+            masks=self.masks.detach(),
+            at_masks=lambda: self.gradient(chosen),
+            elsewhere=lambda masks, sample: _Look(batch, masks, step, sample).gradient(chosen),
+            noise=lambda sample: batch.noise(step, sample),
+            epsilon=settings.epsilon,
+            step_size=settings.step_size,
+        )
+
+    def gradient(self, chosen: Tensor) -> Tensor:
+        """Return the gradient of the loss (Eq. 4) by the masks for each face's chosen target, ``(B, 3, S, S)``."""
+        return self._identity_gradient(chosen) + self._naturalness_gradient()
+
+    def _identity_gradient(self, chosen: Tensor) -> Tensor:
+        """Return the gradient of Eq. 2 and of the own-identity term by the masks, ``(B, 3, S, S)``.
 
         The surrogates' gradients are scaled to one length per face before they are added, or the one with the largest
         gradients would decide alone; the sum then has their mean length. With one surrogate it is the plain gradient.
@@ -274,7 +326,7 @@ class _Look:
             return self._target_gradients[chosen, torch.arange(len(chosen), device=chosen.device)]
         return self._gradient_towards(chosen, last=True)
 
-    def naturalness_gradient(self) -> Tensor | float:
+    def _naturalness_gradient(self) -> Tensor | float:
         """Return the weighted gradient of the naturalness terms by the masks, ``(B, 3, S, S)``, or 0 without terms."""
         if not self.loop.naturalness:
             return 0.0
@@ -303,14 +355,20 @@ class _Look:
         return images
 
     def _gradient_towards(self, targets: Tensor, *, last: bool) -> Tensor:
-        """Return the gradient of Eq. 2 for one target per face, ``(B, 3, S, S)``; `last` if no other target follows."""
+        """Return the gradient of Eq. 2 and of the own-identity term for one target per face, ``(B, 3, S, S)``.
+
+        Args:
+            targets: Index of each face's target, ``(B,)``.
+            last: Whether no other target follows.
+        """
+        settings = self.loop.settings
         gradients = []
-        for number, each in enumerate(self._distances):
+        for number, (each, own) in enumerate(zip(self._distances, self._own, strict=True)):
             # The surrogates and the naturalness terms share the graph of the views: it goes with its last user.
             keep = not last or number < len(self._distances) - 1 or bool(self.loop.naturalness)
             with torch.enable_grad():
                 to_target = each.to_targets.gather(1, targets.unsqueeze(1)).squeeze(1)
-                loss = (to_target - self.loop.settings.self_weight * each.to_self).sum()
+                loss = (to_target - settings.self_weight * each.to_self + settings.own_weight * own).sum()
             gradients.append(torch.autograd.grad(loss, self.masks, retain_graph=keep)[0])
         return _balance(gradients, self._weights)
 
@@ -342,15 +400,21 @@ class _Look:
         return torch.stack(indices).to(self.masks.device)
 
 
+def own_identity(to_self: Tensor, hinge: float) -> Tensor:
+    """Return how far the cosine with the own identity lies above a hinge: max(0, cos(p, r) - hinge).
+
+    Args:
+        to_self: Squared distances of unit embeddings, D(p, r) = 2 - 2 cos(p, r), of any shape.
+        hinge: Cosine from which on the face counts as somebody else's, and the term as 0.
+    """
+    return (1 - to_self / 2 - hinge).clamp_min(0)
+
+
 def embed(embedder: Embedder, faces: Sequence[FaceImage]) -> Tensor:
     """Return the unit embeddings ``(N, D)`` of faces of any sizes, without gradient, on the embedder's device."""
     device = next(embedder.buffers()).device
     with torch.no_grad():
-        crops = [
-            crop(face.pixels[None], _embedder_grid(embedder, face.landmarks[None], face.pixels.shape[-1]))
-            for face in faces
-        ]
-        embeddings: Tensor = embedder(torch.cat(crops).to(device))
+        embeddings: Tensor = embedder(_crops(embedder, faces).to(device))
     return embeddings
 
 
@@ -376,6 +440,24 @@ def _embedder_grid(embedder: Embedder, landmarks: Tensor, side: int) -> Tensor:
     return crop_grid(landmarks, spec.template, (spec.height, spec.width), side)
 
 
+def _crops(embedder: Embedder, faces: Sequence[FaceImage]) -> Tensor:
+    """Return what a recogniser is shown of faces of any sizes, ``(N, 3, H, W)``."""
+    return torch.cat(
+        [
+            crop(face.pixels[None], _embedder_grid(embedder, face.landmarks[None], face.pixels.shape[-1]))
+            for face in faces
+        ]
+    )
+
+
+def _seeds(seeds: Sequence[int], step: int, *purpose: object) -> list[int]:
+    """Return the faces' seeds for one iteration, others for each purpose; of the views at the masks if none is named.
+
+    They are hashed because torch's generators on the CPU look at 32 bits only.
+    """
+    return [zlib.crc32(repr((seed, step, *purpose)).encode()) if purpose else seed + step for seed in seeds]
+
+
 def _balance(gradients: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     if len(gradients) == 1:
         return gradients[0]
@@ -386,11 +468,6 @@ def _balance(gradients: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
         for gradient, length, weight in zip(gradients, lengths, weights, strict=True)
     ]
     return torch.stack(units).sum(0) * torch.stack(lengths).mean(0)
-
-
-def _mix(*numbers: int) -> int:
-    """Return a seed from several numbers: sums would make neighbours of a seed repeat its draws one step later."""
-    return zlib.crc32("/".join(map(str, numbers)).encode())
 
 
 def _pad(image: Tensor, side: int) -> Tensor:

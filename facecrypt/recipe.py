@@ -17,7 +17,7 @@ from pydantic import Field
 from facecrypt import registry
 from facecrypt.errors import FacecryptError, RecipeError
 from facecrypt.registry import Kind
-from facecrypt.settings import FaceChoice, Norm, PhotoFormat
+from facecrypt.settings import FaceChoice, Norm, PhotoFormat, ViewsMode
 from facecrypt.surrogates.spec import Weights
 
 STRICT = pydantic.ConfigDict(extra="forbid", strict=True)
@@ -51,6 +51,34 @@ class TermSlot:
 
 
 @dataclass
+class MixupOptions:
+    """Clean feature mixup (CFM; Byun et al., CVPR 2023), with the paper's numbers as defaults.
+
+    Attributes:
+        probability: How often a picture's features are mixed with those of a clean one, at each layer on its own.
+        ratio: Largest share of the clean features; each channel draws its own.
+    """
+
+    __pydantic_config__ = STRICT
+    probability: Annotated[float, Field(gt=0, le=1)] = 0.1
+    ratio: Annotated[float, Field(gt=0, le=1)] = 0.75
+
+
+@dataclass
+class OwnIdentity:
+    """A term of the loss for every surrogate: weight * max(0, cos(p, r) - hinge), the mean over the views.
+
+    Attributes:
+        weight: Weight of the term; 0 leaves it out.
+        hinge: Cosine with the original face below which the term is 0.
+    """
+
+    __pydantic_config__ = STRICT
+    weight: Annotated[float, Field(ge=0)] = 0.0
+    hinge: Annotated[float, Field(ge=-1, le=1)] = 0.0
+
+
+@dataclass
 class SurrogateSlot:
     """A recogniser whose gradients make the masks.
 
@@ -61,6 +89,7 @@ class SurrogateSlot:
         dropout: Probability that an element of its feature maps is dropped where it gives gradients, anew for every
             view, face and step (DFANet); 0 is the network as it is.
         fallback: Names to try in this order where the surrogate's weights cannot be loaded; warned of, and reported.
+        mixup: Mix its features with those of clean pictures while its gradients are taken; none by default.
     """
 
     __pydantic_config__ = STRICT
@@ -69,6 +98,7 @@ class SurrogateSlot:
     weight: Weight = 1.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     fallback: list[str] = field(default_factory=list)
+    mixup: MixupOptions | None = None
 
 
 @dataclass
@@ -120,12 +150,15 @@ class Recipe:
         max_targets: Largest number of target identities, the first ones by name.
         target_selector: How the target of each step is chosen.
         naturalness: Terms that keep the faces natural; their weight is gamma of Eq. 4.
+        gradient: Which gradient is followed: that at the masks, or one that tells of the loss around them.
         optimizer: How a gradient becomes a step.
-        views: Random views, applied one after the other; none is the plain method.
+        views: Random views; none is the plain method.
+        views_mode: ``chain`` applies all views one after the other, ``one`` draws one of them for each picture.
         views_per_step: Views of each face at each step: the batch that one image is expanded into.
         surrogates_per_step: How many of the surrogates give gradients at a step, drawn anew for each step and the same
             for all faces; null is all of them.
         self_weight: Weight of the distance from the own identity in Eq. 2.
+        own_identity: A term against the own identity with a weight and a hinge of its own.
         epsilon: Largest change of a channel in grey levels of 255 (``linf``), or the root mean square change of a
             face's patch (``l2``).
         norm: Ball that the masks stay in: ``linf`` or ``l2``.
@@ -150,11 +183,14 @@ class Recipe:
     max_targets: Annotated[int, Field(ge=1)] = 10
     target_selector: Slot = field(default_factory=lambda: Slot("greedy"))
     naturalness: list[TermSlot] = field(default_factory=list)
+    gradient: Slot = field(default_factory=lambda: Slot("plain"))
     optimizer: Slot = field(default_factory=lambda: Slot("momentum"))
     views: list[Slot] = field(default_factory=list)
+    views_mode: ViewsMode = "chain"
     views_per_step: Annotated[int, Field(ge=1)] = 1
     surrogates_per_step: Annotated[int, Field(ge=1)] | None = None
     self_weight: Annotated[float, Field(ge=0)] = 1.0
+    own_identity: OwnIdentity = field(default_factory=OwnIdentity)
     epsilon: Annotated[float, Field(ge=1, le=255)] = 12.0
     norm: Norm = "linf"
     steps: Annotated[int, Field(ge=1)] = 50
@@ -276,14 +312,15 @@ def structure_faults(error: pydantic.ValidationError, owner: type, parts: Mappin
     Args:
         error: What pydantic raised.
         owner: The dataclass of the whole file.
-        parts: The dataclasses of those of its keys that hold mappings or lists of mappings.
+        parts: The dataclasses of those keys, at any depth, that hold mappings or lists of mappings.
     """
     faults = []
     for fault in error.errors():
         *above, key = fault["loc"]
         path = _key_path(fault["loc"])
         if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            known = [item.name for item in fields(parts.get(str(above[0]), owner) if above else owner)]
+            keys = [each for each in above if isinstance(each, str)]
+            known = [item.name for item in fields(parts.get(keys[-1], owner) if keys else owner)]
             faults.append(f"{path}: unknown key.{registry.suggest(str(key), known)} Known: {', '.join(known)}.")
         elif fault["type"] in ("missing", "missing_argument"):
             faults.append(f"{path}: missing, and it has no default.")
@@ -297,6 +334,7 @@ _KINDS: dict[str, Kind] = {
     "held_out": "surrogate",
     "target_selector": "target_selector",
     "naturalness": "naturalness",
+    "gradient": "gradient",
     "optimizer": "optimizer",
     "views": "view",
 }
@@ -305,8 +343,11 @@ _PARTS: dict[str, type] = {
     "held_out": HeldOutSlot,
     "target_selector": Slot,
     "naturalness": TermSlot,
+    "gradient": Slot,
     "optimizer": Slot,
     "views": Slot,
+    "own_identity": OwnIdentity,
+    "mixup": MixupOptions,
     "trainer": TrainerOptions,
 }
 

@@ -23,7 +23,7 @@ import pydantic
 from facecrypt.errors import FacecryptError, FacecryptWarning, PluginError, UnknownComponentError
 from facecrypt.surrogates.spec import EmbedderSpec
 
-Kind = Literal["surrogate", "naturalness", "target_selector", "optimizer", "view"]
+Kind = Literal["surrogate", "naturalness", "target_selector", "gradient", "optimizer", "view"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ENTRY_POINT_GROUP = "facecrypt.plugins"
 BUILT_IN = "built-in"

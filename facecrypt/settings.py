@@ -12,3 +12,6 @@ Norm = Literal["linf", "l2"]
 
 PhotoFormat = Literal["png", "same"]
 """How protected photos are written: losslessly, or in the format of the input."""
+
+ViewsMode = Literal["chain", "one"]
+"""How the views of a recipe are used: one after the other, or one of them for each picture."""

@@ -2,8 +2,8 @@
 
 TIP-IM describes this in footnote 4 and Appendix B.
 
-Every view is differentiable, so the gradient of what a recogniser sees reaches the mask underneath. Most are kornia
-augmentations.
+Every view is differentiable, so the gradient of what a recogniser sees reaches the mask underneath. Most here are
+kornia augmentations; `facecrypt.warps` and `facecrypt.spectrum` hold others.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 Params: TypeAlias = Mapping[str, Tensor]
+Probability = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Sigma = Annotated[float, Field(gt=0)]
 Quality = Annotated[float, Field(ge=1, le=100)]
@@ -78,42 +79,95 @@ def affine(
     degrees: Annotated[float, Field(ge=0, le=45)] = 3.0,
     translate: Share = 0.03,
     scale: Share = 0.05,
-) -> KorniaView:
+    probability: Probability = 1.0,
+) -> View:
     """Return a view that turns, shifts and scales the picture a little, as another detector's landmarks would.
 
     Args:
         degrees: Largest rotation, in degrees.
         translate: Largest shift, as a share of the side.
         scale: Largest change of size: 0.05 draws factors from 0.95 to 1.05.
+        probability: How often a picture changes.
     """
-    return KorniaView(
-        kornia.augmentation.RandomAffine(degrees, translate=(translate, translate), scale=(1 - scale, 1 + scale), p=1.0)
+    view = kornia.augmentation.RandomAffine(
+        degrees, translate=(translate, translate), scale=(1 - scale, 1 + scale), p=1.0
     )
+    return maybe(KorniaView(view), probability)
 
 
-def perspective(*, distortion: Share = 0.05) -> KorniaView:
-    """Return a view that moves each corner of the picture by up to half of `distortion`, as a share of the side."""
-    return KorniaView(kornia.augmentation.RandomPerspective(distortion, p=1.0))
+def perspective(*, distortion: Share = 0.05, probability: Probability = 1.0) -> View:
+    """Return a view that moves the corners of the picture.
+
+    Args:
+        distortion: Twice the largest movement of a corner, as a share of the side.
+        probability: How often a picture changes.
+    """
+    return maybe(KorniaView(kornia.augmentation.RandomPerspective(distortion, p=1.0)), probability)
 
 
-def blur(*, radius: Annotated[int, Field(ge=1, le=15)] = 2, sigma: tuple[Sigma, Sigma] = (0.1, 1.5)) -> KorniaView:
+def blur(
+    *,
+    radius: Annotated[int, Field(ge=1, le=15)] = 2,
+    sigma: tuple[Sigma, Sigma] = (0.1, 1.5),
+    probability: Probability = 1.0,
+) -> View:
     """Return a view with Gaussian blur.
 
     Args:
         radius: Reach of the kernel in pixels to each side.
         sigma: Smallest and largest standard deviation, in pixels.
+        probability: How often a picture changes.
     """
     width = 2 * radius + 1
-    return KorniaView(kornia.augmentation.RandomGaussianBlur((width, width), (min(sigma), max(sigma)), p=1.0))
+    view = kornia.augmentation.RandomGaussianBlur((width, width), (min(sigma), max(sigma)), p=1.0)
+    return maybe(KorniaView(view), probability)
 
 
-def jpeg(*, quality: tuple[Quality, Quality] = (60.0, 95.0)) -> KorniaView:
+def jpeg(*, quality: tuple[Quality, Quality] = (60.0, 95.0), probability: Probability = 1.0) -> View:
     """Return a view with differentiable JPEG compression.
 
     Args:
         quality: Lowest and highest JPEG quality, 1 to 100.
+        probability: How often a picture changes.
     """
-    return KorniaView(kornia.augmentation.RandomJPEG((min(quality), max(quality)), p=1.0))
+    return maybe(KorniaView(kornia.augmentation.RandomJPEG((min(quality), max(quality)), p=1.0)), probability)
+
+
+class Resize:
+    """Shrinks the picture by a random factor and enlarges it again, as platforms and thumbnails do.
+
+    Args:
+        smallest: Smallest share of the width and height that is left in between.
+    """
+
+    def __init__(self, *, smallest: float) -> None:
+        self.smallest = smallest
+
+    def sample(self, count: int, side: int) -> Params:
+        """Draw the share of each picture's side that is left in between."""
+        return {"share": torch.empty(count).uniform_(self.smallest, 1), "side": torch.full((count,), side)}
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        """Return the images, shrunk bilinearly with antialiasing and enlarged bilinearly."""
+        seen = []
+        for image, share, side in zip(
+            images.chunk(len(images)), params["share"].tolist(), params["side"].tolist(), strict=True
+        ):
+            middle = [max(1, round(share * side))] * 2
+            small = functional.interpolate(image[..., :side, :side], size=middle, mode="bilinear", antialias=True)
+            large = functional.interpolate(small, size=[side, side], mode="bilinear")
+            seen.append(functional.pad(large, (0, image.shape[-1] - side, 0, image.shape[-2] - side)))
+        return torch.cat(seen).clamp(0, 1)
+
+
+def resize(*, smallest: Annotated[float, Field(gt=0, lt=1)] = 0.5, probability: Probability = 1.0) -> View:
+    """Return a view that loses resolution: the picture is shrunk by a random factor and enlarged again.
+
+    Args:
+        smallest: Smallest share of the width and height that is left in between.
+        probability: How often a picture changes.
+    """
+    return maybe(Resize(smallest=smallest), probability)
 
 
 class InputDiversity:
@@ -175,6 +229,43 @@ class InputDiversity:
 def _outer(rows: Tensor, columns: Tensor) -> Tensor:
     """Return the products of every row with every column, ``(N, 1, H, W)``, of ``(N, H)`` and ``(N, W)``."""
     return rows[:, None, :, None] * columns[:, None, None, :]
+
+
+class OneOf:
+    """Changes each picture by one of several views, chosen at random.
+
+    Args:
+        views: The views, all equally likely.
+        nothing: How often no view is chosen and the picture stays as it is.
+    """
+
+    def __init__(self, views: Sequence[View], nothing: float = 0.0) -> None:
+        self.views = list(views)
+        self.nothing = nothing
+
+    def sample(self, count: int, side: int) -> Params:
+        """Draw the number of each picture's view, and `count` of every view."""
+        odds = torch.tensor([(1 - self.nothing) / len(self.views)] * len(self.views) + [self.nothing])
+        drawn = {"chosen": torch.multinomial(odds, count, replacement=True)}
+        for number, view in enumerate(self.views):
+            drawn |= {f"{number}.{name}": value for name, value in view.sample(count, side).items()}
+        return drawn
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        """Return the images, each in its chosen view."""
+        for number, view in enumerate(self.views):
+            rows = (params["chosen"] == number).nonzero().squeeze(1)
+            if len(rows):
+                start = f"{number}."
+                own = {name[len(start) :]: value[rows] for name, value in params.items() if name.startswith(start)}
+                rows = rows.to(images.device)
+                images = images.index_copy(0, rows, view.apply(images[rows], own).to(images.dtype))
+        return images
+
+
+def maybe(view: View, probability: float) -> View:
+    """Return a view that changes a picture as often as `probability` says and else leaves it as it is."""
+    return view if probability == 1 else OneOf([view], nothing=1 - probability)
 
 
 def draw(views: Sequence[View], seeds: Sequence[int], sides: Sequence[int], count: int) -> list[Params]:

@@ -18,22 +18,25 @@ from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
+from facecrypt.gradients import Gradient
 from facecrypt.naturalness import Naturalness
 from facecrypt.optimizers import Optimizer
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import TargetSelector
-from facecrypt.testing import naturalness, optimizer, surrogate, target_selector, view
+from facecrypt.testing import gradient, naturalness, optimizer, surrogate, target_selector, view
 from facecrypt.views import View
 
 __all__ = [
     "check_surrogate",
     "check_naturalness",
     "check_target_selector",
+    "check_gradient",
     "check_optimizer",
     "check_view",
     "SURROGATE_CHECKS",
     "NATURALNESS_CHECKS",
     "TARGET_SELECTOR_CHECKS",
+    "GRADIENT_CHECKS",
     "OPTIMIZER_CHECKS",
     "VIEW_CHECKS",
 ]
@@ -41,6 +44,7 @@ __all__ = [
 SURROGATE_CHECKS = surrogate.CHECKS
 NATURALNESS_CHECKS = naturalness.CHECKS
 TARGET_SELECTOR_CHECKS = target_selector.CHECKS
+GRADIENT_CHECKS = gradient.CHECKS
 OPTIMIZER_CHECKS = optimizer.CHECKS
 VIEW_CHECKS = view.CHECKS
 
@@ -75,6 +79,11 @@ def check_naturalness(term: Naturalness) -> list[str]:
 def check_target_selector(selector: TargetSelector) -> list[str]:
     """Check every promise of a target selector; returns and raises as `check_surrogate`."""
     return _run_all(TARGET_SELECTOR_CHECKS, selector)
+
+
+def check_gradient(gradient: Gradient) -> list[str]:
+    """Check every promise of a gradient component; returns and raises as `check_surrogate`."""
+    return _run_all(GRADIENT_CHECKS, gradient)
 
 
 def check_optimizer(optimizer: Optimizer) -> list[str]:

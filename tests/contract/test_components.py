@@ -165,3 +165,9 @@ def test_optimizer(component: Component, check: Check) -> None:
 @pytest.mark.parametrize("check", testing.VIEW_CHECKS)
 def test_view(component: Component, check: Check) -> None:
     check(build(component))
+
+
+@components("gradient")
+@pytest.mark.parametrize("check", testing.GRADIENT_CHECKS)
+def test_gradient(component: Component, check: Check) -> None:
+    check(build(component))

@@ -17,6 +17,7 @@ from torch.nn import functional
 from facecrypt import pipeline, registry
 from facecrypt.errors import RecipeError
 from facecrypt.faces import FaceImage, crop, crop_grid
+from facecrypt.gradients import Landscape
 from facecrypt.recipe import check_recipe, load_recipe
 from facecrypt.registry import KINDS, Component, Kind
 from facecrypt.surrogates.catalogue import DLIB_RESNET, SFACE
@@ -30,6 +31,7 @@ COMPONENTS: dict[Kind, str] = {
     "surrogate": "sface_flip",
     "naturalness": "total_variation",
     "target_selector": "cycle",
+    "gradient": "ahead",
     "optimizer": "nesterov",
     "view": "gamma",
 }
@@ -71,6 +73,7 @@ def test_is_loaded_without_torch() -> None:
         ("naturalness", {"size": 3}, "unknown argument 'size'"),
         ("target_selector", {"every": 0}, "greater than or equal to 1"),
         ("target_selector", {"every": 1.5}, "valid integer"),
+        ("gradient", {"reach": 0}, "greater than 0"),
         ("optimizer", {"decay": 1.1}, "less than or equal to 1"),
         ("view", {"exponent": -0.1}, "greater than or equal to 0"),
         ("view", {"brightness": 1}, "less than 1"),
@@ -138,6 +141,18 @@ class TestTargetSelector:
         assert [each[0] for each in self.choices(8, every=2)] == [0, 0, 1, 1, 2, 2, 0, 0]
 
 
+class TestGradient:
+    def test_is_the_gradient_a_step_downhill(self, generator: torch.Generator) -> None:
+        masks = torch.randn(2, 3, 4, 4, generator=generator)
+        landscape = Landscape(
+            masks, lambda: masks**3, lambda at, sample: at**3 + sample, noise=torch.zeros, epsilon=0.05, step_size=0.01
+        )
+        followed, state = build("gradient", reach=2).update(landscape, ())
+        expected = [(x - 0.02 * (x > 0) + 0.02 * (x < 0)) ** 3 for x in masks.flatten().tolist()]
+        assert followed.flatten().tolist() == pytest.approx(expected, rel=1e-5)
+        assert state == ()
+
+
 class TestOptimizer:
     @pytest.mark.parametrize("decay", [0.5, 0.9, 1.0])
     def test_agrees_with_torch(self, decay: float, generator: torch.Generator) -> None:
@@ -198,6 +213,7 @@ class TestRecipe:
         assert [slot.name for slot in recipe.surrogates] == [COMPONENTS["surrogate"]]
         assert [slot.name for slot in recipe.naturalness] == [COMPONENTS["naturalness"]]
         assert recipe.target_selector.name == COMPONENTS["target_selector"]
+        assert recipe.gradient.name == COMPONENTS["gradient"]
         assert recipe.optimizer.name == COMPONENTS["optimizer"]
         assert [slot.name for slot in recipe.views] == [COMPONENTS["view"]]
 

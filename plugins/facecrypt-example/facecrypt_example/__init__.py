@@ -37,6 +37,12 @@ facecrypt.register(
     summary="every target in turn (round robin)",
 )
 facecrypt.register(
+    "gradient",
+    "ahead",
+    "facecrypt_example.gradient:Ahead",
+    summary="the gradient a step further downhill (extragradient)",
+)
+facecrypt.register(
     "optimizer",
     "nesterov",
     "facecrypt_example.optimizer:Nesterov",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from facecrypt_example.gradient import Ahead
 from facecrypt_example.naturalness import TotalVariation
 from facecrypt_example.optimizer import Nesterov
 from facecrypt_example.surrogate import build
@@ -14,6 +15,7 @@ from facecrypt_example.view import gamma
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.testing import (
     SURROGATE_CHECKS,
+    check_gradient,
     check_naturalness,
     check_optimizer,
     check_target_selector,
@@ -38,6 +40,10 @@ def test_naturalness() -> None:
 def test_target_selector() -> None:
     check_target_selector(Cycle())
     check_target_selector(Cycle(every=2))
+
+
+def test_gradient() -> None:
+    check_gradient(Ahead())
 
 
 def test_optimizer() -> None:
