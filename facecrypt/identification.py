@@ -22,7 +22,7 @@ from torch import Tensor
 from facecrypt import pipeline, registry, tables
 from facecrypt.benchmark import Benchmark, Row, dump_benchmark
 from facecrypt.errors import NoFaceFoundError, PhotoError, WeightsError
-from facecrypt.faces import Face, FaceDetector, cut
+from facecrypt.faces import Face, FaceDetector, cut, face_area
 from facecrypt.gallery import EmbeddingCache, recogniser_key, search
 from facecrypt.metrics import (
     NO_FACE,
@@ -36,7 +36,7 @@ from facecrypt.metrics import (
 )
 from facecrypt.obfuscation import obfuscate
 from facecrypt.photos import Photo, read_photo, write_photo
-from facecrypt.protection import Surrogate, face_area
+from facecrypt.protection import Surrogate
 from facecrypt.protocol import (
     Entry,
     IdentificationProtocol,

@@ -122,8 +122,8 @@ class MSSSIM:
         return 1 - similarity.view(protected.shape[:2]).mean(dim=1)
 
 
-class TotalVariation:
-    """Total variation of the mask: mean |m(x, y) - m(x, y - 1)| + mean |m(x, y) - m(x - 1, y)|, m = protected - original.
+class MaskVariation:
+    """Total variation of the mask m: mean |m(y, x) - m(y - 1, x)| + mean |m(y, x) - m(y, x - 1)|.
 
     It is small for smooth masks and says nothing about how strong these are. In the [0, 1] scale of pixels, averaged
     over channels and views.
@@ -140,8 +140,8 @@ class TotalVariation:
 class Chroma:
     """Change of colour: mean over pixels and views of (a_p - a_r)^2 + (b_p - b_r)^2 in CIELAB, in squared units of it.
 
-    Lightness is free: eyes see noise in brightness less than blotches of colour on skin. A just noticeable difference of large
-    patches is about 2.3 units, 5.3 here (Mahy et al., 1994). The colours are those of sRGB under D65.
+    Lightness is free: eyes see noise in brightness less than blotches of colour on skin. A just noticeable
+    difference of large patches is about 2.3 units, 5.3 here (Mahy et al., 1994). Colours are those of sRGB under D65.
     """
 
     def __init__(self) -> None: ...

@@ -10,7 +10,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from skimage.color import rgb2lab
 
-from facecrypt.naturalness import BANDWIDTHS, MMD, MSSSIM, SCALE_WEIGHTS, SSIM, Chroma, Naturalness, TotalVariation, mmd
+from facecrypt.naturalness import BANDWIDTHS, MMD, MSSSIM, SCALE_WEIGHTS, SSIM, Chroma, Naturalness, MaskVariation, mmd
 
 
 def slow_mmd(protected: torch.Tensor, original: torch.Tensor) -> float:
@@ -121,7 +121,7 @@ def test_total_variation_equals_its_slow_reference(generator: torch.Generator) -
 
     masks = protected - original
     expected = [np.mean([slow(masks[face, v, c]) for v in range(2) for c in range(3)]) for face in range(2)]
-    assert TotalVariation()(protected, original).tolist() == pytest.approx(expected, rel=1e-5)
+    assert MaskVariation()(protected, original).tolist() == pytest.approx(expected, rel=1e-5)
 
 
 def test_chroma_equals_the_difference_in_another_library(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
@@ -138,7 +138,7 @@ def test_chroma_leaves_the_lightness_of_grey_free() -> None:
     assert Chroma()(grey + torch.tensor([0.05, 0, -0.05]).view(3, 1, 1), grey).item() > 10
 
 
-@pytest.mark.parametrize("term", [SSIM(), MSSSIM(), TotalVariation(), Chroma()], ids=lambda term: type(term).__name__)
+@pytest.mark.parametrize("term", [SSIM(), MSSSIM(), MaskVariation(), Chroma()], ids=lambda term: type(term).__name__)
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_gradients_are_finite_on_flat_pictures(term: Naturalness, value: float) -> None:
     original = torch.full((1, 1, 3, 112, 112), value)

@@ -20,10 +20,9 @@ from torch.nn import functional
 
 from facecrypt import registry
 from facecrypt.errors import PluginError
-from facecrypt.faces import FaceImage, crop, crop_grid
+from facecrypt.faces import FaceImage, crop, crop_grid, face_grid
 from facecrypt.naturalness import Naturalness
 from facecrypt.optimizers import Optimizer, State
-from facecrypt.protection import face_grid
 from facecrypt.registry import KINDS, Component
 from facecrypt.settings import Norm
 from facecrypt.surrogates.embedder import Embedder
