@@ -14,6 +14,7 @@ from pydantic import Field
 
 from facecrypt.errors import RecipeError
 from facecrypt.recipe import STRICT, Args, Recipe, check_recipe, component_faults, read_values, structure_faults
+from facecrypt.settings import TransformName
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -117,6 +118,8 @@ class Benchmark:
         evaluators: Recognisers that identify the saved files.
         methods: What is compared.
         settings: Variations of every method; none is the recipes as they are.
+        transforms: What happens to every saved photo before it is identified, one after the other as rows of their own:
+            ``none``, compression, resizing, screenshots, platforms, purification.
         probes: Number of probes, drawn with the seed; all by default.
         distractors: Folders of further photos for the gallery, of people whom nobody names.
         targets: ``protocol`` aims at the protocol's targets, ``virtual`` at the built-in pack, whose check images then
@@ -133,6 +136,7 @@ class Benchmark:
     methods: Annotated[list[Method], Field(min_length=1)]
     protocol: ProtocolSource = field(default_factory=ProtocolSource)
     settings: list[Setting] = field(default_factory=list)
+    transforms: Annotated[list[TransformName], Field(min_length=1)] = field(default_factory=lambda: ["none"])
     probes: Annotated[int, Field(ge=1)] | None = None
     distractors: list[str] = field(default_factory=list)
     targets: Literal["protocol", "virtual"] = "protocol"
@@ -206,6 +210,8 @@ def load_benchmark(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Ben
     faults += [f"evaluators: two are called {label!r}. Label them." for label in _doubles(benchmark.evaluators)]
     faults += [f"methods: two are called {label!r}. Rename one." for label in _doubles(benchmark.methods)]
     faults += [f"settings: two are called {label!r}. Rename one." for label in _doubles(benchmark.settings)]
+    doubles = sorted({name for name in benchmark.transforms if benchmark.transforms.count(name) > 1})
+    faults += [f"transforms: {name!r} is named twice. Name each once." for name in doubles]
     rows: list[Row] = []
     for index, method in enumerate(benchmark.methods):
         for setting in benchmark.settings if method.recipe and benchmark.settings else [Setting("", {})]:

@@ -47,8 +47,10 @@ from facecrypt.protocol import (
 )
 from facecrypt.recipe import Recipe, dump_recipe
 from facecrypt.report import write_text
+from facecrypt.settings import TransformName
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import Target
+from facecrypt.transforms import TRANSFORMS
 
 TOP = (1, 5)
 """The N of Rank-N-T and Rank-N-UT in metrics.json."""
@@ -135,9 +137,12 @@ def evaluate(benchmark: Benchmark, rows: Sequence[Row], command: str) -> list[di
         saved = _save_row(row, probes, targets, output, detector)
         aimed = [numbers[target.name] for target in targets[: row.recipe.max_targets if row.recipe else None]]
         quality = _quality(saved, probes)
-        for evaluator in evaluators:
-            seen = [_identify(evaluator, each, probes, aimed, cache, detector, benchmark) for each in saved]
-            results.append(_result(row, evaluator, saved, seen, quality, benchmark, len(probes)))
+        for transform in benchmark.transforms:
+            folder = output / "photos" / _folder(row, probes, targets) / transform
+            shown = [_transformed(each, transform, folder / f"{run:02d}", probes) for run, each in enumerate(saved)]
+            for evaluator in evaluators:
+                seen = [_identify(evaluator, files, probes, aimed, cache, detector, benchmark) for files in shown]
+                results.append(_result(row, transform, evaluator, saved, seen, quality, benchmark, len(probes)))
         # After every row, so that a run that is stopped leaves what it knows.
         write_text(output / "metrics.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
     write_text(output / "benchmark.yaml", dump_benchmark(benchmark))
@@ -273,6 +278,21 @@ def _protect(
     return Saved(final, target, float(np.mean(seconds)) if seconds else None, surrogates)
 
 
+def _transformed(saved: Saved, transform: TransformName, folder: Path, probes: Sequence[Probe]) -> list[Path]:
+    """Return the files of a run after a transform, making those that are missing or older than what they show."""
+    if transform == "none":
+        return saved.files
+    files = []
+    for number, (probe, source) in enumerate(zip(probes, saved.files, strict=True)):
+        file = folder / _name(number, probe)
+        if not file.is_file() or file.stat().st_mtime_ns < source.stat().st_mtime_ns:
+            pixels = TRANSFORMS[transform](read_photo(source).pixels)
+            # Not the photo that was read: its transparency would not fit another size.
+            write_photo(Photo(source, pixels), pixels, file)
+        files.append(file)
+    return files
+
+
 def _obfuscated(file: Path, probe: Probe, row: Row) -> Path:
     if probe.face is None:
         return probe.path
@@ -303,7 +323,7 @@ def _sidecar(file: Path) -> Path:
 
 def _identify(
     evaluator: Evaluator,
-    saved: Saved,
+    files: Sequence[Path],
     probes: Sequence[Probe],
     aimed: Sequence[int],
     cache: EmbeddingCache,
@@ -311,7 +331,7 @@ def _identify(
     benchmark: Benchmark,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return success T and UT of each probe, ``(P, len(TOP))`` each, and whether a face was found, ``(P,)``."""
-    embeddings, found = cache.embed_files(saved.files, evaluator.embedder, evaluator.key, detector, benchmark.faces)
+    embeddings, found = cache.embed_files(files, evaluator.embedder, evaluator.key, detector, benchmark.faces)
     ranked = torch.full((len(probes), max(TOP)), NO_FACE)
     if found.any():
         _, indices = search(embeddings[found], evaluator.gallery, max(TOP))
@@ -321,7 +341,7 @@ def _identify(
 
 
 def _quality(saved: Sequence[Saved], probes: Sequence[Probe]) -> dict[str, float | None]:
-    """Return mean PSNR and SSIM, and the MMD of the set, over the aligned face areas of all files."""
+    """Return mean PSNR and SSIM, and the MMD of the set, over the aligned face areas of all files as saved."""
     before: list[Tensor] = []
     after: list[Tensor] = []
     for each in saved:
@@ -343,6 +363,7 @@ def _quality(saved: Sequence[Saved], probes: Sequence[Probe]) -> dict[str, float
 
 def _result(
     row: Row,
+    transform: TransformName,
     evaluator: Evaluator,
     saved: Sequence[Saved],
     seen: Sequence[tuple[Tensor, Tensor, Tensor]],
@@ -377,7 +398,7 @@ def _result(
             "n_gallery": len(evaluator.labels),
             "no_face": 100 * (1 - torch.stack([each[2] for each in seen]).double().mean().item()),
             "seconds_per_face": float(np.sum(seconds)) if seconds else None,
-            "transform": "none",
+            "transform": transform,
             "seed": benchmark.seed,
         }
     )

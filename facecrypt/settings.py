@@ -12,3 +12,20 @@ Norm = Literal["linf", "l2"]
 
 PhotoFormat = Literal["png", "same"]
 """How protected photos are written: losslessly, or in the format of the input."""
+
+TransformName = Literal[
+    "none",
+    "jpeg_75",
+    "jpeg_50",
+    "jpeg_30",
+    "half_size",
+    "blur",
+    "screenshot",
+    "median",
+    "noise_denoise",
+    "whatsapp",
+    "instagram",
+    "facebook",
+    "x",
+]
+"""What may happen to a photo after it was saved; see `facecrypt.transforms`."""

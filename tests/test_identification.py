@@ -18,6 +18,7 @@ from facecrypt.photos import read_photo
 from facecrypt.protection import embed
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
+from facecrypt.transforms import TRANSFORMS
 
 ROOT = Path(__file__).parents[1]
 PACK = Path(pipeline.__file__).parent / "data" / "virtual_targets"
@@ -145,6 +146,57 @@ def test_running_again_makes_nothing_twice(finished: Path, monkeypatch: pytest.M
         return [{key: value for key, value in row.items() if key != "seconds_per_face"} for row in json.loads(text)]
 
     assert without_time((finished / "results" / "metrics.json").read_text()) == without_time(metrics)
+
+
+def test_transformed_photos_are_identified_afresh(tmp_path: Path, sface_embedder: Embedder) -> None:
+    names = ["none", "jpeg_30", "screenshot"]
+    tipim = str(ROOT / "recipes" / "tipim.yaml")
+    quick = {"steps": 3, "target_selector": {"name": "nearest"}, "trainer.accelerator": "cpu"}
+    methods = [{"label": "clean"}, {"label": "TIP-IM", "recipe": tipim, "set": quick}]
+    path = make(tmp_path, methods=methods, transforms=names, evaluators=[{"name": "sface"}])
+    assert cli.main(["evaluate", str(path)]) == cli.DONE
+    found = rows(tmp_path)
+    expected = [(method, name) for method in ("clean", "TIP-IM") for name in names]
+    assert [(row["method"], row["transform"]) for row in found] == expected
+    assert len({(row["psnr"], row["ssim"], row["mmd"]) for row in found}) == 2  # Of the photos as they were saved.
+    photos = tmp_path / "results" / "photos"
+    (protected,) = photos.glob("tip-im-*")
+    (clean,) = photos.glob("clean-*")
+    probes = [line.split(",") for line in (tmp_path / "protocol.csv").read_text().splitlines() if ",probe" in line]
+    originals = [Path(image) for image, *_ in probes]
+    for folder, sources in ((clean, originals), (protected, sorted(protected.glob("*.png")))):
+        for name in ("jpeg_30", "screenshot"):
+            files = sorted((folder / name).rglob("*.png"))
+            assert len(files) == len(sources) == 2
+            for file, source in zip(files, sources, strict=True):
+                assert np.array_equal(read_photo(file).pixels, TRANSFORMS[name](read_photo(source).pixels))
+    table = (tmp_path / "results" / "table.md").read_text()
+    assert all(table.count(f"### {name}\n") == 2 for name in names)
+
+    # The rates are those of the transformed files, found and embedded slowly.
+    detector = FaceDetector()
+
+    def embedding(file: Path) -> np.ndarray[Any, Any]:
+        picture = read_photo(file)
+        return embed(sface_embedder, [cut(picture, detector.find(picture, "largest")[0])])[0].numpy()
+
+    lines = [line.split(",") for line in (tmp_path / "protocol.csv").read_text().splitlines()[1:]]
+    gallery = [(embedding(Path(image)), identity) for image, identity, role in lines if role == "gallery"]
+    for row, folder in ((found[2], clean), (found[5], protected)):
+        nearest = []
+        for file in sorted((folder / "screenshot").rglob("*.png")):
+            mine = embedding(file)
+            nearest.append(max(gallery, key=lambda each: float(mine @ each[0]))[1])
+        missed = [identity != own for identity, (_, own, _) in zip(nearest, probes, strict=True)]
+        assert row["rank1_ut"] == 100 * np.mean(missed)
+
+    # Nothing is made twice, and what was made anew from a photo follows it.
+    before = {file: file.stat().st_mtime_ns for file in photos.rglob("*.png")}
+    removed = sorted(protected.glob("*.png"))[0]
+    removed.unlink()
+    assert cli.main(["evaluate", str(path)]) == cli.DONE
+    changed = {file for file in before if file.stat().st_mtime_ns != before[file]}
+    assert changed == {removed, *protected.glob(f"*/*/{removed.name}")}
 
 
 def test_virtual_targets_join_the_gallery(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from skimage.color import rgb2lab
 
-from facecrypt.naturalness import BANDWIDTHS, MMD, MSSSIM, SCALE_WEIGHTS, SSIM, Chroma, Naturalness, MaskVariation, mmd
+from facecrypt.naturalness import BANDWIDTHS, MMD, MSSSIM, SCALE_WEIGHTS, SSIM, Chroma, MaskVariation, Naturalness, mmd
 
 
 def slow_mmd(protected: torch.Tensor, original: torch.Tensor) -> float:

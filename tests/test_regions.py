@@ -52,7 +52,7 @@ def test_the_map_is_a_share_and_reaches_its_strengths(face_image: FaceImage) -> 
     assert strength.min().item() == pytest.approx(0.2)
     assert strength.max().item() <= 1
     for x, y in face_image.landmarks.round().int().tolist():
-        assert strength[0, y, x] > 0.95
+        assert strength[0, y, x] > 0.85  # Landmarks lie near the template, not on it.
     assert (strength[0, 1:] - strength[0, :-1]).abs().max() < 0.15  # No edge.
 
 
