@@ -35,6 +35,8 @@ SLOTS = {
     "HeldOutSlot": "An entry of `held_out`",
     "TermSlot": "An entry of `naturalness`",
     "Slot": "`target_selector`, `optimizer`, and an entry of `views`",
+    "Region": "`region`",
+    "Budget": "`budget`",
     "TrainerOptions": "`trainer`",
 }
 

@@ -21,6 +21,7 @@ _HALVINGS = 10
 """Of the interval in which a size is sought: to a thousandth of it."""
 _ROUNDING = 1e-5
 """Differences between the SSIM of a part of a photo and that of the whole."""
+_GIVE_WAY = 0.9
 _SMALLEST_SHARE = 0.01
 """A mask of size 0 could never grow again; what is still too strong is scaled down at the end."""
 
@@ -60,7 +61,7 @@ def fit_photo(
     """Return the masks of a photo, scaled down where a face of the saved 8-bit photo would miss its budget.
 
     Needed because masks are upsampled in large faces, averaged over the channels in grey photos, and added up where
-    patches overlap. Of overlapping faces, the first in the list is fitted first.
+    patches overlap. Each face is fitted by itself first; then overlapping faces give way together.
 
     Args:
         photo: The original.
@@ -69,22 +70,26 @@ def fit_photo(
         epsilon: Largest change of a channel in grey levels.
         budget: Lowest SSIM allowed, of each aligned face area.
     """
-    sizes = [1.0] * len(faces)
+    everyone = range(len(faces))
 
-    def keeps(number: int, size: float) -> bool:
-        tried = [*sizes[:number], size, *sizes[number + 1 :]]
-        scaled = [mask * each for mask, each in zip(masks, tried, strict=True)]
+    def keeps(number: int, sizes: Sequence[float]) -> bool:
+        scaled = [mask * size for mask, size in zip(masks, sizes, strict=True)]
         return _saved_ssim(photo, faces, scaled, epsilon, number) >= budget + _ROUNDING
 
-    def fits(number: int) -> Callable[[Tensor], Tensor]:
-        return lambda size: torch.tensor([keeps(number, size.item())])
+    def fits_alone(number: int) -> Callable[[Tensor], Tensor]:
+        return lambda size: torch.tensor([keeps(number, [size.item() * (other == number) for other in everyone])])
 
-    for number in range(len(faces)):
-        sizes[number] = largest_fit(fits(number), torch.ones(1)).item()
-    # Only where patches overlap can a face still miss its budget: by the masks that were fitted after it.
-    while not all(keeps(number, size) for number, size in enumerate(sizes)):
-        sizes = [size / 2 for size in sizes]
+    sizes = [largest_fit(fits_alone(number), torch.ones(1)).item() for number in everyone]
+    while missed := [number for number in everyone if not keeps(number, sizes)]:
+        # Only the masks of neighbours can be in the way now: those that overlap give way together.
+        involved = {other for other in everyone for number in missed if _overlap(faces[number], faces[other])}
+        sizes = [size * _GIVE_WAY if number in involved else size for number, size in enumerate(sizes)]
     return [mask * size for mask, size in zip(masks, sizes, strict=True)]
+
+
+def _overlap(a: Face, b: Face) -> bool:
+    near = (b.patch.left - a.patch.left, b.patch.top - a.patch.top)
+    return all(-b.patch.side < distance < a.patch.side for distance in near)
 
 
 def _saved_ssim(photo: Photo, faces: Sequence[Face], masks: Sequence[Tensor], epsilon: int, number: int) -> float:

@@ -38,8 +38,8 @@ _OTHERS: tuple[tuple[Kind, str, str, str], ...] = (
     ("naturalness", "ms_ssim", "naturalness:MSSSIM", "structural dissimilarity over several scales, 1 - MS-SSIM"),
     (
         "naturalness",
-        "total_variation",
-        "naturalness:TotalVariation",
+        "mask_variation",
+        "naturalness:MaskVariation",
         "total variation of the mask: favours smooth ones",
     ),
     ("naturalness", "chroma", "naturalness:Chroma", "change of colour in CIELAB, whatever the lightness"),

@@ -47,10 +47,10 @@ def test_a_part_of_a_photo_with_masks_is_that_part(photo: Photo, face: Face) -> 
     assert np.array_equal(add_masks(photo, [face], masks[:1], 12, corner), photo.pixels[:10, :10])
 
 
-@pytest.mark.parametrize("budget", [0.8, 0.97])
+@pytest.mark.parametrize("budget", [0.9, 0.97])
 def test_a_saved_photo_keeps_its_budget_and_wastes_little(photo: Photo, face: Face, budget: float) -> None:
     (before,) = similarity(photo, [face], [noise(photo, face)])
-    assert before < 0.8
+    assert before < 0.85
     masks = fit_photo(photo, [face], [noise(photo, face)], 12, budget)
     (after,) = similarity(photo, [face], masks)
     assert budget <= after < budget + 0.02

@@ -54,7 +54,7 @@ def test_every_key_but_surrogates_has_a_default() -> None:
         ({"low_pass": "2 px"}, "low_pass: '2 px' is wrong"),
         ({"budget": {}}, "budget.ssim: missing"),
         ({"budget": {"ssim": 1}}, "budget.ssim: 1 is wrong"),
-        ({"budget": {"sim": 0.9}}, "budget.sim: unknown key. Did you mean 'ssim'?"),
+        ({"budget": {"ssim": 0.9, "sim": 0.9}}, "budget.sim: unknown key. Did you mean 'ssim'?"),
         ({"trainer": {"acelerator": "cpu"}}, "trainer.acelerator: unknown key. Did you mean 'accelerator'?"),
         ({"held_out": [SFACE]}, "held_out[0]: the network of 'sface' gives gradients in this recipe"),
         ({"surrogates": [SFACE, SFACE]}, "surrogates: one network is named twice."),
