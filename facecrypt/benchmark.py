@@ -14,7 +14,7 @@ from pydantic import Field
 
 from facecrypt.errors import RecipeError
 from facecrypt.recipe import STRICT, Args, Recipe, check_recipe, component_faults, read_values, structure_faults
-from facecrypt.settings import TransformName
+from facecrypt.settings import Adversary, TransformName
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -120,6 +120,9 @@ class Benchmark:
         settings: Variations of every method; none is the recipes as they are.
         transforms: What happens to every saved photo before it is identified, one after the other as rows of their own:
             ``none``, compression, resizing, screenshots, platforms, purification.
+        adversaries: Who identifies, as rows of their own: ``none`` searches the gallery as it is; ``protected_gallery``
+            has collected protected photos, so that all gallery photos of the protected people are protected as well,
+            by the method under test, while clean photos are left out of it.
         probes: Number of probes, drawn with the seed; all by default.
         distractors: Folders of further photos for the gallery, of people whom nobody names.
         targets: ``protocol`` aims at the protocol's targets, ``virtual`` at the built-in pack, whose check images then
@@ -137,6 +140,7 @@ class Benchmark:
     protocol: ProtocolSource = field(default_factory=ProtocolSource)
     settings: list[Setting] = field(default_factory=list)
     transforms: Annotated[list[TransformName], Field(min_length=1)] = field(default_factory=lambda: ["none"])
+    adversaries: Annotated[list[Adversary], Field(min_length=1)] = field(default_factory=lambda: ["none"])
     probes: Annotated[int, Field(ge=1)] | None = None
     distractors: list[str] = field(default_factory=list)
     targets: Literal["protocol", "virtual"] = "protocol"
@@ -210,8 +214,9 @@ def load_benchmark(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Ben
     faults += [f"evaluators: two are called {label!r}. Label them." for label in _doubles(benchmark.evaluators)]
     faults += [f"methods: two are called {label!r}. Rename one." for label in _doubles(benchmark.methods)]
     faults += [f"settings: two are called {label!r}. Rename one." for label in _doubles(benchmark.settings)]
-    doubles = sorted({name for name in benchmark.transforms if benchmark.transforms.count(name) > 1})
-    faults += [f"transforms: {name!r} is named twice. Name each once." for name in doubles]
+    for key, names in (("transforms", benchmark.transforms), ("adversaries", benchmark.adversaries)):
+        doubles = [name for number, name in enumerate(names) if name in names[:number]]
+        faults += [f"{key}: {name!r} is named twice. Name each once." for name in doubles]
     rows: list[Row] = []
     for index, method in enumerate(benchmark.methods):
         for setting in benchmark.settings if method.recipe and benchmark.settings else [Setting("", {})]:

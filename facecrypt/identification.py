@@ -132,17 +132,35 @@ def evaluate(benchmark: Benchmark, rows: Sequence[Row], command: str) -> list[di
     probes = [_probe(entry, numbers[entry.identity], detector, benchmark) for entry in protocol.probes]
     targets = [_target(entry, detector, benchmark) for entry in protocol.targets]
     evaluators = _evaluators(benchmark, protocol, numbers, cache, detector)
+    shown_people = {entry.identity for entry in protocol.probes}
+    others = [
+        _probe(entry, numbers[entry.identity], detector, benchmark)
+        for entry in protocol.gallery
+        if entry.identity in shown_people and "protected_gallery" in benchmark.adversaries
+    ]
     results: list[dict[str, Any]] = []
     for row in rows:
         saved = _save_row(row, probes, targets, output, detector)
         aimed = [numbers[target.name] for target in targets[: row.recipe.max_targets if row.recipe else None]]
         quality = _quality(saved, probes)
-        for transform in benchmark.transforms:
-            folder = output / "photos" / _folder(row, probes, targets) / transform
-            shown = [_transformed(each, transform, folder / f"{run:02d}", probes) for run, each in enumerate(saved)]
-            for evaluator in evaluators:
-                seen = [_identify(evaluator, files, probes, aimed, cache, detector, benchmark) for files in shown]
-                results.append(_result(row, transform, evaluator, saved, seen, quality, benchmark, len(probes)))
+        for adversary in benchmark.adversaries:
+            if adversary == "none":
+                searched = [evaluators] * len(saved)
+            elif row.recipe is None and row.obfuscation is None:
+                continue  # Nobody protects, so there is nothing to collect.
+            else:
+                collected = _save_row(row, others, targets, output, detector)
+                searched = [_collect(evaluators, others, each, cache, detector, benchmark) for each in collected]
+            for transform in benchmark.transforms:
+                folder = output / "photos" / _folder(row, probes, targets) / transform
+                shown = [_transformed(each, transform, folder / f"{run:02d}", probes) for run, each in enumerate(saved)]
+                for number, evaluator in enumerate(evaluators):
+                    seen = [
+                        _identify(each[number], files, probes, aimed, cache, detector, benchmark)
+                        for each, files in zip(searched, shown, strict=True)
+                    ]
+                    found = _result(row, transform, evaluator, saved, seen, quality, benchmark, len(probes))
+                    results.append(found | {"adversary": adversary, "n_gallery": len(searched[0][number].labels)})
         # After every row, so that a run that is stopped leaves what it knows.
         write_text(output / "metrics.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
     write_text(output / "benchmark.yaml", dump_benchmark(benchmark))
@@ -218,6 +236,25 @@ def _evaluators(
             )
         evaluators.append(Evaluator(slot.label, embedder, key, gallery[found], labels[found]))
     return evaluators
+
+
+def _collect(
+    evaluators: Sequence[Evaluator],
+    others: Sequence[Probe],
+    saved: Saved,
+    cache: EmbeddingCache,
+    detector: FaceDetector,
+    benchmark: Benchmark,
+) -> list[Evaluator]:
+    """Return the evaluators with protected photos in the gallery instead of all clean ones of the same people."""
+    own = torch.tensor([other.label for other in others])
+    result = []
+    for each in evaluators:
+        embeddings, found = cache.embed_files(saved.files, each.embedder, each.key, detector, benchmark.faces)
+        rest = ~torch.isin(each.labels, own)
+        gallery = torch.cat([each.gallery[rest], embeddings[found]])
+        result.append(replace(each, gallery=gallery, labels=torch.cat([each.labels[rest], own[found]])))
+    return result
 
 
 def _save_row(
@@ -395,7 +432,6 @@ def _result(
         | quality
         | {
             "n_probes": n_probes,
-            "n_gallery": len(evaluator.labels),
             "no_face": 100 * (1 - torch.stack([each[2] for each in seen]).double().mean().item()),
             "seconds_per_face": float(np.sum(seconds)) if seconds else None,
             "transform": transform,

@@ -29,3 +29,6 @@ TransformName = Literal[
     "x",
 ]
 """What may happen to a photo after it was saved; see `facecrypt.transforms`."""
+
+Adversary = Literal["none", "protected_gallery"]
+"""What the one who identifies does about protection; see `facecrypt.identification`."""

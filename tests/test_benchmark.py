@@ -81,6 +81,7 @@ def test_recipes_are_found_beside_the_benchmark(tmp_path: Path) -> None:
         ({"transforms": ["none", "jpg_75"]}, "transforms[1]: 'jpg_75' is wrong: input should be 'none', 'jpeg_75'"),
         ({"transforms": []}, "transforms: [] is wrong"),
         ({"transforms": ["blur", "blur"]}, "transforms: 'blur' is named twice. Name each once."),
+        ({"adversaries": ["all"]}, "adversaries[0]: 'all' is wrong"),
         ({"probes": 0}, "probes: 0 is wrong"),
         ({"title": 3}, "title: 3 is wrong"),
     ],
