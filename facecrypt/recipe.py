@@ -91,7 +91,7 @@ class Region:
     Attributes:
         face: Inside the face, an ellipse drawn around the landmarks.
         outside: Beyond it: hair, neck, background.
-        features: At eyes, nose and mouth, where recognisers look most; less than `face` spares them instead.
+        features: At eyes, nose and mouth; less than `face` spares them instead.
     """
 
     __pydantic_config__ = STRICT
