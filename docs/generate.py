@@ -40,6 +40,8 @@ SLOTS = {
     "TermSlot": "An entry of `naturalness`",
     "Slot": "`target_selector`, `gradient`, `optimizer`, and an entry of `views`",
     "OwnIdentity": "`own_identity`",
+    "Region": "`region`",
+    "Budget": "`budget`",
     "TrainerOptions": "`trainer`",
 }
 

@@ -28,6 +28,7 @@ from facecrypt.recipe import (
     read_values,
     structure_faults,
 )
+from facecrypt.settings import Adversary, TransformName
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -131,6 +132,11 @@ class Benchmark:
         evaluators: Recognisers that identify the saved files.
         methods: What is compared.
         settings: Variations of every method; none is the recipes as they are.
+        transforms: What happens to every saved photo before it is identified, one after the other as rows of their own:
+            ``none``, compression, resizing, screenshots, platforms, purification.
+        adversaries: Who identifies, as rows of their own: ``none`` searches the gallery as it is; ``protected_gallery``
+            has collected protected photos, so that all gallery photos of the protected people are protected as well,
+            by the method under test, while clean photos are left out of it.
         probes: Number of probes, drawn with the seed; all by default.
         distractors: Folders of further photos for the gallery, of people whom nobody names.
         targets: ``protocol`` aims at the protocol's targets, ``virtual`` at the built-in pack, whose check images then
@@ -147,6 +153,8 @@ class Benchmark:
     methods: Annotated[list[Method], Field(min_length=1)]
     protocol: ProtocolSource = field(default_factory=ProtocolSource)
     settings: list[Setting] = field(default_factory=list)
+    transforms: Annotated[list[TransformName], Field(min_length=1)] = field(default_factory=lambda: ["none"])
+    adversaries: Annotated[list[Adversary], Field(min_length=1)] = field(default_factory=lambda: ["none"])
     probes: Annotated[int, Field(ge=1)] | None = None
     distractors: list[str] = field(default_factory=list)
     targets: Literal["protocol", "virtual"] = "protocol"
@@ -221,6 +229,9 @@ def load_benchmark(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Ben
     faults += [f"evaluators: two are called {label!r}. Label them." for label in _doubles(benchmark.evaluators)]
     faults += [f"methods: two are called {label!r}. Rename one." for label in _doubles(benchmark.methods)]
     faults += [f"settings: two are called {label!r}. Rename one." for label in _doubles(benchmark.settings)]
+    for key, names in (("transforms", benchmark.transforms), ("adversaries", benchmark.adversaries)):
+        doubles = [name for number, name in enumerate(names) if name in names[:number]]
+        faults += [f"{key}: {name!r} is named twice. Name each once." for name in doubles]
     rows: list[Row] = []
     for index, method in enumerate(benchmark.methods):
         for setting in benchmark.settings if method.recipe and benchmark.settings else [Setting("", {})]:

@@ -102,6 +102,15 @@ _SURROGATES: tuple[tuple[str, str, EmbedderSpec | None, str], ...] = (
 
 _OTHERS: tuple[tuple[Kind, str, str, str], ...] = (
     ("naturalness", "mmd", "naturalness:MMD", "maximum mean discrepancy, Eq. 3 of TIP-IM"),
+    ("naturalness", "ssim", "naturalness:SSIM", "structural dissimilarity, 1 - SSIM"),
+    ("naturalness", "ms_ssim", "naturalness:MSSSIM", "structural dissimilarity over several scales, 1 - MS-SSIM"),
+    (
+        "naturalness",
+        "mask_variation",
+        "naturalness:MaskVariation",
+        "total variation of the mask: favours smooth ones",
+    ),
+    ("naturalness", "chroma", "naturalness:Chroma", "change of colour in CIELAB, whatever the lightness"),
     ("target_selector", "greedy", "targets:Greedy", "greedy insertion: Algorithm 1 with the gain of Eq. 7"),
     ("target_selector", "center", "targets:Center", "Center-Opt: Algorithm 1 with the gain G1, a sum over targets"),
     ("target_selector", "random", "targets:Random", "a random target at every step"),

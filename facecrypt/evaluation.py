@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from facecrypt.faces import Face, FaceDetector, cut
+from facecrypt.faces import Face, FaceDetector, cut, face_area
 from facecrypt.naturalness import mmd
 from facecrypt.photos import Photo, read_photo
-from facecrypt.protection import embed, face_area
+from facecrypt.protection import embed
 from facecrypt.settings import FaceChoice
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import Target

@@ -38,6 +38,15 @@ class Patch(NamedTuple):
     side: int
 
 
+class Window(NamedTuple):
+    """A part of a photo, in pixels; right and bottom are the first that are not part of it."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
 @dataclass(frozen=True)
 class Face:
     """One face of a photo.
@@ -146,7 +155,9 @@ def cut(photo: Photo, face: Face) -> FaceImage:
     return FaceImage(square[:3], (square[3:] > 0.5).float(), landmarks)
 
 
-def add_masks(photo: Photo, faces: Sequence[Face], masks: Sequence[Tensor], epsilon: int) -> NDArray[np.uint8]:
+def add_masks(
+    photo: Photo, faces: Sequence[Face], masks: Sequence[Tensor], epsilon: int, window: Window | None = None
+) -> NDArray[np.uint8]:
     """Return the photo with the masks of its faces added, in whole grey levels.
 
     Args:
@@ -154,28 +165,48 @@ def add_masks(photo: Photo, faces: Sequence[Face], masks: Sequence[Tensor], epsi
         faces: The faces that were protected.
         masks: One per face, ``(3, S, S)`` in the [0, 1] scale, at the resolution of `cut`.
         epsilon: Largest change of a channel in grey levels, also where patches overlap.
+        window: The part of the photo to return; all of it by default.
 
     Returns:
         ``(H, W, 3)``; identical to the photo outside the patches. A grayscale photo stays grayscale.
     """
-    height, width = photo.pixels.shape[:2]
-    change = np.zeros((height, width, 3), np.float32)
+    x0, y0, x1, y1 = window or Window(0, 0, photo.pixels.shape[1], photo.pixels.shape[0])
+    change = np.zeros((y1 - y0, x1 - x0, 3), np.float32)
     for face, mask in zip(faces, masks, strict=True):
         left, top, side = face.patch
+        rows, columns = slice(max(top, y0), min(top + side, y1)), slice(max(left, x0), min(left + side, x1))
+        if rows.start >= rows.stop or columns.start >= columns.stop:
+            continue
         # Bilinear upsampling is a convex combination: the bound on the coarse mask holds for every pixel.
         full = (
             functional.interpolate(mask[None].float().cpu(), size=(side, side), mode="bilinear")[0]
             .permute(1, 2, 0)
             .numpy()
         )
-        rows, columns = slice(max(top, 0), min(top + side, height)), slice(max(left, 0), min(left + side, width))
-        change[rows, columns] += (
+        change[rows.start - y0 : rows.stop - y0, columns.start - x0 : columns.stop - x0] += (
             full[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] * 255
         )
     if photo.grayscale:
         change = np.repeat(change.mean(axis=2, keepdims=True), 3, axis=2)
     levels = np.rint(change).clip(-epsilon, epsilon).astype(np.int16)
-    return (photo.pixels.astype(np.int16) + levels).clip(0, 255).astype(np.uint8)
+    return (photo.pixels[y0:y1, x0:x1].astype(np.int16) + levels).clip(0, 255).astype(np.uint8)
+
+
+def face_grid(landmarks: Tensor, side: int) -> Tensor:
+    """Return the `crop_grid` of the face area in which naturalness is measured, ``(B, 112, 112, 2)``."""
+    return crop_grid(landmarks, ARCFACE_TEMPLATE, (_ALIGNED_SIDE, _ALIGNED_SIDE), side)
+
+
+def face_area(photo: Photo, face: Face) -> Tensor:
+    """Return the face area in which naturalness and quality are measured, ``(1, 3, 112, 112)``, RGB in [0, 1].
+
+    Args:
+        photo: The original or the protected photo.
+        face: The face as it was found in the original.
+    """
+    image = cut(photo, face)
+    # The weights of an interpolation add up to 1 only after rounding: white may come out a hair above it.
+    return crop(image.pixels[None], face_grid(image.landmarks[None], image.pixels.shape[-1])).clamp(0, 1)
 
 
 def crop_to_image(landmarks: Tensor, template: Template) -> Tensor:

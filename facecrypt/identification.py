@@ -22,7 +22,7 @@ from torch import Tensor
 from facecrypt import pipeline, registry, tables
 from facecrypt.benchmark import Benchmark, Row, dump_benchmark
 from facecrypt.errors import NoFaceFoundError, PhotoError, WeightsError
-from facecrypt.faces import Face, FaceDetector, cut
+from facecrypt.faces import Face, FaceDetector, cut, face_area
 from facecrypt.gallery import EmbeddingCache, recogniser_key, search
 from facecrypt.metrics import (
     NO_FACE,
@@ -36,7 +36,7 @@ from facecrypt.metrics import (
 )
 from facecrypt.obfuscation import obfuscate
 from facecrypt.photos import Photo, read_photo, write_photo
-from facecrypt.protection import Surrogate, face_area
+from facecrypt.protection import Surrogate
 from facecrypt.protocol import (
     Entry,
     IdentificationProtocol,
@@ -47,8 +47,10 @@ from facecrypt.protocol import (
 )
 from facecrypt.recipe import Recipe, dump_recipe
 from facecrypt.report import write_text
+from facecrypt.settings import TransformName
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import Target
+from facecrypt.transforms import TRANSFORMS
 
 TOP = (1, 5)
 """The N of Rank-N-T and Rank-N-UT in metrics.json."""
@@ -130,14 +132,35 @@ def evaluate(benchmark: Benchmark, rows: Sequence[Row], command: str) -> list[di
     probes = [_probe(entry, numbers[entry.identity], detector, benchmark) for entry in protocol.probes]
     targets = [_target(entry, detector, benchmark) for entry in protocol.targets]
     evaluators = _evaluators(benchmark, protocol, numbers, cache, detector)
+    shown_people = {entry.identity for entry in protocol.probes}
+    others = [
+        _probe(entry, numbers[entry.identity], detector, benchmark)
+        for entry in protocol.gallery
+        if entry.identity in shown_people and "protected_gallery" in benchmark.adversaries
+    ]
     results: list[dict[str, Any]] = []
     for row in rows:
         saved = _save_row(row, probes, targets, output, detector)
         aimed = [numbers[target.name] for target in targets[: row.recipe.max_targets if row.recipe else None]]
         quality = _quality(saved, probes)
-        for evaluator in evaluators:
-            seen = [_identify(evaluator, each, probes, aimed, cache, detector, benchmark) for each in saved]
-            results.append(_result(row, evaluator, saved, seen, quality, benchmark, len(probes)))
+        for adversary in benchmark.adversaries:
+            if adversary == "none":
+                searched = [evaluators] * len(saved)
+            elif row.recipe is None and row.obfuscation is None:
+                continue  # Nobody protects, so there is nothing to collect.
+            else:
+                collected = _save_row(row, others, targets, output, detector)
+                searched = [_collect(evaluators, others, each, cache, detector, benchmark) for each in collected]
+            for transform in benchmark.transforms:
+                folder = output / "photos" / _folder(row, probes, targets) / transform
+                shown = [_transformed(each, transform, folder / f"{run:02d}", probes) for run, each in enumerate(saved)]
+                for number, evaluator in enumerate(evaluators):
+                    seen = [
+                        _identify(each[number], files, probes, aimed, cache, detector, benchmark)
+                        for each, files in zip(searched, shown, strict=True)
+                    ]
+                    found = _result(row, transform, evaluator, saved, seen, quality, benchmark, len(probes))
+                    results.append(found | {"adversary": adversary, "n_gallery": len(searched[0][number].labels)})
         # After every row, so that a run that is stopped leaves what it knows.
         write_text(output / "metrics.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
     write_text(output / "benchmark.yaml", dump_benchmark(benchmark))
@@ -215,6 +238,25 @@ def _evaluators(
     return evaluators
 
 
+def _collect(
+    evaluators: Sequence[Evaluator],
+    others: Sequence[Probe],
+    saved: Saved,
+    cache: EmbeddingCache,
+    detector: FaceDetector,
+    benchmark: Benchmark,
+) -> list[Evaluator]:
+    """Return the evaluators with protected photos in the gallery instead of all clean ones of the same people."""
+    own = torch.tensor([other.label for other in others])
+    result = []
+    for each in evaluators:
+        embeddings, found = cache.embed_files(saved.files, each.embedder, each.key, detector, benchmark.faces)
+        rest = ~torch.isin(each.labels, own)
+        gallery = torch.cat([each.gallery[rest], embeddings[found]])
+        result.append(replace(each, gallery=gallery, labels=torch.cat([each.labels[rest], own[found]])))
+    return result
+
+
 def _save_row(
     row: Row, probes: Sequence[Probe], targets: Sequence[Target], output: Path, detector: FaceDetector
 ) -> list[Saved]:
@@ -273,6 +315,21 @@ def _protect(
     return Saved(final, target, float(np.mean(seconds)) if seconds else None, surrogates)
 
 
+def _transformed(saved: Saved, transform: TransformName, folder: Path, probes: Sequence[Probe]) -> list[Path]:
+    """Return the files of a run after a transform, making those that are missing or older than what they show."""
+    if transform == "none":
+        return saved.files
+    files = []
+    for number, (probe, source) in enumerate(zip(probes, saved.files, strict=True)):
+        file = folder / _name(number, probe)
+        if not file.is_file() or file.stat().st_mtime_ns < source.stat().st_mtime_ns:
+            pixels = TRANSFORMS[transform](read_photo(source).pixels)
+            # Not the photo that was read: its transparency would not fit another size.
+            write_photo(Photo(source, pixels), pixels, file)
+        files.append(file)
+    return files
+
+
 def _obfuscated(file: Path, probe: Probe, row: Row) -> Path:
     if probe.face is None:
         return probe.path
@@ -303,7 +360,7 @@ def _sidecar(file: Path) -> Path:
 
 def _identify(
     evaluator: Evaluator,
-    saved: Saved,
+    files: Sequence[Path],
     probes: Sequence[Probe],
     aimed: Sequence[int],
     cache: EmbeddingCache,
@@ -311,7 +368,7 @@ def _identify(
     benchmark: Benchmark,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return success T and UT of each probe, ``(P, len(TOP))`` each, and whether a face was found, ``(P,)``."""
-    embeddings, found = cache.embed_files(saved.files, evaluator.embedder, evaluator.key, detector, benchmark.faces)
+    embeddings, found = cache.embed_files(files, evaluator.embedder, evaluator.key, detector, benchmark.faces)
     ranked = torch.full((len(probes), max(TOP)), NO_FACE)
     if found.any():
         _, indices = search(embeddings[found], evaluator.gallery, max(TOP))
@@ -321,7 +378,7 @@ def _identify(
 
 
 def _quality(saved: Sequence[Saved], probes: Sequence[Probe]) -> dict[str, float | None]:
-    """Return mean PSNR and SSIM, and the MMD of the set, over the aligned face areas of all files."""
+    """Return mean PSNR and SSIM, and the MMD of the set, over the aligned face areas of all files as saved."""
     before: list[Tensor] = []
     after: list[Tensor] = []
     for each in saved:
@@ -343,6 +400,7 @@ def _quality(saved: Sequence[Saved], probes: Sequence[Probe]) -> dict[str, float
 
 def _result(
     row: Row,
+    transform: TransformName,
     evaluator: Evaluator,
     saved: Sequence[Saved],
     seen: Sequence[tuple[Tensor, Tensor, Tensor]],
@@ -374,10 +432,9 @@ def _result(
         | quality
         | {
             "n_probes": n_probes,
-            "n_gallery": len(evaluator.labels),
             "no_face": 100 * (1 - torch.stack([each[2] for each in seen]).double().mean().item()),
             "seconds_per_face": float(np.sum(seconds)) if seconds else None,
-            "transform": "none",
+            "transform": transform,
             "seed": benchmark.seed,
         }
     )

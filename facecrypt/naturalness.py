@@ -6,8 +6,14 @@ from collections.abc import Sequence
 from typing import Annotated, Literal, Protocol
 
 import torch
+from kornia.color import rgb_to_lab
+from kornia.losses import total_variation
 from pydantic import Field
 from torch import Tensor
+from torchmetrics.functional.image import (
+    multiscale_structural_similarity_index_measure,
+    structural_similarity_index_measure,
+)
 
 BANDWIDTHS = (
     1e-6,
@@ -31,6 +37,9 @@ BANDWIDTHS = (
     1e6,
 )
 """Variances of the Gaussian kernels in TIP-IM's published code, in squared units of the pixel range."""
+
+SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Weights of the scales of multi-scale SSIM, the finest first (Wang et al., Asilomar 2003)."""
 
 
 class Naturalness(Protocol):
@@ -72,6 +81,81 @@ class MMD:
             value = mmd(protected.flatten(0, 1), original.flatten(0, 1), self.bandwidths)
             return value.expand(faces)
         return torch.stack([mmd(protected[i], original[i], self.bandwidths) for i in range(faces)])
+
+
+class SSIM:
+    """Structural dissimilarity, 1 - SSIM (Wang et al., IEEE TIP 2004), averaged over the views of a face.
+
+    Mean over pixels and channels, in Gaussian windows of 1.5 pixels on the aligned face, of
+    ((2 mp mr + c1) (2 spr + c2)) / ((mp^2 + mr^2 + c1) (sp^2 + sr^2 + c2)), c1 = 0.01^2, c2 = 0.03^2: the measure of
+    the report.
+    """
+
+    def __init__(self) -> None: ...
+
+    def __call__(self, protected: Tensor, original: Tensor) -> Tensor:
+        """Return the dissimilarity of each face, ``(B,)``, from 0 (the same)."""
+        return 1 - ssim(protected.flatten(0, 1), original.flatten(0, 1)).view(protected.shape[:2]).mean(dim=1)
+
+
+class MSSSIM:
+    """Dissimilarity over several scales, 1 - MS-SSIM (Wang et al., Asilomar 2003), averaged over the views of a face.
+
+    MS-SSIM is the product over scales of the contrast and structure part of SSIM, to the power of the scale's weight;
+    each scale has half the size of the one before, and the coarsest contributes its whole SSIM. Coarse changes, which
+    eyes notice from afar, count more than in SSIM.
+
+    Args:
+        scales: Number of scales. The published five do not fit 112 pixels: the window would outgrow the coarsest. The
+            weights of those in use are scaled to a sum of 1.
+    """
+
+    def __init__(self, *, scales: Annotated[int, Field(ge=1, le=4)] = 4) -> None:
+        weights = SCALE_WEIGHTS[:scales]
+        self.weights = tuple(weight / sum(weights) for weight in weights)
+
+    def __call__(self, protected: Tensor, original: Tensor) -> Tensor:
+        """Return the dissimilarity of each face, ``(B,)``, from 0 (the same) to 1."""
+        similarity = multiscale_structural_similarity_index_measure(
+            protected.flatten(0, 1), original.flatten(0, 1), data_range=1.0, reduction="none", betas=self.weights
+        )
+        return 1 - similarity.view(protected.shape[:2]).mean(dim=1)
+
+
+class MaskVariation:
+    """Total variation of the mask m: mean |m(y, x) - m(y - 1, x)| + mean |m(y, x) - m(y, x - 1)|.
+
+    It is small for smooth masks and says nothing about how strong these are. In the [0, 1] scale of pixels, averaged
+    over channels and views.
+    """
+
+    def __init__(self) -> None: ...
+
+    def __call__(self, protected: Tensor, original: Tensor) -> Tensor:
+        """Return the variation of each face's mask, ``(B,)``."""
+        each: Tensor = total_variation(protected - original, reduction="mean")
+        return each.mean(dim=(1, 2))
+
+
+class Chroma:
+    """Change of colour: mean over pixels and views of (a_p - a_r)^2 + (b_p - b_r)^2 in CIELAB, in squared units of it.
+
+    Lightness is free: eyes see noise in brightness less than blotches of colour on skin. A just noticeable
+    difference of large patches is about 2.3 units, 5.3 here (Mahy et al., 1994). Colours are those of sRGB under D65.
+    """
+
+    def __init__(self) -> None: ...
+
+    def __call__(self, protected: Tensor, original: Tensor) -> Tensor:
+        """Return the change of each face, ``(B,)``."""
+        difference: Tensor = rgb_to_lab(protected)[:, :, 1:] - rgb_to_lab(original)[:, :, 1:]
+        return difference.square().sum(dim=2).mean(dim=(1, 2, 3))
+
+
+def ssim(protected: Tensor, original: Tensor) -> Tensor:
+    """Return the structural similarity of each picture, ``(N,)`` at most 1, of ``(N, 3, H, W)`` in [0, 1]."""
+    similarity = structural_similarity_index_measure(protected, original, data_range=1.0, reduction="none")
+    return similarity.reshape(-1)  # type: ignore[union-attr]  # a pair only where the full image is asked for
 
 
 def mmd(protected: Tensor, original: Tensor, bandwidths: Sequence[float] = BANDWIDTHS) -> Tensor:

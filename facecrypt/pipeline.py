@@ -23,6 +23,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from facecrypt import registry, report
+from facecrypt.budget import fit_photo
 from facecrypt.errors import FacecryptError, FacecryptWarning, NoFaceFoundError, PhotoError, RecipeError, WeightsError
 from facecrypt.evaluation import FaceReport, Judge, make_judge, verify
 from facecrypt.faces import Face, FaceDetector, FaceImage, add_masks, cut
@@ -220,6 +221,10 @@ def build_loop(recipe: Recipe, surrogates: Sequence[Surrogate], targets: Sequenc
             views_per_step=recipe.views_per_step,
             surrogates_per_step=recipe.surrogates_per_step,
             seed=recipe.seed,
+            region=recipe.region,
+            feather=recipe.feather,
+            low_pass=recipe.low_pass,
+            ssim_budget=recipe.budget.ssim if recipe.budget else None,
         ),
     )
 
@@ -423,8 +428,11 @@ def save(job: Job, recipe: Recipe) -> None:
         return
     # Only the infinity norm bounds a single channel.
     epsilon = int(recipe.epsilon) if recipe.norm == "linf" else 255
+    masks = job.masks
+    if recipe.budget:
+        masks = fit_photo(job.photo, job.faces, masks, epsilon, recipe.budget.ssim)
     try:
-        write_photo(job.photo, add_masks(job.photo, job.faces, job.masks, epsilon), job.destination)
+        write_photo(job.photo, add_masks(job.photo, job.faces, masks, epsilon), job.destination)
     except PhotoError as error:
         job.fail(error)
 

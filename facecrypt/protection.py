@@ -7,6 +7,7 @@ around it, take a step, and project it back onto the ball (Eq. 5).
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,26 +15,26 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from kornia.filters import gaussian_blur2d
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facecrypt.faces import Face, FaceImage, crop, crop_grid, cut
+from facecrypt.budget import largest_fit, next_share
+from facecrypt.faces import FaceImage, crop, crop_grid, face_grid
 from facecrypt.gradients import Gradient, Landscape, Plain
-from facecrypt.naturalness import Naturalness
-from facecrypt.optimizers import Optimizer, normalize, project
-from facecrypt.photos import Photo
+from facecrypt.naturalness import Naturalness, ssim
+from facecrypt.optimizers import Optimizer, euclidean_norm, normalize, project
+from facecrypt.recipe import Region
+from facecrypt.regions import strength_map
 from facecrypt.settings import Norm
 from facecrypt.surrogates.dropout import FeatureDropout
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.mixup import Features, Mixup, mixing, record
-from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
 from facecrypt.targets import Distances, Situation, Target, TargetSelector
 from facecrypt.views import Params, View, draw
 
 OnStep = Callable[[int, float], None]
 """Called after each iteration with its number, from 1, and the mean cosine between the faces and their originals."""
-
-_FACE_SIDE = 112
 
 
 class Surrogate(NamedTuple):
@@ -69,6 +70,10 @@ class Settings:
         views_per_step: Views of each face at each iteration.
         surrogates_per_step: How many surrogates give gradients at an iteration, drawn anew each time; None is all.
         seed: Seed of that draw.
+        region: Where in a patch the mask may be how strong; None: everywhere the same.
+        feather: Width of the fade to 0 at a patch's border, in pixels.
+        low_pass: Standard deviation of the Gaussian that smooths gradients and steps, in pixels; 0: none.
+        ssim_budget: Lowest SSIM of the face area, which may lower a face's epsilon; None: no such bound.
     """
 
     epsilon: float
@@ -81,6 +86,10 @@ class Settings:
     views_per_step: int = 1
     surrogates_per_step: int | None = None
     seed: int = 0
+    region: Region | None = None
+    feather: int = 0
+    low_pass: float = 0.0
+    ssim_budget: float | None = None
 
 
 class Masks(NamedTuple):
@@ -178,10 +187,13 @@ class ProtectionLoop(nn.Module):
             look = _Look(batch, masks, step)
             chosen = self.target_selector(look.situation(chosen))
             gradient, memory = self.gradient.update(look.landscape(chosen), memory)
+            gradient = batch.smooth(gradient)
             direction, state = self.optimizer.update(gradient, state, settings.norm)
-            masks = batch.project(masks - batch.step_size * direction)
+            masks = batch.move(masks, direction)
+            batch.adapt_epsilon(masks)
             if on_step:
                 on_step(step + 1, 1 - look.now.to_self.mean().item() / 2)
+        masks = batch.spend_budget(masks)
         assert chosen is not None  # There is at least one iteration.
         sides = [face.pixels.shape[-1] for face in faces]
         return Masks([mask[:, :side, :side].cpu() for mask, side in zip(masks, sides, strict=True)], chosen.tolist())
@@ -198,7 +210,6 @@ class _Batch:
         self.sides = [face.pixels.shape[-1] for face in faces]
         self.side = max(self.sides)
         self.pixels = torch.stack([_pad(face.pixels, self.side) for face in faces]).to(device)
-        self.inside = torch.stack([_pad(face.inside, self.side) for face in faces]).to(device)
         landmarks = torch.stack([face.landmarks for face in faces])
         self.grids = [_embedder_grid(embedder, landmarks, self.side).to(device) for embedder in loop.embedders]
         self.face_grid = face_grid(landmarks, self.side).to(device)
@@ -210,10 +221,18 @@ class _Batch:
             for number, (embedder, mixup, grid) in enumerate(zip(loop.embedders, loop.mixups, self.grids, strict=True))
         ]
         # A ball of root mean square e over n values is the Euclidean ball of radius e * sqrt(n).
-        values = self.inside.sum(dim=(1, 2, 3), keepdim=True) * 3
+        inside = torch.stack([_pad(face.inside, self.side) for face in faces]).to(device)
+        values = inside.sum(dim=(1, 2, 3), keepdim=True) * 3
         unit = values.sqrt() if settings.norm == "l2" else torch.ones_like(values)
+        maps = [
+            strength_map(*each, settings.region, settings.feather) for each in zip(landmarks, self.sides, strict=True)
+        ]
+        self.strength = inside * torch.stack([_pad(each, self.side) for each in maps]).to(device)
         self.epsilon = settings.epsilon * unit
         self.step_size = settings.step_size * unit
+        # The share of epsilon that each face may use; below 1 only where there is a budget.
+        self.share = torch.ones_like(unit)
+        self.area = crop(self.pixels, self.face_grid)
 
     def embed(self, images: Tensor, numbers: Sequence[int], at: tuple[int, int] | None = None) -> list[Tensor]:
         """Return the unit embeddings ``(N, D)`` of pictures in some surrogates.
@@ -247,12 +266,12 @@ class _Batch:
             yield
 
     def noise(self, step: int, sample: int) -> Tensor:
-        """Return numbers uniform in [-1, 1], ``(B, 3, S, S)``, 0 where a mask cannot be changed."""
+        """Return numbers uniform in [-1, 1], ``(B, 3, S, S)``, times the share of epsilon that each pixel may use."""
         drawn = []
         for seed, side in zip(_seeds(self.seeds, step, "noise", sample), self.sides, strict=True):
             uniform = torch.rand(3, side, side, generator=torch.Generator().manual_seed(seed))
             drawn.append(_pad(2 * uniform - 1, self.side))
-        return torch.stack(drawn).to(self.pixels.device) * self.inside
+        return torch.stack(drawn).to(self.pixels.device) * self.strength
 
     def distances(self, embeddings: Sequence[Tensor], numbers: Sequence[int]) -> list[Distances]:
         """Return the distances in some surrogates, ``(B, V)`` and ``(B, V, K)``, of embeddings ``(B * V, D)``."""
@@ -264,9 +283,57 @@ class _Batch:
             result.append(Distances(to_self, 2 - 2 * views @ self.targets[number].T))
         return result
 
-    def project(self, masks: Tensor) -> Tensor:
-        """Return the masks inside the ball and inside the photo."""
-        return project(masks * self.inside, self.pixels, self.epsilon, self.loop.settings.norm)
+    def smooth(self, images: Tensor) -> Tensor:
+        """Return images ``(N, 3, S, S)`` after the low pass of the recipe; beyond the patch they count as 0."""
+        sigma = self.loop.settings.low_pass
+        if not sigma:
+            return images
+        return gaussian_blur2d(images, 2 * math.ceil(3 * sigma) + 1, (sigma, sigma), border_type="constant")
+
+    def move(self, masks: Tensor, direction: Tensor) -> Tensor:
+        """Return the masks after a step of each against its direction, inside the ball and inside the photo.
+
+        A smoothed step is a weighted mean of steps, so it is no longer than one, and the projection comes last: the
+        bound holds whatever the low pass and the map do. The map scales the step and, where the ball bounds single
+        channels, the ball.
+        """
+        return self._project(masks - self.step_size * self.strength * self.smooth(direction))
+
+    def adapt_epsilon(self, masks: Tensor) -> None:
+        """Set each face's share of epsilon to what would use up its SSIM budget, judging by the mask it has now."""
+        budget = self.loop.settings.ssim_budget
+        if budget is not None:
+            used = (self._size(masks) / self.epsilon).flatten()
+            self.share = next_share(self._ssim(masks), budget, used).view(-1, 1, 1, 1)
+
+    def spend_budget(self, masks: Tensor) -> Tensor:
+        """Return the masks, each scaled to the largest size within epsilon that keeps its SSIM budget."""
+        budget = self.loop.settings.ssim_budget
+        if budget is None:
+            return masks
+        self.share = torch.ones_like(self.share)
+
+        def scaled(factors: Tensor) -> Tensor:
+            return self._project(factors.view(-1, 1, 1, 1) * masks)
+
+        high = (self.epsilon / self._size(masks).clamp_min(1e-6)).clamp(1, 2).flatten()
+        return scaled(largest_fit(lambda factors: self._ssim(scaled(factors)) >= budget, high))
+
+    def _project(self, masks: Tensor) -> Tensor:
+        norm = self.loop.settings.norm
+        bound = self.epsilon * self.share * (self.strength if norm == "linf" else 1)
+        return project(masks, self.pixels, bound, norm)
+
+    def _size(self, masks: Tensor) -> Tensor:
+        """Return the radius of the smallest ball that holds each mask, ``(B, 1, 1, 1)``."""
+        if self.loop.settings.norm == "l2":
+            return euclidean_norm(masks)
+        tiny = torch.finfo(masks.dtype).tiny
+        return (masks.abs() / self.strength.clamp_min(tiny)).amax(dim=(1, 2, 3), keepdim=True)
+
+    def _ssim(self, masks: Tensor) -> Tensor:
+        """Return the SSIM of each face area under its mask in whole grey levels, as it is saved, ``(B,)``."""
+        return ssim(crop(self.pixels + (masks * 255).round() / 255, self.face_grid), self.area)
 
 
 class _Look:
@@ -381,9 +448,8 @@ class _Look:
         self._target_gradients = torch.stack(gradients)
         with torch.no_grad():
             masks = self.masks.detach()
-            candidates = torch.stack(
-                [batch.project(masks - batch.step_size * normalize(each, settings.norm)) for each in gradients], dim=1
-            )
+            steps = [normalize(batch.smooth(each), settings.norm) for each in gradients]
+            candidates = torch.stack([batch.move(masks, step) for step in steps], dim=1)
             images = (batch.pixels.unsqueeze(1) + candidates).flatten(0, 1)
             return self._weighted(batch.distances(batch.embed(images, self._surrogates), self._surrogates))
 
@@ -416,23 +482,6 @@ def embed(embedder: Embedder, faces: Sequence[FaceImage]) -> Tensor:
     with torch.no_grad():
         embeddings: Tensor = embedder(_crops(embedder, faces).to(device))
     return embeddings
-
-
-def face_grid(landmarks: Tensor, side: int) -> Tensor:
-    """Return the `crop_grid` of the face area in which naturalness is measured, ``(B, 112, 112, 2)``."""
-    return crop_grid(landmarks, ARCFACE_TEMPLATE, (_FACE_SIDE, _FACE_SIDE), side)
-
-
-def face_area(photo: Photo, face: Face) -> Tensor:
-    """Return the face area in which naturalness and quality are measured, ``(1, 3, 112, 112)``, RGB in [0, 1].
-
-    Args:
-        photo: The original or the protected photo.
-        face: The face as it was found in the original.
-    """
-    image = cut(photo, face)
-    # The weights of an interpolation add up to 1 only after rounding: white may come out a hair above it.
-    return crop(image.pixels[None], face_grid(image.landmarks[None], image.pixels.shape[-1])).clamp(0, 1)
 
 
 def _embedder_grid(embedder: Embedder, landmarks: Tensor, side: int) -> Tensor:

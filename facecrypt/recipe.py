@@ -23,6 +23,7 @@ from facecrypt.surrogates.spec import Weights
 STRICT = pydantic.ConfigDict(extra="forbid", strict=True)
 Args = dict[str, Any]
 Weight = Annotated[float, Field(gt=0)]
+Strength = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass
@@ -118,6 +119,34 @@ class HeldOutSlot:
 
 
 @dataclass
+class Region:
+    """Where in a patch the mask may be how strong, as shares of epsilon and of the step size: `regions.strength_map`.
+
+    Attributes:
+        face: Inside the face, an ellipse drawn around the landmarks.
+        outside: Beyond it: hair, neck, background.
+        features: At eyes, nose and mouth; less than `face` spares them instead.
+    """
+
+    __pydantic_config__ = STRICT
+    face: Strength = 1.0
+    outside: Strength = 0.5
+    features: Strength = 1.0
+
+
+@dataclass
+class Budget:
+    """How much of a face's looks the mask may spend. Each face gets the largest epsilon that keeps within it.
+
+    Attributes:
+        ssim: Lowest SSIM of the aligned 112x112 face area between the original and the saved 8-bit photo.
+    """
+
+    __pydantic_config__ = STRICT
+    ssim: Annotated[float, Field(gt=0, lt=1)]
+
+
+@dataclass
 class TrainerOptions:
     """What Lightning's Trainer is told about the hardware; see its documentation for the values.
 
@@ -164,6 +193,12 @@ class Recipe:
         norm: Ball that the masks stay in: ``linf`` or ``l2``.
         steps: Number of iterations.
         step_size: Length of a step, in the unit of epsilon.
+        region: Where in the patch the mask may be how strong; the same everywhere by default.
+        feather: Width, in pixels of the patch at its working size, over which the mask fades to 0 at the patch's
+            border, so that no seam shows; 0 for no fade.
+        low_pass: Standard deviation, in pixels of the patch at its working size, of a Gaussian that smooths gradients
+            and steps: masks get blotchy rather than noisy; 0 for none.
+        budget: Keep each face's SSIM at or above a value by lowering its epsilon; `epsilon` stays the upper bound.
         faces: Which faces: ``all``, ``largest``, or ``aligned`` where each photo is itself an aligned, square face.
         format: Format of the protected photos: ``png`` keeps every promise, ``same`` writes a JPEG as a JPEG.
         batch_size: Photos read together, and the largest number of faces protected together.
@@ -195,6 +230,10 @@ class Recipe:
     norm: Norm = "linf"
     steps: Annotated[int, Field(ge=1)] = 50
     step_size: Annotated[float, Field(gt=0, le=255)] = 1.5
+    region: Region | None = None
+    feather: Annotated[int, Field(ge=0, le=64)] = 0
+    low_pass: Annotated[float, Field(ge=0, le=16)] = 0.0
+    budget: Budget | None = None
     faces: FaceChoice = "all"
     format: PhotoFormat = "png"
     batch_size: Annotated[int, Field(ge=1)] = 8
@@ -348,6 +387,8 @@ _PARTS: dict[str, type] = {
     "views": Slot,
     "own_identity": OwnIdentity,
     "mixup": MixupOptions,
+    "region": Region,
+    "budget": Budget,
     "trainer": TrainerOptions,
 }
 

@@ -15,3 +15,23 @@ PhotoFormat = Literal["png", "same"]
 
 ViewsMode = Literal["chain", "one"]
 """How the views of a recipe are used: one after the other, or one of them for each picture."""
+
+TransformName = Literal[
+    "none",
+    "jpeg_75",
+    "jpeg_50",
+    "jpeg_30",
+    "half_size",
+    "blur",
+    "screenshot",
+    "median",
+    "noise_denoise",
+    "whatsapp",
+    "instagram",
+    "facebook",
+    "x",
+]
+"""What may happen to a photo after it was saved; see `facecrypt.transforms`."""
+
+Adversary = Literal["none", "protected_gallery"]
+"""What the one who identifies does about protection; see `facecrypt.identification`."""

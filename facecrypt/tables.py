@@ -44,6 +44,9 @@ _NOTES = """\
 - **Clean** photos are untouched: their line is what a recogniser gets wrong by itself, and never bold.
 - **No face**: a probe whose saved file shows no face any more is no success of Rank-N-T and a success of Rank-N-UT.
   A ruined picture does that too: read Rank-N-UT next to the share of such probes. "a to b" spans the evaluators.
+- **Transform**: what happened to every saved photo, the clean ones too, before its face was looked for. The gallery is
+  untouched. PSNR, SSIM and MMD are those of the photos as they were saved.
+- **protected_gallery**: whoever searches has protected photos of the same people, by the same method, and no others.
 - **Best target**: a single-target method runs with every target and reports the one that serves best, picked by these
   very results in its favour. Each rate may have its own; the one named is that of R1-T.
 """
@@ -116,8 +119,8 @@ def render_markdown(title: str, rows: Sequence[Row], command: str) -> str:
     """Return table.md: the command that made the rows, the tables, and notes on their marks and measures."""
     sections = [
         f"# {_escape(title)}\n\n```\n{command.strip()}\n```",
-        f"## Targeted identification\n\n{identification_table(rows, 't')}",
-        f"## Untargeted identification\n\n{identification_table(rows, 'ut')}",
+        f"## Targeted identification\n\n{_by_condition(rows, 't')}",
+        f"## Untargeted identification\n\n{_by_condition(rows, 'ut')}",
         f"## Image quality and time\n\n{quality_table(rows)}",
     ]
     if single := [row for row in rows if row.get("best_target") is not None]:
@@ -129,12 +132,28 @@ def render_markdown(title: str, rows: Sequence[Row], command: str) -> str:
     return "\n\n".join([*sections, f"## Notes\n\n{_NOTES}"])
 
 
+def _by_condition(rows: Sequence[Row], kind: Literal["t", "ut"]) -> str:
+    """Return a table per adversary and transform, each under its name: only what met the same is compared."""
+    tables: dict[str, list[Row]] = {}
+    for row in rows:
+        tables.setdefault(", ".join(_conditions(row)), []).append(row)
+    if len(tables) == 1:
+        return identification_table(rows, kind)
+    return "\n\n".join(f"### {_escape(name)}\n\n{identification_table(each, kind)}" for name, each in tables.items())
+
+
+def _conditions(row: Row) -> list[str]:
+    adversary = row.get("adversary", "none")
+    return [row["transform"], *([] if adversary == "none" else [adversary])]
+
+
 def plot(rows: Sequence[Row], folder: Path) -> list[Path]:
     """Write the plots into a folder, as PNG and SVG, and return their files; the same rows give the same files.
 
     ``rank1`` shows Rank-1-T and Rank-1-UT by evaluator and method, with 95 % intervals; ``ssim`` the SSIM of methods
     (Figure 3 of TIP-IM); ``tradeoff`` Rank-1-T against SSIM, with a line through the settings of a method (Figure 5).
-    What cannot be drawn, because no photo was protected or SSIM was not measured, is not written.
+    Of several transforms and adversaries, the first is drawn. What cannot be drawn, because no photo was protected or
+    SSIM was not measured, is not written.
 
     Raises:
         FacecryptError: If matplotlib is not installed, or a file cannot be written.
@@ -144,7 +163,7 @@ def plot(rows: Sequence[Row], folder: Path) -> list[Path]:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise FacecryptError("Plots need matplotlib, which is missing. Run: pip install facecrypt[plot]") from error
-    lines = _lines(rows)
+    lines = _lines([row for row in rows if _conditions(row) == _conditions(rows[0])])
     measured = [line for line in lines if not line.clean and line.values("ssim")]
     drawings = {"rank1": (_draw_rates, lines), "ssim": (_draw_ssim, measured), "tradeoff": (_draw_tradeoff, measured)}
     drawings = {name: drawing for name, drawing in drawings.items() if not all(line.clean for line in drawing[1])}
@@ -248,7 +267,7 @@ def _lines(rows: Sequence[Row]) -> list[_Line]:
     """Return the lines, grouped by surrogates, then by method, each in order of first appearance."""
     if not rows:
         raise ValueError("rows: none given; a benchmark leaves at least one.")
-    differing = [key for key in ("transform", "seed") if len({row[key] for row in rows}) > 1]
+    differing = [key for key in ("transform", "adversary", "seed") if len({row.get(key) for row in rows}) > 1]
     found: dict[tuple[str, str, str], dict[str, Row]] = {}
     for row in rows:
         surrogates = " + ".join(row["surrogates"]) or "none"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from facecrypt import cli, pipeline
 from facecrypt.faces import FaceDetector, crop, crop_grid, cut
+from facecrypt.obfuscation import obfuscate
 from facecrypt.photos import read_photo
 from facecrypt.protection import embed
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
+from facecrypt.transforms import TRANSFORMS
 
 ROOT = Path(__file__).parents[1]
 PACK = Path(pipeline.__file__).parent / "data" / "virtual_targets"
@@ -73,7 +76,7 @@ def test_metrics_keep_their_contract(finished: Path) -> None:
     ]
     names = {
         "method", "surrogates", "evaluator", "white_box", "rank1_t", "rank5_t", "rank1_ut", "rank5_ut", "psnr", "ssim",
-        "mmd", "n_probes", "n_gallery", "seconds_per_face", "transform", "seed",
+        "mmd", "n_probes", "n_gallery", "seconds_per_face", "transform", "adversary", "seed",
     }  # fmt: skip
     assert all(names <= set(row) for row in found)
     assert {(row["method"], row["evaluator"]) for row in found if row["white_box"]} == {
@@ -145,6 +148,95 @@ def test_running_again_makes_nothing_twice(finished: Path, monkeypatch: pytest.M
         return [{key: value for key, value in row.items() if key != "seconds_per_face"} for row in json.loads(text)]
 
     assert without_time((finished / "results" / "metrics.json").read_text()) == without_time(metrics)
+
+
+def test_transformed_photos_are_identified_afresh(tmp_path: Path, sface_embedder: Embedder) -> None:
+    names = ["none", "jpeg_30", "half_size"]
+    tipim = str(ROOT / "recipes" / "tipim.yaml")
+    quick = {"steps": 3, "target_selector": {"name": "nearest"}, "trainer.accelerator": "cpu"}
+    methods = [{"label": "clean"}, {"label": "TIP-IM", "recipe": tipim, "set": quick}]
+    path = make(tmp_path, methods=methods, transforms=names, evaluators=[{"name": "sface"}])
+    assert cli.main(["evaluate", str(path)]) == cli.DONE
+    found = rows(tmp_path)
+    expected = [(method, name) for method in ("clean", "TIP-IM") for name in names]
+    assert [(row["method"], row["transform"]) for row in found] == expected
+    assert len({(row["psnr"], row["ssim"], row["mmd"]) for row in found}) == 2  # Of the photos as they were saved.
+    photos = tmp_path / "results" / "photos"
+    (protected,) = photos.glob("tip-im-*")
+    (clean,) = photos.glob("clean-*")
+    probes = [line.split(",") for line in (tmp_path / "protocol.csv").read_text().splitlines() if ",probe" in line]
+    originals = [Path(image) for image, *_ in probes]
+    for folder, sources in ((clean, originals), (protected, sorted(protected.glob("*.png")))):
+        for name in ("jpeg_30", "half_size"):
+            files = sorted((folder / name).rglob("*.png"))
+            assert len(files) == len(sources) == 2
+            for file, source in zip(files, sources, strict=True):
+                assert np.array_equal(read_photo(file).pixels, TRANSFORMS[name](read_photo(source).pixels))
+    table = (tmp_path / "results" / "table.md").read_text()
+    assert all(table.count(f"### {name}\n") == 2 for name in names)
+
+    # The rates are those of the transformed files, found and embedded slowly.
+    detector = FaceDetector()
+
+    def embedding(file: Path) -> np.ndarray[Any, Any]:
+        picture = read_photo(file)
+        return embed(sface_embedder, [cut(picture, detector.find(picture, "largest")[0])])[0].numpy()
+
+    lines = [line.split(",") for line in (tmp_path / "protocol.csv").read_text().splitlines()[1:]]
+    gallery = [(embedding(Path(image)), identity) for image, identity, role in lines if role == "gallery"]
+    for row, folder in ((found[2], clean), (found[5], protected)):
+        nearest = []
+        for file in sorted((folder / "half_size").rglob("*.png")):
+            mine = embedding(file)
+            nearest.append(max(gallery, key=lambda each: float(mine @ each[0]))[1])
+        missed = [identity != own for identity, (_, own, _) in zip(nearest, probes, strict=True)]
+        assert row["rank1_ut"] == 100 * np.mean(missed)
+
+    # Nothing is made twice, and what was made anew from a photo follows it.
+    before = {file: file.stat().st_mtime_ns for file in photos.rglob("*.png")}
+    removed = sorted(protected.glob("*.png"))[0]
+    removed.unlink()
+    assert cli.main(["evaluate", str(path)]) == cli.DONE
+    changed = {file for file in before if file.stat().st_mtime_ns != before[file]}
+    assert changed == {removed, *protected.glob(f"*/*/{removed.name}")}
+
+
+def test_a_protected_gallery_holds_protected_photos_of_the_same_people(
+    tmp_path: Path, sface_embedder: Embedder
+) -> None:
+    methods = [{"label": "clean"}, {"label": "cover", "obfuscation": {"method": "occlude", "strength": 0.3}}]
+    both = ["none", "protected_gallery"]
+    path = make(tmp_path, methods=methods, adversaries=both, evaluators=[{"name": "sface"}])
+    assert cli.main(["evaluate", str(path)]) == cli.DONE
+    found = rows(tmp_path)
+    assert [(row["method"], row["adversary"]) for row in found] == [
+        ("clean", "none"),
+        ("cover", "none"),
+        ("cover", "protected_gallery"),
+    ]
+    lines = [line.split(",") for line in (tmp_path / "protocol.csv").read_text().splitlines()[1:]]
+    probes = [(Path(image), person) for image, person, role in lines if role == "probe"]
+    gallery = [(Path(image), person) for image, person, role in lines if role == "gallery"]
+    detector = FaceDetector()
+
+    def embedding(file: Path, cover: bool) -> np.ndarray[Any, Any] | None:
+        picture = read_photo(file)
+        if cover:
+            face = detector.find(picture, "largest")[0]
+            picture = replace(picture, pixels=obfuscate(picture.pixels, face, "occlude", 0.3))
+        faces = detector.find(picture, "largest")
+        return embed(sface_embedder, [cut(picture, faces[0])])[0].numpy() if faces else None
+
+    own = {person for _, person in probes}
+    known = [(embedding(file, person in own), person) for file, person in gallery]
+    searched = [(each, person) for each, person in known if each is not None]
+    missed = []
+    for file, person in probes:
+        mine = embedding(file, True)
+        missed.append(mine is None or max(searched, key=lambda each: float(mine @ each[0]))[1] != person)
+    assert found[2]["rank1_ut"] == 100 * np.mean(missed)
+    assert found[2]["n_gallery"] == len(searched)
+    assert "### none, protected_gallery\n" in (tmp_path / "results" / "table.md").read_text()
 
 
 def test_virtual_targets_join_the_gallery(tmp_path: Path) -> None:

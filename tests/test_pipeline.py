@@ -496,3 +496,28 @@ def test_onnx_file_without_gradients_stops_the_run_or_falls_back(
     )
     assert used.name == "sface"
     assert "surrogate onnx was replaced by its fallback sface" in notes[0]
+
+
+def test_the_saved_photo_keeps_the_budget_of_ssim(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], reference_ssim: Callable[..., float]
+) -> None:
+    """Of a face as it is, and of one so large that its mask is upsampled."""
+    sample = Image.open(pipeline.sample_photo()).convert("RGB")
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    sample.save(folder / "small.png")
+    sample.crop((120, 20, 340, 240)).resize((550, 550), Image.Resampling.BICUBIC).save(folder / "large.png")
+    shape = ["steps=8", "budget={ssim: 0.97}", "region={outside: 0.3}", "feather=6", "low_pass=0.7"]
+    result = run(capsys, tmp_path / "out", f"photos={folder}", *shape, "faces=largest")
+    assert result.status == cli.DONE
+    for name in ("small.png", "large.png"):
+        (face,) = result.photo(name)["faces"]
+        assert 0.97 <= face["ssim"] < 0.985
+        assert 0 < face["max_abs"] <= 12
+        before, after = read_photo(folder / name), read_photo(result.output / name)
+        found = FaceDetector().find(before, "largest")[0]
+        side = cut(before, found).pixels.shape[-1]
+        grid = crop_grid(cut(before, found).landmarks[None], ARCFACE_TEMPLATE, (112, 112), side)
+        crops = [crop(cut(each, found).pixels[None], grid)[0].permute(1, 2, 0).numpy() for each in (before, after)]
+        assert reference_ssim(*crops) >= 0.9699  # Another implementation.
+    assert found.patch.side > side  # The last one was upsampled.

@@ -11,14 +11,29 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.functional import avg_pool2d
 
 from facecrypt.errors import FacecryptError
-from facecrypt.faces import Face, FaceDetector, FaceImage, Patch, crop, crop_grid, cut, patch_around
+from facecrypt.faces import (
+    Face,
+    FaceDetector,
+    FaceImage,
+    Patch,
+    crop,
+    crop_grid,
+    cut,
+    face_area,
+    face_grid,
+    patch_around,
+)
 from facecrypt.gradients import Landscape, VarianceTuning
+from facecrypt.metrics import face_ssim
 from facecrypt.naturalness import MMD
 from facecrypt.optimizers import Momentum, Plain, State, project
 from facecrypt.photos import Photo
-from facecrypt.protection import ProtectionLoop, Settings, Surrogate, embed, face_area, own_identity
+from facecrypt.protection import ProtectionLoop, Settings, Surrogate, embed, own_identity
+from facecrypt.recipe import Region
+from facecrypt.regions import strength_map
 from facecrypt.surrogates import sface
 from facecrypt.surrogates.catalogue import SFACE
 from facecrypt.surrogates.embedder import Embedder
@@ -521,6 +536,83 @@ def test_no_part_makes_a_face_depend_on_its_batch(
     for number in range(2):
         (alone,) = run([people[number]], [5 + number])
         assert (alone - together[number]).abs().gt(1e-4).float().mean() < 0.05
+
+
+def rounded(mask: Tensor) -> Tensor:
+    """Return a mask as a file holds it, in whole grey levels."""
+    return (mask * 255).round()
+
+
+def test_region_and_feather_bound_every_pixel(
+    people: list[FaceImage], sface_embedder: Embedder, targets: list[Target]
+) -> None:
+    """Faces of different sizes in one batch: each has its own map."""
+    region = Region(face=0.8, outside=0.25, features=1.0)
+    made = make_loop([sface_embedder], targets, Nearest(), region=region, feather=10, steps=10).run(people, [0, 1, 2])
+    for person, mask in zip(people, made.masks, strict=True):
+        side = person.pixels.shape[-1]
+        strength = strength_map(person.landmarks, side, region, 10)
+        bound = EPSILON * strength
+        assert (mask.abs() <= bound + 1e-6).all()
+        assert (mask.abs() > 0.8 * bound)[:, strength[0] > 0.1].float().mean() > 0.3
+        seam = torch.cat([mask[:, 0], mask[:, -1], mask[:, :, 0], mask[:, :, -1]], dim=1)
+        assert rounded(seam).abs().max() == 0
+
+
+def test_region_shapes_an_l2_mask(face_image: FaceImage, sface_embedder: Embedder, targets: list[Target]) -> None:
+    epsilon = 3 / 255
+    loop = make_loop([sface_embedder], targets, Nearest(), norm="l2", epsilon=epsilon, feather=20, steps=6)
+    (mask,), _ = loop.run([face_image], [0])
+    assert mask.square().mean().sqrt() <= epsilon * 1.001
+    assert mask[:, 0].abs().max() == 0
+
+
+def test_the_low_pass_smooths_the_mask_within_its_bound(
+    face_image: FaceImage, sface_embedder: Embedder, targets: list[Target]
+) -> None:
+    cosines: list[float] = []
+
+    def mask(low_pass: float) -> Tensor:
+        loop = make_loop([sface_embedder], targets, Nearest(), low_pass=low_pass, steps=10)
+        return loop.run([face_image], [0], lambda step, cosine: cosines.append(cosine)).masks[0]
+
+    def roughness(mask: Tensor) -> float:
+        """Share of the mask that a 3x3 mean takes away."""
+        return ((mask - avg_pool2d(mask, 3, 1, 1)).square().mean() / mask.square().mean()).item()
+
+    smooth, plain = mask(2.0), mask(0.0)
+    assert roughness(smooth) < 0.1 < 0.3 < roughness(plain)
+    assert smooth.abs().max() <= EPSILON + 1e-6
+    assert smooth.abs().max() > 0.5 * EPSILON
+    assert cosines[9] < 0.6  # It still protects.
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_budget_of_ssim_is_kept_and_spent_face_by_face(
+    norm: str, people: list[FaceImage], sface_embedder: Embedder, targets: list[Target]
+) -> None:
+    budget = 0.96
+    made = make_loop([sface_embedder], targets, Nearest(), ssim_budget=budget, steps=8, norm=norm).run(
+        people, [0, 1, 2]
+    )
+    largest = []
+    for person, mask in zip(people, made.masks, strict=True):
+        grid = face_grid(person.landmarks[None], person.pixels.shape[-1])
+        before = crop(person.pixels[None], grid)
+        after = crop((person.pixels + rounded(mask) / 255).clamp(0, 1)[None], grid)
+        similarity = face_ssim(after.clamp(0, 1), before.clamp(0, 1)).item()
+        assert budget - 1e-5 <= similarity < budget + 0.02
+        largest.append(mask.abs().max().item())
+    if norm == "linf":
+        assert max(largest) <= EPSILON + 1e-6
+        assert max(largest) > 1.1 * min(largest)  # Faces differ in what they can hide.
+
+
+def test_epsilon_stays_the_bound_where_the_budget_allows_more(
+    face_image: FaceImage, sface_embedder: Embedder, targets: list[Target]
+) -> None:
+    (mask,), _ = make_loop([sface_embedder], targets, Nearest(), ssim_budget=0.2, steps=10).run([face_image], [0])
+    assert 0.98 * EPSILON < mask.abs().max() <= EPSILON + 1e-6
 
 
 @pytest.mark.weights

@@ -157,6 +157,28 @@ def test_what_differs_between_rows_is_said() -> None:
     assert [line[2] for line in cells(text)[1:]] == settings
 
 
+def test_each_transform_has_its_own_table_and_its_own_best() -> None:
+    rows = [
+        *(row(method, rates=(rate, rate)) for method, rate in (("a", 10.0), ("b", 20.0))),
+        *(row(method, rates=(rate, rate), transform="jpeg_75") for method, rate in (("a", 8.0), ("b", 6.0))),
+    ]
+    targeted = tables.render_markdown("t", rows, "c").split("## Targeted")[1].split("\n## ")[0]
+    none, jpeg = targeted.split("### none")[1].split("### jpeg_75")
+    assert "| **20.0** / **20.0** |" in none
+    assert "| **8.0** / **8.0** |" in jpeg
+    assert "Transform: none." in none
+    assert "Transform: jpeg_75." in jpeg
+    assert "### " not in tables.render_markdown("t", rows[:2], "c")
+
+
+def test_plots_show_the_first_transform(tmp_path: Path) -> None:
+    rows = [row("a"), row("a", transform="blur", rates=(1.0, 1.0))]
+    both, first = tmp_path / "both", tmp_path / "first"
+    tables.plot(rows, both)
+    tables.plot(rows[:1], first)
+    assert (both / "rank1.svg").read_bytes() == (first / "rank1.svg").read_bytes()
+
+
 def test_names_are_shown_as_they_are() -> None:
     name = r"a|b*c*<i>`d` \[e](f)"
     text = tables.identification_table([row(name, name, surrogates=[name], setting=name + "\n2")], "t")

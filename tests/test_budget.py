@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from facecrypt.budget import fit_photo, largest_fit, next_share
+from facecrypt.faces import Face, Patch, Window, add_masks, cut, face_area
+from facecrypt.metrics import face_ssim
+from facecrypt.photos import Photo
+
+
+def similarity(photo: Photo, faces: list[Face], masks: list[torch.Tensor]) -> list[float]:
+    """As a report measures it, on the whole photo."""
+    changed = replace(photo, pixels=add_masks(photo, faces, masks, 12))
+    return [face_ssim(face_area(changed, face), face_area(photo, face)).item() for face in faces]
+
+
+def noise(photo: Photo, face: Face, seed: int = 0) -> torch.Tensor:
+    side = cut(photo, face).pixels.shape[-1]
+    return (torch.rand(3, side, side, generator=torch.Generator().manual_seed(seed)) - 0.5).sign() * 12 / 255
+
+
+def test_bisection_finds_each_limit() -> None:
+    limits = torch.tensor([0.3, 0.0, 5.0, 1.7])
+    found = largest_fit(lambda numbers: numbers < limits, torch.tensor([1.0, 1.0, 1.0, 2.0]))
+    assert found.tolist() == pytest.approx([0.3, 0.0, 1.0, 1.7], abs=2e-3)
+    assert (found < limits).tolist() == [True, False, True, True]
+
+
+def test_the_next_share_follows_the_square_and_stays_a_share() -> None:
+    shares = next_share(torch.tensor([0.8, 0.95, 1.0, 0.0]), 0.95, torch.tensor([0.6, 0.6, 0.2, 0.01]))
+    assert shares.tolist() == pytest.approx([0.3, 0.6, 1.0, 0.01], abs=1e-4)
+
+
+def test_a_part_of_a_photo_with_masks_is_that_part(photo: Photo, face: Face) -> None:
+    other = replace(face, patch=Patch(face.patch.left + 40, face.patch.top - 30, face.patch.side))
+    masks = [noise(photo, face), noise(photo, other, 1)]
+    whole = add_masks(photo, [face, other], masks, 12)
+    left, top, side = face.patch
+    window = Window(left + 5, top, left + side, top + side - 9)
+    part = add_masks(photo, [face, other], masks, 12, window)
+    assert np.array_equal(part, whole[window.top : window.bottom, window.left : window.right])
+    corner = Window(0, 0, 10, 10)  # No mask reaches it.
+    assert np.array_equal(add_masks(photo, [face], masks[:1], 12, corner), photo.pixels[:10, :10])
+
+
+@pytest.mark.parametrize("budget", [0.9, 0.97])
+def test_a_saved_photo_keeps_its_budget_and_wastes_little(photo: Photo, face: Face, budget: float) -> None:
+    (before,) = similarity(photo, [face], [noise(photo, face)])
+    assert before < 0.85
+    masks = fit_photo(photo, [face], [noise(photo, face)], 12, budget)
+    (after,) = similarity(photo, [face], masks)
+    assert budget <= after < budget + 0.02
+
+
+def test_a_mask_within_its_budget_stays_as_it_is(photo: Photo, face: Face) -> None:
+    mask = noise(photo, face) / 12
+    (same,) = fit_photo(photo, [face], [mask], 12, 0.8)
+    assert torch.equal(same, mask)
+
+
+def test_overlapping_faces_keep_their_budgets(photo: Photo, face: Face) -> None:
+    other = replace(
+        face,
+        patch=Patch(face.patch.left + 20, face.patch.top + 10, face.patch.side),
+        landmarks=face.landmarks + np.array([20, 10], np.float32),
+    )
+    faces = [face, other]
+    masks = fit_photo(photo, faces, [noise(photo, face), noise(photo, other, 1)], 12, 0.95)
+    assert min(similarity(photo, faces, masks)) >= 0.95
+    assert all(mask.abs().max() > 0 for mask in masks)
+
+
+def test_grey_photos_keep_their_budget(photo: Photo, face: Face) -> None:
+    grey = replace(photo, pixels=np.repeat(photo.pixels[..., :1], 3, axis=2))
+    masks = fit_photo(grey, [face], [noise(grey, face)], 12, 0.97)
+    assert similarity(grey, [face], masks)[0] >= 0.97

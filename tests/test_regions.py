@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from facecrypt.faces import FaceImage, crop_to_image
+from facecrypt.recipe import Region
+from facecrypt.regions import strength_map
+from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
+
+REGION = Region(face=0.6, outside=0.2, features=1.0)
+
+
+def slow(landmarks: Tensor, side: int, region: Region, feather: int) -> Tensor:
+    """The formula, pixel by pixel, with complex numbers."""
+
+    def fade(x: float) -> float:
+        x = min(max(x, 0.0), 1.0)
+        return x * x * (3 - 2 * x)
+
+    (a, b, c), (d, e, f) = crop_to_image(landmarks[None], ARCFACE_TEMPLATE)[0].double().tolist()
+    *spots, left, right = (complex(*point) for point in ARCFACE_TEMPLATE)
+    result = torch.zeros(1, side, side)
+    for y in range(side):
+        for x in range(side):
+            scale = a * e - b * d
+            p = complex((e * (x - c) - b * (y - f)) / scale, (a * (y - f) - d * (x - c)) / scale)
+            r = math.hypot((p.real - 56) / 42, (p.imag - 64) / 56)
+            base = region.outside + (region.face - region.outside) * fade((1.3 - r) / 0.3)
+            t = min(max(((p - left) * (right - left).conjugate()).real / abs(right - left) ** 2, 0), 1)
+            near = min(*(abs(p - spot) for spot in spots), abs(p - left - t * (right - left))) / 18
+            edge = fade(min(x, y, side - 1 - x, side - 1 - y) / feather) if feather else 1.0
+            result[0, y, x] = edge * (base + (region.features - base) * fade(1 - near))
+    return result
+
+
+@pytest.mark.parametrize("feather", [0, 6])
+def test_the_map_is_its_formula(face_image: FaceImage, feather: int) -> None:
+    scale = 48 / face_image.pixels.shape[-1]  # A small patch, since the reference is slow.
+    landmarks = (face_image.landmarks + 0.5) * scale - 0.5
+    turned = (landmarks - 24) @ torch.tensor([[0.9, 0.3], [-0.3, 0.9]]) + 24
+    for points in (landmarks, turned):
+        assert torch.allclose(strength_map(points, 48, REGION, feather), slow(points, 48, REGION, feather), atol=1e-4)
+
+
+def test_the_map_is_a_share_and_reaches_its_strengths(face_image: FaceImage) -> None:
+    side = face_image.pixels.shape[-1]
+    strength = strength_map(face_image.landmarks, side, REGION, 0)
+    assert strength.min().item() == pytest.approx(0.2)
+    assert strength.max().item() <= 1
+    for x, y in face_image.landmarks.round().int().tolist():
+        assert strength[0, y, x] > 0.85  # Landmarks lie near the template, not on it.
+    assert (strength[0, 1:] - strength[0, :-1]).abs().max() < 0.15  # No edge.
+
+
+def test_without_region_and_feather_all_is_full_strength(face_image: FaceImage) -> None:
+    assert torch.equal(strength_map(face_image.landmarks, 20, None, 0), torch.ones(1, 20, 20))
+
+
+def test_feather_fades_to_nothing_at_the_border(face_image: FaceImage) -> None:
+    strength = strength_map(face_image.landmarks, 40, None, 8)[0]
+    assert torch.cat([strength[0], strength[-1], strength[:, 0], strength[:, -1]]).max() == 0
+    assert strength[8:-8, 8:-8].min() == 1
+    assert strength[20, 4].item() == pytest.approx(0.5)
