@@ -276,7 +276,7 @@ def _to_photo(path: Path, image: ImageFile, data: bytes) -> Photo:
     """Return the photo of a decoded image."""
     deep = _bits_per_channel(image, data) == 16
     if deep:
-        channels, grayscale = _deep_channels(image, data)
+        channels, grayscale = _deep_channels(path, image, data)
         alpha = channels.shape[2] in (2, 4)
     else:
         grayscale = image.mode in ("1", "L", "LA") or (isinstance(image, AvifImageFile) and _is_gray_avif(data))
@@ -307,14 +307,14 @@ def _to_photo(path: Path, image: ImageFile, data: bytes) -> Photo:
     )
 
 
-def _deep_channels(image: ImageFile, data: bytes) -> tuple[npt.NDArray[np.uint16], bool]:
+def _deep_channels(path: Path, image: ImageFile, data: bytes) -> tuple[npt.NDArray[np.uint16], bool]:
     """Return all bits of a 16-bit picture, ``(H, W, 1 to 4)``, and whether it is grayscale.
 
     Pillow holds them for gray alone. OpenCV reads colour, and Pillow's high bytes tell whether it read it right.
     """
     if image.mode in _DEEP_GRAY:
         if isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) != _BLACK_IS_ZERO:
-            raise ValueError(_ODD_DEPTH)
+            raise PhotoError(f"{path}: {_ODD_DEPTH}.")
         gray = np.asarray(image).astype(np.uint16)
         return gray[..., None], True
     import cv2
@@ -322,11 +322,11 @@ def _deep_channels(image: ImageFile, data: bytes) -> tuple[npt.NDArray[np.uint16
     high = np.asarray(image, np.uint8)
     read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if read is None or read.dtype != np.uint16 or read.shape != high.shape:
-        raise ValueError(_ODD_DEPTH)
+        raise PhotoError(f"{path}: {_ODD_DEPTH}.")
     order = [2, 1, 0, 3][: high.shape[2]]
     channels = np.asarray(read[..., order], np.uint16)
     if not np.array_equal(channels >> 8, high):
-        raise ValueError(_ODD_DEPTH)
+        raise PhotoError(f"{path}: {_ODD_DEPTH}.")
     grayscale = isinstance(image, PngImageFile) and data[_PNG_BITS + 1] == _GRAY_AND_ALPHA
     return np.ascontiguousarray(channels[..., [0, 3]] if grayscale else channels), grayscale
 
@@ -364,7 +364,13 @@ def _metadata(image: ImageFile, data: bytes) -> Metadata:
 
 def _orientation(image: ImageFile) -> Any:
     """Return the EXIF orientation, 1 to 8; any other value is to be ignored."""
+    if image.format == "HEIF":
+        return 1  # the decoder turned it
     try:
+        if image.format == "AVIF":  # the container's turn alone counts, which Pillow puts into EXIF; XMP does not
+            tags = Image.Exif()
+            tags.load(image.info.get("exif", b""))
+            return tags.get(ExifTags.Base.Orientation)
         return image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # damaged EXIF does not hide a photo: every viewer shows it as it is stored
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -110,7 +111,7 @@ class Manifest:
         entry = Entry(
             str(photo), digest, name, output_digest, recipe, None if backup is None else self._relative(backup)
         )
-        with FileLock(self.path.with_name(f".{self.path.name}.lock")):
+        with FileLock(_lock(self.path)):
             # Older contents of the same output stay known: a killed run may have left any of them in its place.
             others = [other for other in self._read() if other != entry]
             rows = [asdict(each) for each in (*others, entry)]
@@ -136,6 +137,11 @@ class Manifest:
                 f"{self.path}: is no manifest of facecrypt {_VERSION} ({' '.join(str(error).split())}). Move it away, "
                 "or name another output folder; without it, photos that are protected already cannot be told."
             ) from error
+
+
+def _lock(path: Path) -> Path:
+    """Return what the processes of this machine lock, outside the folders of photos."""
+    return Path(tempfile.gettempdir()) / f"facecrypt-{hashlib.sha256(str(path.resolve()).encode()).hexdigest()}.lock"
 
 
 def manifest_path(destination: Path, output: Path, in_place: bool) -> Path:
