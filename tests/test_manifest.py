@@ -88,7 +88,7 @@ def check_killed(tmp_path: Path, mode: str, rounds: int, count: int) -> None:
         for name, pixels in before.items():
             if (results / name).exists():
                 now = read_photo(results / name).pixels.astype(int)
-                assert np.array_equal(now, (pixels + 1) % 256) or (mode == "in_place" and np.array_equal(now, pixels))
+                assert np.array_equal(now, pixels + np.uint8(1)) or (mode == "in_place" and np.array_equal(now, pixels))
             backup = folder / name.replace(".png", ".original.png")
             assert not backup.exists() or np.array_equal(read_photo(backup).pixels, pixels)
     assert unfinished > 0
@@ -97,7 +97,7 @@ def check_killed(tmp_path: Path, mode: str, rounds: int, count: int) -> None:
         process.communicate(timeout=60)
         assert process.returncode == 0
     for name, pixels in before.items():
-        assert np.array_equal(read_photo(results / name).pixels, (pixels + 1) % 256)
+        assert np.array_equal(read_photo(results / name).pixels, pixels + np.uint8(1))
         if mode == "in_place":
             assert np.array_equal(read_photo(folder / name.replace(".png", ".original.png")).pixels, pixels)
         else:
@@ -147,14 +147,16 @@ def test_the_whole_program_killed(tmp_path: Path, mode: str) -> None:
         process.kill()
         process.wait()
     states = {name: file_digest(results / name) for name in originals}
-    before = changed(originals, results)
+    was_done = {name: changed({name: data}, results) == 1 for name, data in originals.items()}
+    before = sum(was_done.values())
     assert before >= 1
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     photos = json.loads((output / "report.json").read_text())["photos"]
     assert sum(photo["status"] == "protected" for photo in photos) == 4 - before
     for name, original in originals.items():
-        assert file_digest(results / name) in (states[name], file_digest(results / name))
+        if was_done[name]:
+            assert file_digest(results / name) == states[name]
         kept = folder / name.with_name(f"{name.stem}.original.png") if mode == "in_place" else folder / name
         assert kept.read_bytes() == original
         change = read_photo(results / name).pixels.astype(int) - read_photo(kept).pixels
@@ -163,9 +165,7 @@ def test_the_whole_program_killed(tmp_path: Path, mode: str) -> None:
     assert again.returncode == 0
     photos = json.loads((output / "report.json").read_text())["photos"]
     assert {photo["status"] for photo in photos} == {"unchanged"}
-    assert all(
-        "already" in photo["reason"] or "before" in photo["reason"] or "backup" in photo["reason"] for photo in photos
-    )
+    assert all(photo["already"] for photo in photos)
 
 
 def changed(originals: dict[Path, bytes], results: Path) -> int:

@@ -102,6 +102,7 @@ def make(path: Path, kind: Kind, orientation: int) -> Path:
         image = Image.fromarray(pixels.squeeze(), mode) if kind.channels == 1 else Image.fromarray(pixels)
         if kind.extension == "heic":
             pillow_heif.register_heif_opener()
+            options["xmp"] = XMP.replace(b'tiff:Orientation="6"', b"")  # this library would turn the picture by it
             image.save(path, "HEIF", quality=95, chroma=444, **options)
         elif kind.extension == "png":
             text = PngImagePlugin.PngInfo()
