@@ -128,7 +128,7 @@ class Manifest:
             if content["facecrypt_manifest"] != _VERSION:
                 raise ValueError(f"version {content['facecrypt_manifest']}")
             return [Entry(**row) for row in content["photos"]]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             raise FacecryptError(f"{self.path}: cannot be read ({error.strerror}). Mend its permissions.") from error
