@@ -8,7 +8,7 @@ import tempfile
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -24,20 +24,20 @@ from torch.utils.data import DataLoader, Dataset
 
 from facecrypt import registry, report
 from facecrypt.budget import fit_photo
+from facecrypt.encoding import QUALITY
 from facecrypt.errors import FacecryptError, FacecryptWarning, NoFaceFoundError, PhotoError, RecipeError, WeightsError
 from facecrypt.evaluation import FaceReport, Judge, make_judge, verify
 from facecrypt.faces import Face, FaceDetector, FaceImage, add_masks, cut
-from facecrypt.photos import Photo, find_photos, output_path, read_photo, write_photo
+from facecrypt.inputs import RECORDS, choose_photos
+from facecrypt.manifest import Manifest, manifest_path, open_manifests, recipe_digest
+from facecrypt.naming import beside
+from facecrypt.photos import Photo, read_photo, sweep, write_photo
 from facecrypt.protection import Masks, OnStep, ProtectionLoop, Settings, Surrogate
 from facecrypt.recipe import Recipe, dump_recipe, permission_fault
-from facecrypt.settings import PhotoFormat
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.mixup import Mixup
 from facecrypt.targets import Target, load_targets
 from facecrypt.views import OneOf, View
-
-_RECORDS = ".facecrypt"
-"""Folder inside the output where each process leaves a record per photo until the report is written."""
 
 
 def run(recipe: Recipe) -> report.Report:
@@ -53,24 +53,34 @@ def run(recipe: Recipe) -> report.Report:
         FacecryptError: If the recipe or the input as a whole is wrong; nothing has been written then.
     """
     started = time.monotonic()
-    paths = find_photos(recipe.photos) if recipe.photos else [sample_photo()]
+    chosen = choose_photos(recipe, sample_photo())
+    manifests = open_manifests(recipe, [destination for _, destination in chosen])
     detector = FaceDetector()
     targets = load_targets(recipe.targets, recipe.max_targets, detector, recipe.faces)
     crew = assemble(recipe)
     output = _prepare_output(recipe)
+    sweep({output, *(destination.parent for _, destination in chosen)})
     judges = [make_judge(name, embedder, white, targets) for name, embedder, white in crew.judges]
     module = ProtectionModule(build_loop(recipe, crew.surrogates, targets), judges, recipe)
-    records = output / _RECORDS
+    records = output / RECORDS
 
     def finish(job: Job) -> None:
         photo = _write_and_verify(job, recipe, targets, judges, detector)
         (records / f"{job.index}.json").write_text(json.dumps(asdict(photo)))
 
     trainer = protect(
-        recipe, module, Photos(paths, destinations(paths, output, recipe.format), recipe, detector), finish
+        recipe,
+        module,
+        Photos(
+            [source for source, _ in chosen], [destination for _, destination in chosen], recipe, detector, manifests
+        ),
+        finish,
     )
     trainer.strategy.barrier()
-    photos = [json.loads((records / f"{index}.json").read_text()) for index in range(len(paths))]
+    photos = [json.loads((records / f"{index}.json").read_text()) for index in range(len(chosen))]
+    if trainer.is_global_zero and (note := encoder_note(recipe, photos)):
+        warn(note)
+        crew.notes.append(note)
     result = report.make(recipe, crew.notes, photos, time.monotonic() - started, str(trainer.strategy.root_device))
     trainer.strategy.barrier()
     if trainer.is_global_zero:
@@ -108,6 +118,18 @@ def protect(
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         trainer.predict(module, jobs, return_predictions=False)
     return trainer
+
+
+def encoder_note(recipe: Recipe, photos: Sequence[dict[str, Any]]) -> str | None:
+    """Return what to know of photos that were written with loss by a recipe that did not prepare for it."""
+    formats = sorted({str(photo["encoding"]).split()[1] for photo in photos if "lossy" in (photo["encoding"] or "")})
+    if not formats or any(view.name == "jpeg" for view in recipe.views):
+        return None
+    return (
+        f"photos were written with loss ({', '.join(formats)}), but the recipe has no jpeg view, so the masks "
+        f"were made without knowing of it. The numbers are those of the saved files. "
+        f"Add {{name: jpeg, args: {{quality: [75, {QUALITY}]}}}} to views, or set format: png"
+    )
 
 
 def sample_photo() -> Path:
@@ -245,6 +267,10 @@ class Job:
         masks: One per face.
         targets: Index of each face's target.
         seconds: Time of each face.
+        backup: Where the original stays when the destination is the photo itself.
+        manifest: What knows of the photos that are protected already.
+        already: Whether there is nothing to do, since it was done before.
+        encoding: How the file was written, such as ``lossy JPEG``.
     """
 
     index: int
@@ -258,6 +284,10 @@ class Job:
     masks: list[torch.Tensor] = field(default_factory=list)
     targets: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    backup: Path | None = None
+    manifest: Manifest | None = None
+    already: bool = False
+    encoding: str | None = None
 
     def fail(self, error: FacecryptError, status: str = "failed") -> Job:
         """Note why the photo cannot be protected."""
@@ -266,11 +296,27 @@ class Job:
 
 
 class Photos(Dataset[Job]):
-    """The photos of a run, read and searched for faces."""
+    """The photos of a run, read and searched for faces.
+
+    Args:
+        paths: The photos.
+        destinations: Where the protected version of each goes.
+        recipe: For the choice of faces, and for what happens to the photo itself.
+        detector: Finds the faces.
+        manifests: What knows of photos that are protected already; without it, each is protected.
+    """
 
     def __init__(
-        self, paths: Sequence[Path], destinations: Sequence[Path], recipe: Recipe, detector: FaceDetector
+        self,
+        paths: Sequence[Path],
+        destinations: Sequence[Path],
+        recipe: Recipe,
+        detector: FaceDetector,
+        manifests: Mapping[Path, Manifest] | None = None,
     ) -> None:
+        self._manifests = manifests or {}
+        self._recipe = recipe
+        self._digest = recipe_digest(recipe)
         self._paths = list(paths)
         self._detector = detector
         self._choice = recipe.faces
@@ -284,6 +330,12 @@ class Photos(Dataset[Job]):
 
     def __getitem__(self, index: int) -> Job:
         job = Job(index, self._paths[index], self._destinations[index])
+        recipe = self._recipe
+        job.manifest = self._manifests.get(
+            manifest_path(job.destination, Path(recipe.output).expanduser(), recipe.in_place)
+        )
+        if recipe.in_place:
+            job.backup = beside(job.destination, recipe.backup)
         try:
             first = self._first[job.destination]
             if first != index:
@@ -291,6 +343,9 @@ class Photos(Dataset[Job]):
                     f"{job.source}: its output would be {job.destination}, as that of {self._paths[first]}. "
                     "Rename one of them, or protect them into different folders."
                 )
+            if job.manifest and (reason := job.manifest.find_reason(job.source, job.destination, self._digest)):
+                job.already = True
+                return job.fail(PhotoError(reason), "unchanged")
             job.photo = read_photo(job.source)
             job.faces = self._detector.find(job.photo, self._choice)
         except PhotoError as error:
@@ -428,18 +483,22 @@ def save(job: Job, recipe: Recipe) -> None:
         return
     # Only the infinity norm bounds a single channel.
     epsilon = int(recipe.epsilon) if recipe.norm == "linf" else 255
+    photo, manifest, digest = job.photo, job.manifest, recipe_digest(recipe)
+
+    def announce(written: str) -> None:
+        if manifest:
+            manifest.add(job.source, photo.digest, job.destination, written, digest, job.backup)
+
     masks = job.masks
     if recipe.budget:
-        masks = fit_photo(job.photo, job.faces, masks, epsilon, recipe.budget.ssim)
+        masks = fit_photo(photo, job.faces, masks, epsilon, recipe.budget.ssim)
     try:
-        write_photo(job.photo, add_masks(job.photo, job.faces, masks, epsilon), job.destination)
+        pixels = add_masks(photo, job.faces, masks, epsilon)
+        job.encoding = write_photo(
+            photo, pixels, job.destination, recipe.metadata, backup=job.backup, announce=announce
+        )
     except PhotoError as error:
         job.fail(error)
-
-
-def destinations(paths: Sequence[Path], output: Path, format: PhotoFormat) -> list[Path]:
-    """Return where each protected photo goes."""
-    return [output_path(path, output, format) for path in paths]
 
 
 def _write_and_verify(
@@ -468,14 +527,17 @@ def _write_and_verify(
         status=job.status,
         reason=job.error,
         faces=faces,
+        backup=None if job.error or job.backup is None else str(job.backup),
+        encoding=job.encoding,
+        already=job.already,
     )
 
 
 def _prepare_output(recipe: Recipe) -> Path:
     output = Path(recipe.output).expanduser()
     try:
-        (output / _RECORDS).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output / _RECORDS) as file:
+        (output / RECORDS).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output / RECORDS) as file:
             file.write(b"room?")
     except OSError as error:
         raise FacecryptError(

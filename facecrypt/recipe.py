@@ -16,8 +16,9 @@ from pydantic import Field
 
 from facecrypt import registry
 from facecrypt.errors import FacecryptError, RecipeError
+from facecrypt.naming import template_fault
 from facecrypt.registry import Kind
-from facecrypt.settings import FaceChoice, Norm, PhotoFormat, ViewsMode
+from facecrypt.settings import FaceChoice, MetadataPolicy, Norm, PhotoFormat, ViewsMode
 from facecrypt.surrogates.spec import Weights
 
 STRICT = pydantic.ConfigDict(extra="forbid", strict=True)
@@ -172,8 +173,10 @@ class Recipe:
 
     Attributes:
         surrogates: Recognisers whose gradients make the masks.
-        photos: File, folder or glob; without it, the built-in sample photo.
-        output: Folder for the protected photos, the report and the resolved recipe.
+        photos: File, folder with its subfolders, or glob; ``-`` reads file names from standard input. Without it, the
+            built-in sample photo.
+        output: Folder for the protected photos, the report, the manifest and the resolved recipe. Subfolders of a
+            folder of photos are kept.
         held_out: Recognisers that judge the saved files and give no gradient.
         targets: ``virtual``, the built-in pack of people who do not exist, or a folder of face photos.
         max_targets: Largest number of target identities, the first ones by name.
@@ -200,7 +203,13 @@ class Recipe:
             and steps: masks get blotchy rather than noisy; 0 for none.
         budget: Keep each face's SSIM at or above a value by lowering its epsilon; `epsilon` stays the upper bound.
         faces: Which faces: ``all``, ``largest``, or ``aligned`` where each photo is itself an aligned, square face.
-        format: Format of the protected photos: ``png`` keeps every promise, ``same`` writes a JPEG as a JPEG.
+        format: Format of the protected photos: ``same`` writes a JPEG as a JPEG, ``png`` loses nothing.
+        name: File name of a protected photo, from ``{stem}`` and ``{suffix}``.
+        metadata: What of EXIF and XMP a protected photo keeps: ``strip_gps`` drops places, ``strip`` everything,
+            ``keep`` nothing but thumbnails, which always go.
+        in_place: Replace each photo by its protected version, with a backup; `output` gets the report alone.
+        backup: Name of the backup, from ``{stem}`` and ``{suffix}``, relative to the photo's folder; it may name a
+            folder, as in ``originals/{stem}{suffix}``. An existing file is never replaced.
         batch_size: Photos read together, and the largest number of faces protected together.
         workers: Processes that read photos and find faces ahead; 0 does it in between.
         seed: Seed of everything random.
@@ -235,7 +244,11 @@ class Recipe:
     low_pass: Annotated[float, Field(ge=0, le=16)] = 0.0
     budget: Budget | None = None
     faces: FaceChoice = "all"
-    format: PhotoFormat = "png"
+    format: PhotoFormat = "same"
+    name: str = "{stem}{suffix}"
+    metadata: MetadataPolicy = "strip_gps"
+    in_place: bool = False
+    backup: str = "{stem}.original{suffix}"
     batch_size: Annotated[int, Field(ge=1)] = 8
     workers: Annotated[int, Field(ge=0)] = 0
     seed: Annotated[int, Field(ge=0)] = 0
@@ -452,6 +465,25 @@ def _contradictions(recipe: Recipe) -> list[str]:
                 f"held_out[{index}]: the network of {slot.name!r} gives gradients in this recipe, so it cannot judge. "
                 "Name another recogniser, or set allow_white_box: true and have its numbers marked as white-box."
             )
+    return faults + _file_faults(recipe)
+
+
+def _file_faults(recipe: Recipe) -> list[str]:
+    """Return what is wrong with where the protected photos would go."""
+    faults = []
+    if fault := template_fault(recipe.name):
+        faults.append(f"name: {fault}")
+    if fault := template_fault(recipe.backup, folders=True):
+        faults.append(f"backup: {fault}")
+    if recipe.in_place:
+        if recipe.photos is None:
+            faults.append("in_place: replaces photos, but the recipe names none. Set photos.")
+        if recipe.format != "same":
+            faults.append("in_place: keeps each photo's format. Set format: same.")
+        if recipe.name != "{stem}{suffix}":
+            faults.append("in_place: keeps each photo's name. Leave name out, or in_place.")
+        if recipe.backup == "{stem}{suffix}":
+            faults.append("backup: would be the photo itself. Name another file or folder.")
     return faults
 
 

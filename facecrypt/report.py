@@ -37,9 +37,12 @@ class PhotoReport:
     Attributes:
         source: The input file.
         output: The protected file; None where nothing was written.
-        status: ``protected``, ``unchanged`` (no face) or ``failed``.
+        status: ``protected``, ``unchanged`` (no face, or protected already) or ``failed``.
         reason: Why it was not protected, or empty.
         faces: Its protected faces.
+        backup: Where the original is kept if it was replaced; else None.
+        encoding: How the file was written: ``lossless PNG``, ``lossy JPEG``, ...; None where nothing was.
+        already: Whether an earlier run did the work, so that this one left it alone.
     """
 
     source: str
@@ -47,6 +50,9 @@ class PhotoReport:
     status: str
     reason: str
     faces: list[FaceReport] = field(default_factory=list)
+    backup: str | None = None
+    encoding: str | None = None
+    already: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,8 +81,8 @@ class Report:
 
     @property
     def complete(self) -> bool:
-        """Whether every photo was protected."""
-        return all(photo["status"] == "protected" for photo in self.photos)
+        """Whether every photo was protected, now or before."""
+        return all(photo["status"] == "protected" or photo.get("already") for photo in self.photos)
 
 
 def make(recipe: Recipe, notes: Sequence[str], photos: Sequence[dict[str, Any]], seconds: float, device: str) -> Report:
@@ -138,7 +144,8 @@ def _pictures(photo: Mapping[str, Any], limit: int) -> list[dict[str, str]]:
     if photo["output"] is None or limit <= 0:
         return []
     try:
-        before, after = read_photo(Path(photo["source"])).pixels, read_photo(Path(photo["output"])).pixels
+        original = photo.get("backup") or photo["source"]
+        before, after = read_photo(Path(original)).pixels, read_photo(Path(photo["output"])).pixels
     except PhotoError:
         return []  # Somebody moved the files meanwhile; the numbers still stand.
     pictures = []

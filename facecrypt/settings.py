@@ -10,8 +10,11 @@ FaceChoice = Literal["all", "largest", "aligned"]
 Norm = Literal["linf", "l2"]
 """Which ball a mask stays in."""
 
-PhotoFormat = Literal["png", "same"]
-"""How protected photos are written: losslessly, or in the format of the input."""
+PhotoFormat = Literal["same", "png"]
+"""How protected photos are written: in the format of the input, or losslessly as PNG."""
+
+MetadataPolicy = Literal["keep", "strip_gps", "strip"]
+"""What of EXIF and XMP is kept: all but thumbnails, all but thumbnails and places, or nothing."""
 
 ViewsMode = Literal["chain", "one"]
 """How the views of a recipe are used: one after the other, or one of them for each picture."""

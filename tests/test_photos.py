@@ -10,8 +10,7 @@ import resource
 import struct
 import threading
 import warnings
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,123 +22,25 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from facecrypt import photos
 from facecrypt.errors import PhotoError
-from facecrypt.photos import Photo, find_photos, output_path, read_photo, write_photo
-
-# What NumPy does to bring an image of each EXIF orientation upright, written from the EXIF standard.
-UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    1: lambda a: a,
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-    8: lambda a: np.rot90(a, 1),
-}
-FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "tif": "TIFF", "bmp": "BMP"}
-MODES = {
-    "png": ["RGB", "L", "LA", "RGBA", "P", "P+t", "P+tt", "RGB+t", "L+t", "1"],
-    "jpg": ["RGB", "L"],
-    "webp": ["RGB", "RGBA"],
-    "tif": ["RGB", "L", "LA", "RGBA", "P", "PA", "1"],
-    "bmp": ["RGB", "L", "P", "1"],
-}
-KINDS = [(extension, mode) for extension, modes in MODES.items() for mode in modes]
-ORIENTED = [(*kind, turn) for kind in KINDS for turn in (UPRIGHT if kind[0] != "bmp" else [1])]  # BMP has no EXIF
-LOSSLESS = {"lossless": True, "exact": True}
-PROFILE = b"\0\0\1\0not really a profile" * 9
-
-
-def make_image(mode: str = "RGB", size: tuple[int, int] = (13, 9), seed: int = 0) -> Image.Image:
-    """Noise of a mode; ``+t`` adds a transparent colour, ``+tt`` an alpha value for each palette entry."""
-    width, height = size
-    rng = np.random.default_rng(seed)
-    mode, _, transparency = mode.partition("+")
-    if mode in ("P", "PA"):
-        image = Image.fromarray(rng.integers(0, 256, (height, width), np.uint8), "L")
-        image.putpalette(rng.integers(0, 256, 768, np.uint8).tobytes())
-        if mode == "PA":
-            image = Image.merge("PA", (image, Image.fromarray(rng.integers(0, 256, (height, width), np.uint8))))
-            image.putpalette(rng.integers(0, 256, 768, np.uint8).tobytes())
-    elif mode == "1":
-        image = Image.fromarray(rng.integers(0, 2, (height, width), np.uint8) * np.uint8(255)).convert("1")
-    else:
-        bands = len(Image.new(mode, (1, 1)).getbands())
-        array = rng.integers(0, 256, (height, width, bands), np.uint8)
-        image = Image.fromarray(array.squeeze(2) if bands == 1 else array)
-    if transparency == "t":
-        image.info["transparency"] = image.getpixel((3, 2))
-    elif transparency:
-        image.info["transparency"] = rng.integers(0, 256, 256, np.uint8).tobytes()
-    return image
-
-
-def save(path: Path, image: Image.Image, **options: Any) -> Path:
-    """Save an image in the format of the extension, without loss where it can be."""
-    if path.suffix == ".webp":
-        options |= LOSSLESS
-    image.save(path, **options)
-    return path
-
-
-def exif(orientation: int) -> Image.Exif:
-    tags = Image.Exif()
-    tags[ExifTags.Base.Orientation] = orientation
-    return tags
-
-
-def make_photo(tmp_path: Path, extension: str = "png", mode: str = "RGB", orientation: int = 1) -> Path:
-    options: dict[str, Any] = {} if extension == "bmp" else {"exif": exif(orientation)}
-    return save(tmp_path / f"photo.{extension}", make_image(mode), **options)
-
-
-def opened(path: Path) -> Image.Image:
-    """What a plain decoder sees in a file."""
-    image = Image.open(io.BytesIO(path.read_bytes()))
-    image.load()
-    return image
-
-
-def add_thumbnail(block: bytes, thumbnail: bytes) -> bytes:
-    """EXIF bytes with a thumbnail where cameras put it: in a second directory, which the first one points to."""
-    tiff = block.removeprefix(b"Exif\0\0")
-    order = "<" if tiff.startswith(b"II") else ">"
-    link = 10 + 12 * struct.unpack_from(f"{order}H", tiff, 8)[0]
-    directory = struct.pack(f"{order}HHHIIHHIII", 2, 513, 4, 1, len(tiff) + 30, 514, 4, 1, len(thumbnail), 0)
-    return b"Exif\0\0" + tiff[:link] + struct.pack(f"{order}I", len(tiff)) + tiff[link + 4 :] + directory + thumbnail
-
-
-def chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-
-def make_png(width: int, height: int, bits: int, colour: int, data: bytes = b"", extra: bytes = b"") -> bytes:
-    """PNG bytes by hand: Pillow cannot write colour of 16 bits, nor a header without its data."""
-    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + extra
-        + chunk(b"IDAT", zlib.compress(data))
-        + chunk(b"IEND", b"")
-    )
-
-
-def make_tiff(width: int, height: int, bits: list[int], colour: int, data: bytes = b"", planar: int = 1) -> bytes:
-    """Uncompressed little-endian TIFF bytes by hand, as one strip or one for each plane."""
-    planes = len(bits) if planar == 2 else 1
-    tags = {256: [width], 257: [height], 258: bits, 259: [1], 262: [colour], 277: [len(bits)], 284: [planar]}
-    start = 8 + 2 + 12 * (len(tags) + 3) + 4
-    extra = b"".join(struct.pack("<I", value) for values in (bits,) * 3 for value in values)
-    strips = [start + len(extra) + i * len(data) // planes for i in range(planes)]
-    tags |= {273: strips, 278: [height], 279: [len(data) // planes] * planes}
-    entries, blob = b"", b""
-    for tag, values in sorted(tags.items()):
-        packed = struct.pack(f"<{len(values)}I", *values)
-        if len(values) > 1:
-            blob, packed = blob + packed, struct.pack("<I", start + len(blob))
-        entries += struct.pack("<HHI", tag, 4, len(values)) + packed
-    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + blob.ljust(len(extra), b"\0") + data
+from facecrypt.naming import output_path
+from facecrypt.photos import Photo, find_photos, read_photo, write_photo
+from tests.pictures import (
+    FORMATS,
+    KINDS,
+    ORIENTED,
+    PROFILE,
+    UPRIGHT,
+    add_thumbnail,
+    chunk,
+    exif,
+    make_image,
+    make_photo,
+    make_png,
+    make_tiff,
+    opened,
+    save,
+    written,
+)
 
 
 def refused(path: Path, *words: str) -> str:
@@ -152,11 +53,6 @@ def refused(path: Path, *words: str) -> str:
     for word in words:
         assert word in message
     return message
-
-
-def written(data: bytes, path: Path) -> Path:
-    path.write_bytes(data)
-    return path
 
 
 # Finding
@@ -394,9 +290,7 @@ def test_permission_really_denied(tmp_path: Path) -> None:
     refused(path, "cannot be read (Permission denied)", "Check")
 
 
-@pytest.mark.parametrize(
-    "data", [b"just some text", b"BMW makes cars", b"%!PS-Adobe", b"\0\0\0\x18ftypheic", b"II", b"RIFF"]
-)
+@pytest.mark.parametrize("data", [b"just some text", b"BMW makes cars", b"%!PS-Adobe", b"II", b"RIFF"])
 def test_what_is_no_photo(tmp_path: Path, data: bytes) -> None:
     refused(written(data, tmp_path / "photo.jpg"), "PNG")
 
@@ -420,26 +314,50 @@ def test_cmyk(tmp_path: Path, extension: str) -> None:
     refused(save(tmp_path / f"photo.{extension}", Image.new("CMYK", (3, 3))), "CMYK", "convert it to RGB")
 
 
+DEEP = [258, 65535, 1, 40000, 300, 7, 20000, 65280]
+
+
 @pytest.mark.parametrize(
-    "data",
+    ("data", "channels"),
     [
-        pytest.param(make_png(2, 1, 16, 0, bytes(5)), id="png-gray"),
-        pytest.param(make_png(2, 1, 16, 2, bytes(13)), id="png-rgb"),
-        pytest.param(make_png(2, 1, 16, 4, bytes(9)), id="png-gray-alpha"),
-        pytest.param(make_png(2, 1, 16, 6, bytes(17)), id="png-rgba"),
-        pytest.param(make_tiff(2, 1, [16], 1, bytes(4)), id="tiff-gray"),
-        pytest.param(make_tiff(2, 1, [32], 1, bytes(8)), id="tiff-int32"),
-        pytest.param(make_tiff(2, 1, [16] * 3, 2, bytes(12)), id="tiff-rgb"),
-        pytest.param(make_tiff(2, 1, [16] * 3, 2, bytes(12), planar=2), id="tiff-planes"),
+        pytest.param(make_png(2, 1, 16, 0, b"\0" + struct.pack(">2H", *DEEP[:2])), 1, id="png-gray"),
+        pytest.param(make_png(2, 1, 16, 2, b"\0" + struct.pack(">6H", *DEEP[:6])), 3, id="png-rgb"),
+        pytest.param(make_png(2, 1, 16, 4, b"\0" + struct.pack(">4H", *DEEP[:4])), 2, id="png-gray-alpha"),
+        pytest.param(make_png(2, 1, 16, 6, b"\0" + struct.pack(">8H", *DEEP)), 4, id="png-rgba"),
+        pytest.param(make_tiff(2, 1, [16], 1, struct.pack("<2H", *DEEP[:2])), 1, id="tiff-gray"),
+        pytest.param(make_tiff(2, 1, [16] * 3, 2, struct.pack("<6H", *DEEP[:6])), 3, id="tiff-rgb"),
     ],
 )
-def test_more_than_8_bits(tmp_path: Path, data: bytes) -> None:
-    refused(written(data, tmp_path / "photo.png"), "more than 8 bits per channel", "Save it with 8 bits")
+def test_16_bits_are_read_whole(tmp_path: Path, data: bytes, channels: int) -> None:
+    photo = read_photo(written(data, tmp_path / "photo.png"))
+    values = np.array(DEEP[: 2 * channels]).reshape(1, 2, channels)
+    colours = values[..., :1].repeat(3, axis=2) if channels < 3 else values[..., :3]
+    assert photo._deep is not None
+    np.testing.assert_array_equal(photo._deep, colours)
+    np.testing.assert_array_equal(photo.pixels, np.rint(colours / 257))
+    assert photo.grayscale == (channels < 3)
+    if channels in (2, 4):
+        np.testing.assert_array_equal(photo._alpha, values[..., -1])
 
 
-@pytest.mark.parametrize("mode", ["F", "I", "I;16"])
-def test_more_than_8_bits_in_one_channel(tmp_path: Path, mode: str) -> None:
-    refused(save(tmp_path / "photo.tif", Image.new(mode, (3, 3))), "more than 8 bits per channel")
+def test_16_bits_in_planes(tmp_path: Path) -> None:
+    path = written(make_tiff(2, 1, [16] * 3, 2, struct.pack("<6H", *DEEP[:6]), planar=2), tmp_path / "photo.tif")
+    refused(path, "16 bits per channel in a way that is not read", "plain 16-bit PNG")
+
+
+@pytest.mark.parametrize("data", [make_tiff(2, 1, [32], 1, bytes(8)), make_tiff(2, 1, [12], 1, bytes(3))])
+def test_other_depths(tmp_path: Path, data: bytes) -> None:
+    refused(written(data, tmp_path / "photo.tif"), "photo.tif")
+
+
+def test_a_transparent_colour_of_16_bits(tmp_path: Path) -> None:
+    data = make_png(2, 1, 16, 2, bytes(13), extra=chunk(b"tRNS", bytes(6)))
+    refused(written(data, tmp_path / "photo.png"), "16 bits per channel", "plain 16-bit PNG")
+
+
+@pytest.mark.parametrize("mode", ["F", "I"])
+def test_more_than_16_bits(tmp_path: Path, mode: str) -> None:
+    refused(save(tmp_path / "photo.tif", Image.new(mode, (3, 3))), "32 bits per channel", "Save it with 8 bits")
 
 
 def test_hand_made_files_of_8_bits_are_read(tmp_path: Path) -> None:

@@ -80,8 +80,6 @@ def bad_photos(folder: Path) -> dict[str, str]:
     Image.new("RGB", (1, 1)).save(folder / "dot.png")
     Image.new("RGB", (20_000, 300), "gray").save(folder / "wide.png")
     picture.convert("CMYK").save(folder / "print.jpg")
-    deep = np.asarray(picture.convert("L")).astype(np.uint16) * 257
-    Image.fromarray(deep).save(folder / "deep.png")
     frames = [picture.convert("P"), picture.rotate(5).convert("P")]
     frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)).save(folder / "noise.png")
@@ -92,7 +90,6 @@ def bad_photos(folder: Path) -> dict[str, str]:
         "dot.png": "unchanged: .*dot.png: no face found, nothing was written",
         "wide.png": "unchanged: .*wide.png: no face found, nothing was written",
         "print.jpg": "failed: .*print.jpg: .*CMYK",
-        "deep.png": "failed: .*deep.png: .*8 bits per channel",
         "moving.gif": "failed: .*moving.gif: ",
         "noise.png": "unchanged: .*noise.png: no face found, nothing was written",
     }
@@ -106,7 +103,11 @@ def good_photos(folder: Path) -> list[str]:
     transparent = picture.copy()
     transparent.putalpha(Image.fromarray(np.arange(256, dtype=np.uint8)[None].repeat(256, 0)))
     transparent.save(folder / "alpha.png")
-    return ["good.png", "gray.png", "palette.png", "alpha.png"]
+    deep = np.asarray(picture.convert("L")).astype(np.uint16) * 257
+    Image.fromarray(deep).save(folder / "deep.png")
+    (folder / "trip").mkdir()
+    picture.save(folder / "trip" / "good.jpg", quality=90)
+    return ["good.png", "gray.png", "palette.png", "alpha.png", "deep.png", "trip/good.jpg"]
 
 
 BAD = [
@@ -116,11 +117,10 @@ BAD = [
     "dot.png",
     "wide.png",
     "print.jpg",
-    "deep.png",
     "moving.gif",
     "noise.png",
 ]
-GOOD = ["good.png", "gray.png", "palette.png", "alpha.png"]
+GOOD = ["good.png", "gray.png", "palette.png", "alpha.png", "deep.png", "trip/good.jpg"]
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, str]
     says = bad_photos(folder)
     assert sorted(says) == sorted(BAD)
     assert good_photos(folder) == GOOD
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = {path.name: path.read_bytes() for path in folder.rglob("*.*")}
     output = tmp_path_factory.mktemp("mixed") / "protected"
     command = [
         sys.executable,
@@ -142,7 +142,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, str]
         f"output={output}",
     ]
     done = subprocess.run([*command, *QUICK], capture_output=True, text=True, cwd=ROOT, check=False)
-    after = {path.name: path.read_bytes() for path in folder.iterdir()}
+    after = {path.name: path.read_bytes() for path in folder.rglob("*.*")}
     assert after == before  # Whatever happened, no input was touched, and nothing was left beside them.
     return Run(done.returncode, done.stdout, done.stderr, output), says, before
 
@@ -151,8 +151,11 @@ def test_a_bad_photo_stops_no_other(mixed: tuple[Run, dict[str, str], dict[str, 
     result, _, _ = mixed
     assert result.status == cli.SOME_FAILED
     assert "Traceback" not in result.stderr
-    written = {path.name for path in result.output.iterdir()}
-    assert written == {*GOOD, "report.json", "report.html", "recipe.yaml"}
+    written = {str(path.relative_to(result.output)) for path in result.output.rglob("*.*")}
+    assert written == {*GOOD, "report.json", "report.html", "recipe.yaml", "manifest.json"}
+    (note,) = result.report["notes"]
+    assert note.startswith("photos were written with loss (JPEG), but the recipe has no jpeg view")
+    assert f"facecrypt: warning: {note}" in result.stderr
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -170,15 +173,23 @@ def test_bad_photo(name: str, mixed: tuple[Run, dict[str, str], dict[str, bytes]
 @pytest.mark.parametrize("name", GOOD)
 def test_good_photo_beside_bad_ones(name: str, mixed: tuple[Run, dict[str, str], dict[str, bytes]]) -> None:
     result, _, _ = mixed
-    entry = result.photo(name)
+    entry = result.photo(Path(name).name)
     assert entry["status"] == "protected"
+    assert entry["output"] == str(result.output / name)
+    assert entry["encoding"] == ("lossy JPEG" if name.endswith(".jpg") else "lossless PNG")
     before, after = Image.open(entry["source"]), Image.open(entry["output"])
     if name == "alpha.png":
         assert np.array_equal(np.asarray(before)[..., 3], np.asarray(after)[..., 3])
     if name == "gray.png":
         assert after.mode == "L"
-    change = np.asarray(after.convert("RGB")).astype(int) - np.asarray(before.convert("RGB"))
-    assert 0 < np.abs(change).max() <= 12
+    if name == "deep.png":
+        assert after.mode == "I;16"
+        change = (np.asarray(after).astype(int) - np.asarray(before)) / 257
+    else:
+        change = np.asarray(after.convert("RGB")).astype(int) - np.asarray(before.convert("RGB"))
+    assert np.abs(change).max() > 0
+    # JPEG rounds the change again; the report says by how much.
+    assert np.abs(change).max() <= (24 if name.endswith(".jpg") else 12)
 
 
 def test_the_report_keeps_its_contract(mixed: tuple[Run, dict[str, str], dict[str, bytes]]) -> None:
@@ -186,6 +197,8 @@ def test_the_report_keeps_its_contract(mixed: tuple[Run, dict[str, str], dict[st
     report = result.report
     assert {"facecrypt", "versions", "recipe", "seed", "device", "seconds", "photos"} <= set(report)
     assert report["device"] == "cpu"
+    entry = ["source", "output", "status", "reason", "faces", "backup", "encoding", "already"]
+    assert all(list(photo) == entry for photo in report["photos"])
     face = result.photo("good.png")["faces"][0]
     assert list(face) == ["box", "target", "seconds", "max_abs", "psnr", "ssim", "mmd", "recognisers"]
     assert set(face["recognisers"]) == {"sface", "dlib_resnet"}
@@ -302,6 +315,30 @@ def test_the_input_is_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFi
     assert result.status == cli.SOME_FAILED
     assert (tmp_path / "me.png").read_bytes() == before
     assert result.report["photos"][0]["status"] == "failed"
+
+
+def test_in_place_with_a_backup_and_once_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    sample().save(folder / "me.jpg", quality=90)
+    before = (folder / "me.jpg").read_bytes()
+    keys = [f"photos={folder}", "in_place=true", "views=[{name: jpeg}]"]
+    first = run(capsys, tmp_path / "out", *keys)
+    assert first.status == cli.DONE
+    assert first.report["notes"] == []
+    assert (folder / "me.original.jpg").read_bytes() == before
+    after = (folder / "me.jpg").read_bytes()
+    assert after != before
+    entry = first.report["photos"][0]
+    assert (entry["output"], entry["backup"]) == (str(folder / "me.jpg"), str(folder / "me.original.jpg"))
+    second = run(capsys, tmp_path / "out", *keys)
+    assert second.status == cli.DONE
+    assert (folder / "me.jpg").read_bytes() == after
+    assert [photo["status"] for photo in second.report["photos"]] == ["unchanged"] * 2
+    assert "me.jpg: is protected already, with these settings. To protect it anew, restore" in second.stdout
+    assert "me.original.jpg: is the backup of me.jpg" in second.stdout
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*")}
+    assert names == {"me.jpg", "me.original.jpg", "facecrypt-manifest.json"}
 
 
 @pytest.mark.parametrize(

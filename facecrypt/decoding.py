@@ -1,0 +1,376 @@
+"""Read a photo file: one picture, upright, with what is needed to write it back; every bad file is a PhotoError.
+
+Headers are judged before pixels are decoded, so that a file that lies about its size costs no memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import struct
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from facecrypt.errors import PhotoError
+from facecrypt.metadata import Metadata, read_metadata
+
+_READABLE = "JPEG, PNG, WebP, TIFF, BMP, AVIF and HEIC files can be read"
+_MAX_PIXELS = 200_000_000
+_MAX_BYTES = 1 << 30  # holds _MAX_PIXELS uncompressed, with transparency
+_MAX_SCANNED = 4_000_000_000
+"""Pixels times scans of a JPEG: each scan of a progressive file goes over the whole picture again."""
+_MOST_PAGES = 1000
+# Pillow itself stops earlier for the two formats whose decoders check.
+_TOO_LARGE = "is too large. At most 200 megapixels are read (TIFF and WebP: 178); scale it down"
+_ODD_DEPTH = "stores its 16 bits per channel in a way that is not read. Save it as a plain 16-bit PNG"
+
+# The decoders are called directly, not through Image.open: it would warn about sizes that are allowed here, refuse
+# others, try every format that Pillow knows, and take a phone's JPEG with a depth map for a file of several pictures.
+_DECODERS: tuple[tuple[re.Pattern[bytes], type[ImageFile]], ...] = (
+    (re.compile(rb"\xff\xd8\xff"), JpegImageFile),
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), PngImageFile),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), WebPImageFile),
+    (re.compile(rb"II[*+]\0|MM\0[*+]"), TiffImageFile),
+    (re.compile(rb"BM"), BmpImageFile),
+    (re.compile(rb"....ftyp(?:avi[fs]|(?:mif1|msf1).{0,56}?avi[fs])", re.DOTALL), AvifImageFile),
+)
+_HEIC = re.compile(rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)
+_UPRIGHT: dict[Any, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: pixels[::-1].swapaxes(0, 1),
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda pixels: pixels[:, ::-1].swapaxes(0, 1),
+}
+_WARNING_FILTERS = threading.Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A decoded photo and what is needed to write it back.
+
+    Attributes:
+        path: The file that it was read from.
+        pixels: ``(H, W, 3)`` uint8 RGB, upright, read-only; rounded where the file has 16 bits per channel.
+        digest: SHA-256 of the file, in hexadecimal digits.
+    """
+
+    path: Path
+    pixels: npt.NDArray[np.uint8] = field(repr=False)
+    digest: str = ""
+    _alpha: npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | None = field(default=None, repr=False)  # (H, W), upright
+    _deep: npt.NDArray[np.uint16] | None = field(default=None, repr=False)  # (H, W, 3): all bits of a 16-bit file
+    _grayscale: bool = False
+    _format: str = "PNG"
+    _lossless: bool = True
+    _progressive: bool = False
+    _icc_profile: bytes | None = field(default=None, repr=False)
+    _jpeg_tables: tuple[tuple[int, ...], ...] = field(default=(), repr=False)  # luminance, then the others
+    _metadata: Metadata = field(default_factory=Metadata, repr=False)
+
+    @property
+    def grayscale(self) -> bool:
+        """Whether the three channels of `pixels` are equal, whatever the file stores."""
+        return self._grayscale or bool((self.pixels == self.pixels[..., :1]).all())
+
+
+def read_photo(path: Path) -> Photo:
+    """Return the photo in a file, turned upright by its EXIF orientation.
+
+    Args:
+        path: A JPEG, PNG, WebP, TIFF, BMP, AVIF or HEIC file, whatever its extension: one picture of at most 200
+            megapixels, RGB or grayscale, of 8 bits per channel, in PNG and TIFF also 16.
+
+    Raises:
+        PhotoError: If the file is missing, unreadable, damaged, cut short, or of a kind that is not supported.
+    """
+    data = _read_bytes(path)
+    decoder = _decoder(path, data)
+    try:
+        if fault := _find_bomb(data):
+            raise PhotoError(f"{path}: {fault}.")
+        with _quiet_pillow(), decoder(io.BytesIO(data)) as image:
+            if fault := _find_fault(image, data):
+                raise PhotoError(f"{path}: {fault}.")
+            image.load()
+            return _to_photo(path, image, data)
+    except PhotoError:
+        raise
+    except (Image.DecompressionBombError, MemoryError) as error:
+        raise PhotoError(f"{path}: {_TOO_LARGE}.") from error
+    except Exception as error:  # whatever a decoder raises on hostile bytes, the file is at fault
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PhotoError(
+            f"{path}: is damaged or cut short ({reason}). Copy it again from its source, or save it anew as PNG."
+        ) from error
+
+
+def file_digest(path: Path) -> str | None:
+    """Return the SHA-256 of a file in hexadecimal digits; None where there is no such file to read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() if path.is_file() else None
+    except OSError:
+        return None
+
+
+def _decoder(path: Path, data: bytes) -> type[ImageFile]:
+    decoder = next((decoder for pattern, decoder in _DECODERS if pattern.match(data)), None)
+    if decoder is not None:
+        return decoder
+    if _HEIC.match(data):
+        try:
+            from pillow_heif import HeifImageFile
+        except ImportError as error:
+            raise PhotoError(
+                f"{path}: is a HEIC file, which the package pillow-heif reads. "
+                "Install facecrypt[heif], or save the photo as JPEG or PNG."
+            ) from error
+        reader: type[ImageFile] = HeifImageFile
+        return reader
+    kind = "is a GIF file" if data.startswith(b"GIF8") else "is not a photo of a known format"
+    raise PhotoError(f"{path}: {kind}. {_READABLE}; save it as PNG.")
+
+
+def _read_bytes(path: Path) -> bytes:
+    """Return a file's content; closed before decoding, so that no fault of a decoder can leave it open."""
+    try:
+        if path.is_dir():
+            raise PhotoError(f"{path}: is a folder, not a photo. Name a photo inside it.")
+        if path.exists() and not path.is_file():  # reading a pipe or a device may never end
+            raise PhotoError(f"{path}: is not a regular file. Copy the photo into one.")
+        if path.stat().st_size > _MAX_BYTES:
+            raise PhotoError(f"{path}: {_TOO_LARGE}.")
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise PhotoError(f"{path}: there is no such file. Check its name.") from error
+    except OSError as error:
+        raise PhotoError(f"{path}: cannot be read ({error.strerror}). Check its name and your rights.") from error
+    if not data:
+        raise PhotoError(f"{path}: is empty (0 bytes). Copy it again from its source.")
+    return data
+
+
+@contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """Ignore Pillow's warnings about odd metadata, one thread at a time: the filters belong to the process."""
+    with _WARNING_FILTERS, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+def _find_bomb(data: bytes) -> str | None:
+    """Return why a file would take for ever to decode: pages or scans without end."""
+    if data.startswith(b"\xff\xd8\xff"):
+        scans, pixels = _jpeg_scans(data)
+        if pixels <= _MAX_PIXELS and scans * pixels > _MAX_SCANNED:
+            return f"has {scans} scans over {pixels / 1e6:.0f} megapixels, which takes too long. Save it anew as PNG"
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        pages = _tiff_pages(data)
+        if pages > 1:
+            number = f"{pages} or more" if pages >= _MOST_PAGES else str(pages)
+            return f"holds {number} pictures (an animation or pages). Only one is allowed; save the one you want as PNG"
+    return None
+
+
+def _jpeg_scans(data: bytes) -> tuple[int, int]:
+    """Return the number of scans of the first picture in a JPEG file, and its pixels by its header."""
+    place, scans, pixels = 2, 0, 0
+    while True:
+        found = _MARKER.search(data, place)
+        if found is None or found[1] == b"\xd9":
+            return scans, pixels
+        place = found.end()
+        if found[1] == b"\x01" or len(data) < place + 7:
+            continue
+        length, _, height, width = struct.unpack_from(">HBHH", data, place)
+        if found[1][0] in range(0xC0, 0xD0) and found[1] not in (b"\xc4", b"\xc8", b"\xcc"):
+            pixels = height * width
+        scans += found[1] == b"\xda"
+        place += length
+
+
+_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd8])")
+
+
+def _tiff_pages(data: bytes) -> int:
+    """Return the number of directories that a TIFF file links, up to `_MOST_PAGES`."""
+    order = "<" if data.startswith(b"II") else ">"
+    big = b"+" in data[:4]
+    count, size, link, first = ("Q", 20, "Q", 8) if big else ("H", 12, "I", 4)
+    seen: set[int] = set()
+    try:
+        start = struct.unpack_from(order + link, data, first)[0]
+        while start and start not in seen and len(seen) < _MOST_PAGES:
+            entries = struct.unpack_from(order + count, data, start)[0]
+            seen.add(start)
+            start = struct.unpack_from(order + link, data, start + struct.calcsize(count) + size * entries)[0]
+    except (struct.error, OverflowError):  # it points out of the file: the decoder will say so
+        pass
+    return len(seen)
+
+
+def _find_fault(image: ImageFile, data: bytes) -> str | None:
+    """Return why a photo of this kind is refused, judged from its header alone."""
+    if image.width * image.height > _MAX_PIXELS:
+        return _TOO_LARGE
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        return f"holds {frames} pictures (an animation or pages). Only one is allowed; save the one you want as PNG"
+    if image.mode == "CMYK":
+        return "has CMYK colours, for printing. RGB and grayscale are allowed; convert it to RGB"
+    bits = _bits_per_channel(image, data)
+    if bits > 8 and not (bits == 16 and isinstance(image, PngImageFile | TiffImageFile)):
+        return (
+            f"has {bits} bits per channel, more than 8 bits per channel, which would be lost. Save it with 8 bits per "
+            "channel, or with 16 as PNG or TIFF"
+        )
+    if bits > 8 and "transparency" in image.info:
+        return _ODD_DEPTH
+    if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", *_DEEP_GRAY):
+        return f"has {image.mode} colours. RGB and grayscale are allowed; convert it to RGB"
+    return None
+
+
+_DEEP_GRAY = ("I;16", "I;16B")
+
+
+def _bits_per_channel(image: ImageFile, data: bytes) -> int:
+    if isinstance(image, TiffImageFile):
+        if image.tag_v2.get(_SAMPLE_FORMAT, (1,))[0] != 1:
+            return 32  # signed or floating-point numbers
+        return int(max(image.tag_v2.get(BITSPERSAMPLE, (1,))))
+    if isinstance(image, PngImageFile):
+        return 16 if data[_PNG_BITS] == 16 else 8  # Pillow reads 16-bit colour PNGs as 8-bit modes
+    if isinstance(image, AvifImageFile):
+        # Pillow rounds to 8 bits in silence. The codec's box says: bit 6 for 10 bits, with bit 5 for 12.
+        flags = [data[found.end() + 2] for found in re.finditer(rb"av1C(?=...)", data[:_BOXES], re.DOTALL)]
+        return 8 + 2 * any(flag & 0x40 for flag in flags) + 2 * any(flag & 0x60 == 0x60 for flag in flags)
+    return int(image.info.get("bit_depth", 8)) if image.format == "HEIF" else 8
+
+
+_SAMPLE_FORMAT = 339
+_BOXES = 1 << 20  # the boxes that describe a picture come before its data
+
+
+def _to_photo(path: Path, image: ImageFile, data: bytes) -> Photo:
+    """Return the photo of a decoded image."""
+    deep = _bits_per_channel(image, data) == 16
+    if deep:
+        channels, grayscale = _deep_channels(path, image, data)
+        alpha = channels.shape[2] in (2, 4)
+    else:
+        grayscale = image.mode in ("1", "L", "LA") or (isinstance(image, AvifImageFile) and _is_gray_avif(data))
+        alpha = image.has_transparency_data
+        mode = ("LA" if alpha else "L") if grayscale else ("RGBA" if alpha else "RGB")
+        converted: Image.Image = image if image.mode == mode else image.convert(mode)
+        channels = np.asarray(converted).reshape(converted.height, converted.width, -1)
+    turn = _UPRIGHT.get(_orientation(image))
+    channels = channels if turn is None else turn(channels)
+    colours = np.repeat(channels[..., :1], 3, axis=2) if grayscale else np.ascontiguousarray(channels[..., :3])
+    pixels = np.asarray((colours.astype(np.uint32) + 128) // 257 if deep else colours, np.uint8)
+    pixels.setflags(write=False)
+    profile = image.info.get("icc_profile")
+    tables = getattr(image, "quantization", {})
+    return Photo(
+        path=path,
+        pixels=pixels,
+        digest=hashlib.sha256(data).hexdigest(),
+        _alpha=channels[..., -1].copy() if alpha else None,
+        _deep=colours if deep else None,
+        _grayscale=grayscale,
+        _format=str(image.format),
+        _lossless=_is_lossless(image, data),
+        _progressive=bool(image.info.get("progressive")),
+        _icc_profile=profile if isinstance(profile, bytes) else None,  # damaged TIFF tags hold other things
+        _jpeg_tables=tuple(tuple(tables[key]) for key in sorted(tables)),
+        _metadata=_metadata(image, data),
+    )
+
+
+def _deep_channels(path: Path, image: ImageFile, data: bytes) -> tuple[npt.NDArray[np.uint16], bool]:
+    """Return all bits of a 16-bit picture, ``(H, W, 1 to 4)``, and whether it is grayscale.
+
+    Pillow holds them for gray alone. OpenCV reads colour, and Pillow's high bytes tell whether it read it right.
+    """
+    if image.mode in _DEEP_GRAY:
+        if isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) != _BLACK_IS_ZERO:
+            raise PhotoError(f"{path}: {_ODD_DEPTH}.")
+        gray = np.asarray(image).astype(np.uint16)
+        return gray[..., None], True
+    import cv2
+
+    high = np.asarray(image, np.uint8)
+    read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if read is None or read.dtype != np.uint16 or read.shape != high.shape:
+        raise PhotoError(f"{path}: {_ODD_DEPTH}.")
+    order = [2, 1, 0, 3][: high.shape[2]]
+    channels = np.asarray(read[..., order], np.uint16)
+    if not np.array_equal(channels >> 8, high):
+        raise PhotoError(f"{path}: {_ODD_DEPTH}.")
+    grayscale = isinstance(image, PngImageFile) and data[_PNG_BITS + 1] == _GRAY_AND_ALPHA
+    return np.ascontiguousarray(channels[..., [0, 3]] if grayscale else channels), grayscale
+
+
+_PHOTOMETRIC = 262
+_BLACK_IS_ZERO = 1
+_PNG_BITS = 24  # where PNG's header says the bits per channel, and after them the colour type
+_GRAY_AND_ALPHA = 4
+
+
+def _is_gray_avif(data: bytes) -> bool:
+    found = re.search(rb"av1C(?=...)", data[:_BOXES], re.DOTALL)
+    return found is not None and bool(data[found.end() + 2] & 0x10)
+
+
+def _is_lossless(image: ImageFile, data: bytes) -> bool:
+    if isinstance(image, WebPImageFile):
+        # Chunks follow each other; the one with the picture is VP8L without loss, VP8 with.
+        place = 12
+        while place + 8 <= len(data):
+            name, size = struct.unpack_from("<4sI", data, place)
+            if name in (b"VP8 ", b"VP8L"):
+                return bool(name == b"VP8L")
+            place += 8 + size + size % 2
+        return True
+    return image.format not in ("JPEG", "AVIF", "HEIF")
+
+
+def _metadata(image: ImageFile, data: bytes) -> Metadata:
+    """Return what may be kept of a file's EXIF and XMP."""
+    exif, xmp = image.info.get("exif"), image.info.get("xmp")
+    tiff = data if isinstance(image, TiffImageFile) else exif if isinstance(exif, bytes) else b""
+    return read_metadata(tiff, xmp if isinstance(xmp, bytes) else b"")
+
+
+def _orientation(image: ImageFile) -> Any:
+    """Return the EXIF orientation, 1 to 8; any other value is to be ignored."""
+    if image.format == "HEIF":
+        return 1  # the decoder turned it
+    try:
+        if image.format == "AVIF":  # the container's turn alone counts, which Pillow puts into EXIF; XMP does not
+            tags = Image.Exif()
+            tags.load(image.info.get("exif", b""))
+            return tags.get(ExifTags.Base.Orientation)
+        return image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # damaged EXIF does not hide a photo: every viewer shows it as it is stored
+        return None

@@ -1,0 +1,86 @@
+"""Which photos a run is about, and where the protected version of each goes."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+from typing import TextIO
+
+from facecrypt.errors import PhotoError
+from facecrypt.naming import output_path
+from facecrypt.photos import find_photos, write_bytes
+from facecrypt.recipe import Recipe
+
+RECORDS = ".facecrypt"
+"""Folder inside the output where the processes of a run leave notes for each other until the report is written."""
+
+
+def choose_photos(recipe: Recipe, sample: Path) -> list[tuple[Path, Path]]:
+    """Return the photos that a recipe names, each with the file that its protected version goes to.
+
+    Args:
+        recipe: A checked recipe.
+        sample: The photo of a recipe that names none.
+
+    Raises:
+        PhotoError: If there are none.
+    """
+    output = Path(recipe.output).expanduser()
+    root: Path | None = None
+    if recipe.photos is None:
+        paths = [sample]
+    elif recipe.photos == "-":
+        paths = _read_standard_input(output)
+    else:
+        paths = find_photos(recipe.photos, recursive=True)
+        root = Path(recipe.photos).expanduser()
+        if root.is_dir() and _is_inside(output, root):
+            paths = [path for path in paths if not _is_inside(path, output)]
+        if not paths:
+            raise PhotoError(
+                f"{recipe.photos}: no photos found outside the output folder {output}. Name another folder."
+            )
+    if recipe.in_place:
+        return [(path, path.resolve()) for path in paths]
+    chosen = []
+    for path in paths:
+        below = path.parent.relative_to(root) if root is not None and root.is_dir() else Path()
+        chosen.append((path, output_path(path, output / below, recipe.format, recipe.name)))
+    return chosen
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    path, folder = path.resolve(), folder.resolve()
+    return folder in path.parents
+
+
+def _read_standard_input(output: Path) -> list[Path]:
+    """Return the photos named on standard input; processes that Lightning starts find the list in the output folder."""
+    names = output / RECORDS / "photos.txt"
+    if os.environ.get("LOCAL_RANK", "0") != "0" and names.exists():
+        return read_list(io.StringIO(names.read_text(encoding="utf-8")))
+    paths = read_list(sys.stdin)
+    write_bytes("\0".join(map(str, paths)).encode(), names)
+    return paths
+
+
+def read_list(lines: TextIO) -> list[Path]:
+    """Return the photos that a text names, one on each line, or ended by NUL characters as ``find -print0`` does it.
+
+    Args:
+        lines: The text. Empty lines and repeated names are left out; whether the files exist is for `read_photo`.
+
+    Raises:
+        PhotoError: If it names nothing, or is no text.
+    """
+    try:
+        text = lines.read()
+    except UnicodeDecodeError as error:
+        raise PhotoError(f"photos: standard input is no text ({error.reason}). Give one file name a line.") from error
+    names = text.split("\0") if "\0" in text else text.splitlines()
+    paths = [Path(os.path.expanduser(name)) for name in names if name.strip()]
+    if not paths:
+        raise PhotoError("photos: '-' reads file names from standard input, which has none. Give one a line.")
+    return list(dict.fromkeys(paths))

@@ -1,0 +1,349 @@
+"""A run that is killed at any moment leaves every photo original or whole; the same command then does nothing twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facecrypt import manifest as manifests
+from facecrypt.errors import FacecryptError
+from facecrypt.inputs import choose_photos
+from facecrypt.manifest import Manifest, manifest_path, recipe_digest
+from facecrypt.photos import file_digest, read_photo, sweep, write_photo
+from facecrypt.recipe import check_recipe
+from tests.pictures import make_image, save
+
+ROOT = Path(__file__).parents[1]
+
+# What a run does with each photo, without the networks: adds 1 to every pixel, so that doing it twice shows.
+WORKER = """
+import sys
+from pathlib import Path
+import numpy as np
+from facecrypt.manifest import Manifest, manifest_path
+from facecrypt.naming import beside
+from facecrypt.photos import find_photos, read_photo, sweep, write_photo
+
+folder, output, in_place = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "in_place"
+paths = find_photos(str(folder), recursive=True)
+sweep({output, folder})
+print("ready", flush=True)
+for path in paths:
+    destination = path if in_place else output / path.name
+    manifest = Manifest(manifest_path(destination, output, in_place))
+    if manifest.find_reason(path, destination, "recipe"):
+        continue
+    photo = read_photo(path)
+    backup = beside(path, "{stem}.original{suffix}") if in_place else None
+    write_photo(
+        photo, (photo.pixels + np.uint8(1)), destination, "keep", backup=backup,
+        announce=lambda made: manifest.add(path, photo.digest, destination, made, "recipe", backup),
+    )
+"""
+
+
+def start(folder: Path, output: Path, mode: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WORKER, str(folder), str(output), mode]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def fill(folder: Path, count: int) -> dict[str, np.ndarray]:
+    folder.mkdir()
+    pixels = {}
+    for number in range(count):
+        image = make_image(size=(200, 150), seed=number)
+        image.save(folder / f"{number:02d}.png")
+        pixels[f"{number:02d}.png"] = np.asarray(image)
+    return pixels
+
+
+def check_killed(tmp_path: Path, mode: str, rounds: int, count: int) -> None:
+    rng = random.Random(rounds)
+    folder, output = tmp_path / "photos", tmp_path / "out"
+    before = fill(folder, count)
+    results = folder if mode == "in_place" else output
+    unfinished = 0
+    for _ in range(rounds):
+        process = start(folder, output, mode)
+        time.sleep(rng.uniform(0, 0.15))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        unfinished += process.returncode == -signal.SIGKILL
+        if process.stdout:
+            process.stdout.close()
+        for name, pixels in before.items():
+            if (results / name).exists():
+                now = read_photo(results / name).pixels.astype(int)
+                assert np.array_equal(now, pixels + np.uint8(1)) or (mode == "in_place" and np.array_equal(now, pixels))
+            backup = folder / name.replace(".png", ".original.png")
+            assert not backup.exists() or np.array_equal(read_photo(backup).pixels, pixels)
+    assert unfinished > 0
+    for _ in range(2):
+        process = start(folder, output, mode)
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    for name, pixels in before.items():
+        assert np.array_equal(read_photo(results / name).pixels, pixels + np.uint8(1))
+        if mode == "in_place":
+            assert np.array_equal(read_photo(folder / name.replace(".png", ".original.png")).pixels, pixels)
+        else:
+            assert np.array_equal(read_photo(folder / name).pixels, pixels)
+    extra = "facecrypt-manifest.json" if mode == "in_place" else "manifest.json"
+    assert len(list(results.iterdir())) == count * (2 if mode == "in_place" else 1) + 1
+    assert (results / extra).exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills processes")
+@pytest.mark.parametrize("mode", ["in_place", "output"])
+def test_killed_runs(tmp_path: Path, mode: str) -> None:
+    check_killed(tmp_path, mode, rounds=2, count=12)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="kills processes")
+@pytest.mark.parametrize("mode", ["in_place", "output"])
+def test_many_killed_runs(tmp_path: Path, mode: str) -> None:
+    check_killed(tmp_path, mode, rounds=25, count=60)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="kills processes")
+@pytest.mark.parametrize("mode", ["in_place", "output"])
+def test_the_whole_program_killed(tmp_path: Path, mode: str) -> None:
+    """The command line with its networks, killed as soon as the next photo is done, and once more a little later."""
+    folder, output = tmp_path / "photos", tmp_path / "out"
+    (folder / "trip").mkdir(parents=True)
+    sample = Image.open(ROOT / "facecrypt/data/sample/astronaut.png").crop((100, 0, 356, 256))
+    for number in range(4):
+        sample.rotate(2 * number).save(folder / ("trip" if number % 2 else "") / f"{number}.png")
+    originals = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.png")}
+    command = [
+        sys.executable, "-m", "facecrypt", "run", "recipes/quickstart.yaml", f"photos={folder}", f"output={output}",
+        "steps=1", "max_targets=2", "target_selector={name: nearest}", "held_out=[]", "batch_size=1",
+        "trainer.accelerator=cpu", f"in_place={str(mode == 'in_place').lower()}",
+    ]  # fmt: skip
+    results = folder if mode == "in_place" else output
+    rng = random.Random(0)
+    for done in (1, 2, 3):
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < until and changed(originals, results) < done:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.2))
+        process.kill()
+        process.wait()
+    states = {name: file_digest(results / name) for name in originals}
+    was_done = {name: changed({name: data}, results) == 1 for name, data in originals.items()}
+    before = sum(was_done.values())
+    assert before >= 1
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    photos = json.loads((output / "report.json").read_text())["photos"]
+    assert sum(photo["status"] == "protected" for photo in photos) == 4 - before
+    for name, original in originals.items():
+        if was_done[name]:
+            assert file_digest(results / name) == states[name]
+        kept = folder / name.with_name(f"{name.stem}.original.png") if mode == "in_place" else folder / name
+        assert kept.read_bytes() == original
+        change = read_photo(results / name).pixels.astype(int) - read_photo(kept).pixels
+        assert 0 < np.abs(change).max() <= 12
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert again.returncode == 0
+    photos = json.loads((output / "report.json").read_text())["photos"]
+    assert {photo["status"] for photo in photos} == {"unchanged"}
+    assert all(photo["already"] for photo in photos)
+
+
+def changed(originals: dict[Path, bytes], results: Path) -> int:
+    """How many photos are there and not as they were."""
+    return sum((results / name).exists() and (results / name).read_bytes() != data for name, data in originals.items())
+
+
+def protect(path: Path, destination: Path, known: Manifest, recipe: str = "r", backup: Path | None = None) -> None:
+    photo = read_photo(path)
+    write_photo(
+        photo, photo.pixels ^ np.uint8(1), destination, backup=backup,
+        announce=lambda made: known.add(path, photo.digest, destination, made, recipe, backup),
+    )  # fmt: skip
+
+
+def test_reasons(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", make_image())
+    out = tmp_path / "out" / "a.png"
+    known = tmp_path / "out" / "manifest.json"
+    assert Manifest(known).find_reason(path, out, "r") is None
+    protect(path, out, Manifest(known))
+    again = Manifest(known)
+    assert f"was protected before with these settings, as {out}" in (again.find_reason(path, out, "r") or "")
+    assert again.find_reason(path, out, "other") is None
+    assert again.find_reason(path, out.with_name("b.png"), "r") is None
+    assert "is protected already" in (again.find_reason(out, out, "r") or "")
+    out.write_bytes(b"changed since")
+    assert again.find_reason(path, out, "r") is None
+
+
+def test_reasons_in_place_survive_a_move_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    path = save(tmp_path / "here" / "a.png", make_image())
+    backup = path.with_name("a.original.png")
+    protect(path, path, Manifest(manifest_path(path, tmp_path, True)), backup=backup)
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    path, backup = tmp_path / "there" / "a.png", tmp_path / "there" / "a.original.png"
+    known = Manifest(manifest_path(path, tmp_path, True))
+    assert known.find_reason(path, path, "r") == f"{path}: is protected already, with these settings. " + (
+        "To protect it anew, restore a.original.png first."
+    )
+    assert "with other settings" in (known.find_reason(path, path, "x") or "")
+    assert known.find_reason(backup, backup, "r") == f"{backup}: is the backup of a.png."
+
+
+def test_a_backup_is_never_replaced(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", make_image())
+    backup = tmp_path / "a.original.png"
+    backup.write_bytes(b"mine")
+    before = path.read_bytes()
+    photo = read_photo(path)
+    with pytest.raises(FacecryptError, match=r"a\.png: its backup would be .*a\.original\.png, where another file is"):
+        write_photo(photo, photo.pixels, path, backup=backup)
+    assert (path.read_bytes(), backup.read_bytes()) == (before, b"mine")
+    backup.write_bytes(before)  # left by a killed run
+    write_photo(photo, photo.pixels ^ np.uint8(1), path, backup=backup)
+    assert backup.read_bytes() == before
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.original.png", "a.png"]
+
+
+def test_a_backup_without_hard_links_and_the_rights_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", refuse)
+    path = save(tmp_path / "a.png", make_image())
+    path.chmod(0o600)
+    before = path.read_bytes()
+    photo = read_photo(path)
+    write_photo(photo, photo.pixels ^ np.uint8(1), path, backup=tmp_path / "originals" / "a.png")
+    assert (tmp_path / "originals" / "a.png").read_bytes() == before
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_photo_that_changes_meanwhile_stays(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", make_image())
+    photo = read_photo(path)
+    path.write_bytes(b"edited")
+    with pytest.raises(FacecryptError, match="was changed while it was being protected"):
+        write_photo(photo, photo.pixels, path, backup=tmp_path / "b.png")
+    assert path.read_bytes() == b"edited"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"facecrypt_manifest": 2, "photos": []}', '{"name": "web app"}'])
+def test_another_file_of_that_name(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(FacecryptError, match=r"manifest\.json: is no manifest of facecrypt 1.*another output folder"):
+        Manifest(tmp_path / "manifest.json")
+
+
+def test_processes_add_beside_each_other(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from facecrypt.manifest import Manifest\n"
+        "known = Manifest(Path(sys.argv[1]))\n"
+        "for i in range(20): known.add(Path('a'), '0', Path(sys.argv[2] + str(i)), '1', 'r', None)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "manifest.json")]
+    running = [subprocess.Popen([*command, name], cwd=ROOT) for name in "xy"]
+    assert [process.wait() for process in running] == [0, 0]
+    assert len(json.loads((tmp_path / "manifest.json").read_text())["photos"]) == 40
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def test_only_what_changes_a_photo_changes_the_digest() -> None:
+    base = check_recipe({"surrogates": [{"name": "sface"}]})
+    same = check_recipe({"surrogates": [{"name": "sface"}], "photos": "x", "output": "y", "batch_size": 2})
+    other = check_recipe({"surrogates": [{"name": "sface"}], "epsilon": 8})
+    assert recipe_digest(base) == recipe_digest(same) != recipe_digest(other)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks for processes")
+def test_what_a_dead_process_left_is_swept(tmp_path: Path) -> None:
+    from facecrypt import photos
+
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    name = photos._temporary(tmp_path).name
+    (tmp_path / name).touch()  # of this process, which lives
+    (tmp_path / name.replace(f"-{os.getpid()}-", f"-{process.pid}-")).touch()
+    (tmp_path / ".facecrypt-mine.tmp").touch()
+    sweep([tmp_path, tmp_path / "nowhere"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, ".facecrypt-mine.tmp"])
+
+
+def test_where_photos_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+
+    for name in ("a.jpg", "trip/b.png", "trip/deep/c.webp", "trip/.hidden/d.png", "out/e.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    out = tmp_path / "out"
+
+    def where(**keys: object) -> list[tuple[str, str]]:
+        values = {"surrogates": [{"name": "sface"}], "photos": str(tmp_path), "output": str(out), **keys}
+        chosen = choose_photos(check_recipe(values), tmp_path / "sample.png")
+        return [(str(source.relative_to(tmp_path)), str(goal.relative_to(tmp_path))) for source, goal in chosen]
+
+    names = ["a.jpg", "trip/b.png", "trip/deep/c.webp"]
+    assert where() == [(name, f"out/{name}") for name in names]
+    assert where(in_place=True) == [(name, name) for name in names]
+    assert where(format="png", name="{stem}-x{suffix}")[0] == ("a.jpg", "out/a-x.png")
+    assert where(photos=f"{tmp_path}/trip/**/*.*") == [("trip/b.png", "out/b.png"), ("trip/deep/c.webp", "out/c.webp")]
+    assert where(photos=None) == [("sample.png", "out/sample.png")]
+    for text in (f"{tmp_path}/a.jpg\n\n{tmp_path}/trip/b.png\n", f"{tmp_path}/a.jpg\0{tmp_path}/trip/b.png\0"):
+        monkeypatch.setattr("sys.stdin", io.StringIO(text))
+        assert where(photos="-") == [("a.jpg", "out/a.jpg"), ("trip/b.png", "out/b.png")]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    with pytest.raises(FacecryptError, match="standard input, which has none"):
+        where(photos="-")
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"name": "x{suffix}"}, "name: 'x{suffix}' must contain {stem}"),
+        ({"name": "{stem}"}, "name: '{stem}' must contain {stem}, end in {suffix}"),
+        ({"name": "{stem}{x}{suffix}"}, "no other field"),
+        ({"name": "{stem!r}{suffix}"}, "no other field"),
+        ({"name": "{stem{suffix}"}, "no other field"),
+        ({"name": "a/{stem}{suffix}"}, "must be a plain file name."),
+        ({"name": "../{stem}{suffix}"}, "must be a plain file name."),
+        ({"backup": "/{stem}{suffix}"}, "backup: '/{stem}{suffix}' must be a plain file name, after folders inside"),
+        ({"backup": "a/../{stem}{suffix}"}, "after folders inside"),
+        ({"in_place": True}, "in_place: replaces photos, but the recipe names none."),
+        ({"in_place": True, "photos": "x", "format": "png"}, "in_place: keeps each photo's format."),
+        ({"in_place": True, "photos": "x", "name": "{stem}-y{suffix}"}, "in_place: keeps each photo's name."),
+        ({"in_place": True, "photos": "x", "backup": "{stem}{suffix}"}, "backup: would be the photo itself."),
+        ({"metadata": "all"}, "metadata"),
+    ],
+)
+def test_wrong_keys(keys: dict[str, object], says: str) -> None:
+    with pytest.raises(FacecryptError) as caught:
+        check_recipe({"surrogates": [{"name": "sface"}], **keys})
+    assert says in str(caught.value)
+
+
+def test_names_of_the_manifests(tmp_path: Path) -> None:
+    assert manifest_path(tmp_path / "a" / "b.png", tmp_path, False) == tmp_path / manifests.NAME
+    assert manifest_path(tmp_path / "a" / "b.png", tmp_path, True) == tmp_path / "a" / manifests.NAME_IN_PLACE
