@@ -11,7 +11,7 @@ demo: $(VENV)/.runtime
 	$(VENV)/bin/facecrypt run recipes/quickstart.yaml
 
 test: $(VENV)/.development
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.development
 	$(VENV)/bin/ruff check .

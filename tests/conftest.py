@@ -19,6 +19,11 @@ from facecrypt.targets import VIRTUAL, Target, load_targets
 
 ROOT = Path(__file__).parents[1]
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Several threads in each of several processes slow each other down many times over.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+
 Pixels = NDArray[np.float32]
 
 

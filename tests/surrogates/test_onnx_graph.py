@@ -214,7 +214,9 @@ class TestQuantised:
         for image, each in zip(images, (embedder, sface_embedder), strict=True):
             each(image)[:, 0].sum().backward()
         assert images[0].grad is not None
-        torch.testing.assert_close(images[0].grad, images[1].grad, rtol=0, atol=1e-5)
+        assert images[1].grad is not None
+        # Where rounding turns a PReLU over, single pixels differ.
+        assert (images[0].grad - images[1].grad).norm() < 0.01 * images[1].grad.norm()
 
     def test_rounding_stays_in_the_forward_pass(self, rounded: tuple[Path, Path], crops: Tensor) -> None:
         plain, quantised = rounded
