@@ -15,20 +15,9 @@ from omegaconf import OmegaConf
 from pydantic import Field
 
 from facecrypt.errors import RecipeError
-from facecrypt.recipe import (
-    STRICT,
-    Args,
-    HeldOutSlot,
-    Recipe,
-    SurrogateSlot,
-    check_recipe,
-    component_faults,
-    load_recipe,
-    override_values,
-    read_values,
-    structure_faults,
-)
+from facecrypt.recipe import STRICT, Args, HeldOutSlot, Recipe, SurrogateSlot, check_recipe, load_recipe
 from facecrypt.settings import Adversary, TransformName
+from facecrypt.values import component_faults, override_values, read_values, structure_faults
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

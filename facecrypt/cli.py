@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:  # argparse takes no key=value after an option any more.
         arguments.overrides += rest
-    if arguments.offline:
+    if "offline" in arguments:
         os.environ[weights.OFFLINE] = "1"  # In the environment, so that processes which a run starts are offline too.
     command: Callable[[argparse.Namespace], int] = arguments.command
     with warnings.catch_warnings():
@@ -54,15 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         except FacecryptError as error:
             print(f"facecrypt: {error}", file=sys.stderr)
             return WRONG
+        except BrokenPipeError:  # Whoever reads the output, such as head, has seen enough.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return DONE
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="facecrypt",
-        description="Change faces in photos by a few grey levels so that face recognition takes them for others.",
-    )
-    parser.add_argument("--version", action="version", version=f"facecrypt {metadata.version('facecrypt')}")
-    parser.set_defaults(offline=False)
     offline = argparse.ArgumentParser(add_help=False)
     # Suppressed, because a default here would overwrite what an option before the command's name has set.
     offline.add_argument(
@@ -71,6 +68,12 @@ def _parser() -> argparse.ArgumentParser:
         default=argparse.SUPPRESS,
         help=f"open no connection ({weights.OFFLINE}=1)",
     )
+    parser = argparse.ArgumentParser(
+        prog="facecrypt",
+        description="Change faces in photos by a few grey levels so that face recognition takes them for others.",
+        parents=[offline],
+    )
+    parser.add_argument("--version", action="version", version=f"facecrypt {metadata.version('facecrypt')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", parents=[offline], help="protect the photos that a recipe names")

@@ -19,11 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facecrypt import pipeline, registry, tables
+from facecrypt import registry, tables
 from facecrypt.benchmark import Benchmark, Row, dump_benchmark
+from facecrypt.crew import build_surrogates, same_network, warn
 from facecrypt.errors import NoFaceFoundError, PhotoError, WeightsError
 from facecrypt.faces import Face, FaceDetector, cut, face_area
 from facecrypt.gallery import EmbeddingCache, recogniser_key, search
+from facecrypt.jobs import Job, Photos, save
+from facecrypt.lightning_loop import ProtectionModule, protect
 from facecrypt.metrics import (
     NO_FACE,
     best_over_targets,
@@ -36,6 +39,7 @@ from facecrypt.metrics import (
 )
 from facecrypt.obfuscation import obfuscate
 from facecrypt.photos import Photo, read_photo, write_photo
+from facecrypt.pipeline import build_loop
 from facecrypt.protection import Surrogate
 from facecrypt.protocol import (
     Entry,
@@ -226,7 +230,7 @@ def _evaluators(
         except WeightsError as error:
             if not slot.optional:
                 raise
-            pipeline.warn(f"evaluator {slot.label} does not judge this benchmark: {error}")
+            warn(f"evaluator {slot.label} does not judge this benchmark: {error}")
             continue
         key = recogniser_key(embedder)
         gallery, found = cache.embed_files(paths, embedder, key, detector, benchmark.faces)
@@ -270,9 +274,9 @@ def _save_row(
     recipe = row.recipe
     assert recipe is not None
     notes: list[str] = []
-    surrogates = pipeline.build_surrogates(recipe, notes)
+    surrogates = build_surrogates(recipe, notes)
     for note in notes:
-        pipeline.warn(note)
+        warn(note)
     targets = targets[: recipe.max_targets]
     if not row.every_target:
         return [_protect(recipe, surrogates, probes, targets, folder, "", detector)]
@@ -295,19 +299,19 @@ def _protect(
     files = [folder / _name(number, probe) for number, probe in enumerate(probes)]
     todo = [number for number, file in enumerate(files) if probes[number].face is not None and not file.is_file()]
     if todo:
-        loop = pipeline.build_loop(recipe, surrogates, targets)
+        loop = build_loop(recipe, surrogates, targets)
         paths, wanted = [probes[number].path for number in todo], [files[number] for number in todo]
 
-        def finish(job: pipeline.Job) -> None:
+        def finish(job: Job) -> None:
             # The time goes first: a photo that is there counts as done.
             if not job.error:
                 write_text(_sidecar(job.destination), json.dumps(sum(job.seconds) / len(job.seconds)))
-            pipeline.save(job, recipe)
+            save(job, recipe)
             if job.error:
                 raise PhotoError(job.error)
 
-        photos = pipeline.Photos(paths, wanted, recipe, detector)
-        pipeline.protect(recipe, pipeline.ProtectionModule(loop, [], recipe), photos, finish)
+        photos = Photos(paths, wanted, recipe, detector)
+        protect(recipe, ProtectionModule(loop, [], recipe), photos, finish)
     done = [number for number, file in enumerate(files) if file.is_file()]
     seconds = [float(json.loads(_sidecar(files[number]).read_text())) for number in done]
     # A probe in which no face is found cannot be protected: it stays as it is, and counts so.
@@ -414,7 +418,7 @@ def _result(
         "setting": row.setting,
         "surrogates": [surrogate.name for surrogate in saved[0].surrogates],
         "evaluator": evaluator.label,
-        "white_box": any(pipeline.same_network(evaluator.embedder, s.embedder) for s in saved[0].surrogates),
+        "white_box": any(same_network(evaluator.embedder, s.embedder) for s in saved[0].surrogates),
         "best_target": None,
     }
     for kind, place in (("t", 0), ("ut", 1)):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from facecrypt import cli, registry
+from facecrypt import cli, registry, weights
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = str(ROOT / "recipes" / "quickstart.yaml")
@@ -103,3 +103,19 @@ def test_a_broken_plugin_has_a_row(capsys: pytest.CaptureFixture[str], monkeypat
     (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("plugin")]
     assert "facecrypt-broken" in row
     assert "broken: ImportError: no module named x" in row
+
+
+def test_output_that_nobody_reads_to_its_end_is_no_fault() -> None:
+    command = f"{sys.executable} -m facecrypt list | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.startswith("kind")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("arguments", [["--offline", "weights", "list"], ["weights", "--offline", "list"]])
+def test_offline_may_stand_before_or_after_the_command(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(weights.OFFLINE, "")
+    assert cli.main(arguments) == cli.DONE
+    assert weights.offline()

@@ -20,8 +20,10 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
 from facecrypt import cli, pipeline, registry
+from facecrypt.crew import assemble, build_surrogates
 from facecrypt.errors import WeightsError
 from facecrypt.faces import FaceDetector, crop, crop_grid, cut
+from facecrypt.lightning_loop import face_seed
 from facecrypt.photos import Photo, read_photo
 from facecrypt.recipe import check_recipe
 from facecrypt.surrogates import catalogue, sface
@@ -496,9 +498,9 @@ def test_two_processes_share_the_photos(tmp_path: Path) -> None:
 
 
 def test_face_seed_depends_on_seed_name_and_number_only() -> None:
-    assert pipeline.face_seed(0, Path("a/me.png"), 1) == pipeline.face_seed(0, Path("b/me.png"), 1)
-    assert pipeline.face_seed(0, Path("me.png"), 1) == zlib.crc32(b"0/me.png/1")
-    assert len({pipeline.face_seed(seed, Path("me.png"), number) for seed in (0, 1) for number in (0, 1)}) == 4
+    assert face_seed(0, Path("a/me.png"), 1) == face_seed(0, Path("b/me.png"), 1)
+    assert face_seed(0, Path("me.png"), 1) == zlib.crc32(b"0/me.png/1")
+    assert len({face_seed(seed, Path("me.png"), number) for seed in (0, 1) for number in (0, 1)}) == 4
 
 
 def test_onnx_files_are_converted_where_they_give_gradients(tmp_path: Path) -> None:
@@ -509,7 +511,7 @@ def test_onnx_files_are_converted_where_they_give_gradients(tmp_path: Path) -> N
             "held_out": [{"name": "onnx", "args": {"path": str(judging), "dimension": 16}}],
         }
     )
-    crew = pipeline.assemble(recipe)
+    crew = assemble(recipe)
     assert [type(embedder.network) for _, embedder, _ in crew.judges] == [OnnxGraph, OnnxNetwork]
 
 
@@ -525,7 +527,7 @@ def test_onnx_file_without_gradients_stops_the_run_or_falls_back(
     assert f"{path}: operator Round (node node_1) cannot be differentiated" in line
     assert not (tmp_path / "out").exists()
     notes: list[str] = []
-    (used,) = pipeline.build_surrogates(
+    (used,) = build_surrogates(
         check_recipe(
             {"surrogates": [{"name": "onnx", "args": {"path": str(path), "dimension": 3}, "fallback": ["sface"]}]}
         ),

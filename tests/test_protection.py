@@ -27,11 +27,12 @@ from facecrypt.faces import (
     patch_around,
 )
 from facecrypt.gradients import Landscape, VarianceTuning
+from facecrypt.look import own_identity
 from facecrypt.metrics import face_ssim
 from facecrypt.naturalness import MMD
 from facecrypt.optimizers import Momentum, Plain, State, project
 from facecrypt.photos import Photo
-from facecrypt.protection import ProtectionLoop, Settings, Surrogate, embed, own_identity
+from facecrypt.protection import ProtectionLoop, Settings, Surrogate, embed
 from facecrypt.recipe import Region
 from facecrypt.regions import strength_map
 from facecrypt.surrogates import sface

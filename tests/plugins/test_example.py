@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from facecrypt import pipeline, registry
+from facecrypt.crew import assemble
 from facecrypt.errors import RecipeError
 from facecrypt.faces import FaceImage, crop, crop_grid
 from facecrypt.gradients import Landscape
@@ -100,12 +101,12 @@ class TestSurrogate:
     def test_never_judges_its_own_weights(self, surrogate: str, judge: str) -> None:
         values = {"surrogates": [{"name": surrogate}], "held_out": [{"name": judge}]}
         with pytest.raises(RecipeError, match=judge):
-            pipeline.assemble(check_recipe(values))
+            assemble(check_recipe(values))
 
     def test_may_judge_its_own_weights_where_the_recipe_says_so(self) -> None:
         values = {"surrogates": [{"name": "sface_flip"}], "held_out": [{"name": "sface"}], "allow_white_box": True}
         with pytest.warns(UserWarning, match="no held-out recogniser"):
-            crew = pipeline.assemble(check_recipe(values))
+            crew = assemble(check_recipe(values))
         assert [(name, white_box) for name, _, white_box in crew.judges] == [("sface_flip", True), ("sface", True)]
 
 

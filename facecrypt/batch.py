@@ -1,0 +1,191 @@
+"""The faces of one run of the protection loop, and how their masks may move."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from kornia.filters import gaussian_blur2d
+from torch import Tensor
+from torch.nn import functional
+
+from facecrypt.budget import largest_fit, next_share
+from facecrypt.faces import FaceImage, crop, crop_grid, face_grid
+from facecrypt.naturalness import ssim
+from facecrypt.optimizers import euclidean_norm, project
+from facecrypt.regions import strength_map
+from facecrypt.surrogates.embedder import Embedder
+from facecrypt.surrogates.mixup import Features, mixing, record
+from facecrypt.targets import Distances
+
+if TYPE_CHECKING:
+    from facecrypt.protection import ProtectionLoop
+
+
+class Batch:
+    """Faces of one run of the loop, padded to a common size, with all that stays the same over the iterations."""
+
+    def __init__(self, loop: ProtectionLoop, faces: Sequence[FaceImage], seeds: Sequence[int]) -> None:
+        settings = loop.settings
+        device = next(loop.buffers()).device
+        self.loop = loop
+        self.seeds = seeds
+        self.sides = [face.pixels.shape[-1] for face in faces]
+        self.side = max(self.sides)
+        self.pixels = torch.stack([_pad(face.pixels, self.side) for face in faces]).to(device)
+        landmarks = torch.stack([face.landmarks for face in faces])
+        self.grids = [_embedder_grid(embedder, landmarks, self.side).to(device) for embedder in loop.embedders]
+        self.face_grid = face_grid(landmarks, self.side).to(device)
+        self.targets: list[Tensor] = [getattr(loop, f"targets_{number}") for number in range(len(loop.embedders))]
+        with torch.no_grad():
+            self.originals = self.embed(self.pixels, range(len(loop.embedders)))
+        self.clean: list[Features] = [
+            record(embedder, torch.cat([getattr(loop, f"aims_{number}"), crop(self.pixels, grid)])) if mixup else []
+            for number, (embedder, mixup, grid) in enumerate(zip(loop.embedders, loop.mixups, self.grids, strict=True))
+        ]
+        # A ball of root mean square e over n values is the Euclidean ball of radius e * sqrt(n).
+        inside = torch.stack([_pad(face.inside, self.side) for face in faces]).to(device)
+        values = inside.sum(dim=(1, 2, 3), keepdim=True) * 3
+        unit = values.sqrt() if settings.norm == "l2" else torch.ones_like(values)
+        maps = [
+            strength_map(*each, settings.region, settings.feather) for each in zip(landmarks, self.sides, strict=True)
+        ]
+        self.strength = inside * torch.stack([_pad(each, self.side) for each in maps]).to(device)
+        self.epsilon = settings.epsilon * unit
+        self.step_size = settings.step_size * unit
+        # The share of epsilon that each face may use; below 1 only where there is a budget.
+        self.share = torch.ones_like(unit)
+        self.area = crop(self.pixels, self.face_grid)
+
+    def embed(self, images: Tensor, numbers: Sequence[int], at: tuple[int, int] | None = None) -> list[Tensor]:
+        """Return the unit embeddings ``(N, D)`` of pictures in some surrogates.
+
+        Args:
+            images: ``(N, 3, S, S)``, face by face, N a multiple of the faces.
+            numbers: Which surrogates.
+            at: Step and sample of a look that follows gradients, in which features are dropped and mixed where that is
+                asked for; None is the networks as they are.
+        """
+        copies = images.shape[0] // len(self.seeds)
+        embeddings = []
+        for number in numbers:
+            crops = crop(images, self.grids[number].repeat_interleave(copies, dim=0))
+            with self._disturbed(number, copies, at):
+                embeddings.append(self.loop.embedders[number](crops))
+        return embeddings
+
+    @contextmanager
+    def _disturbed(self, number: int, copies: int, at: tuple[int, int] | None) -> Iterator[None]:
+        """Drop and mix the features of a surrogate inside the block, in every view of every face on its own."""
+        dropout, mixup = self.loop.dropouts[number], self.loop.mixups[number]
+        with ExitStack() as disturbances:
+            if dropout is not None and at is not None:
+                views = [seeds_at(self.seeds, at[0], "dropout", at[1], number, view) for view in range(copies)]
+                disturbances.enter_context(dropout.active([seed for face in zip(*views, strict=True) for seed in face]))
+            if mixup is not None and at is not None:
+                seeds = seeds_at(self.seeds, at[0], "mixup", at[1], number)
+                clean, count = self.clean[number], len(self.targets[number])
+                disturbances.enter_context(mixing(self.loop.embedders[number], mixup, clean, count, seeds))
+            yield
+
+    def noise(self, step: int, sample: int) -> Tensor:
+        """Return numbers uniform in [-1, 1], ``(B, 3, S, S)``, times the share of epsilon that each pixel may use."""
+        drawn = []
+        for seed, side in zip(seeds_at(self.seeds, step, "noise", sample), self.sides, strict=True):
+            uniform = torch.rand(3, side, side, generator=torch.Generator().manual_seed(seed))
+            drawn.append(_pad(2 * uniform - 1, self.side))
+        return torch.stack(drawn).to(self.pixels.device) * self.strength
+
+    def distances(self, embeddings: Sequence[Tensor], numbers: Sequence[int]) -> list[Distances]:
+        """Return the distances in some surrogates, ``(B, V)`` and ``(B, V, K)``, of embeddings ``(B * V, D)``."""
+        result = []
+        for number, protected in zip(numbers, embeddings, strict=True):
+            views = protected.view(len(self.seeds), -1, protected.shape[1])
+            # D of unit vectors: |a - b|^2 = 2 - 2 ab.
+            to_self = 2 - 2 * torch.einsum("bvd,bd->bv", views, self.originals[number])
+            result.append(Distances(to_self, 2 - 2 * views @ self.targets[number].T))
+        return result
+
+    def smooth(self, images: Tensor) -> Tensor:
+        """Return images ``(N, 3, S, S)`` after the low pass of the recipe; beyond the patch they count as 0."""
+        sigma = self.loop.settings.low_pass
+        if not sigma:
+            return images
+        return gaussian_blur2d(images, 2 * math.ceil(3 * sigma) + 1, (sigma, sigma), border_type="constant")
+
+    def move(self, masks: Tensor, direction: Tensor) -> Tensor:
+        """Return the masks after a step of each against its direction, inside the ball and inside the photo.
+
+        A smoothed step is a weighted mean of steps, so it is no longer than one, and the projection comes last: the
+        bound holds whatever the low pass and the map do. The map scales the step and, where the ball bounds single
+        channels, the ball.
+        """
+        return self._project(masks - self.step_size * self.strength * self.smooth(direction))
+
+    def adapt_epsilon(self, masks: Tensor) -> None:
+        """Set each face's share of epsilon to what would use up its SSIM budget, judging by the mask it has now."""
+        budget = self.loop.settings.ssim_budget
+        if budget is not None:
+            used = (self._size(masks) / self.epsilon).flatten()
+            self.share = next_share(self._ssim(masks), budget, used).view(-1, 1, 1, 1)
+
+    def spend_budget(self, masks: Tensor) -> Tensor:
+        """Return the masks, each scaled to the largest size within epsilon that keeps its SSIM budget."""
+        budget = self.loop.settings.ssim_budget
+        if budget is None:
+            return masks
+        self.share = torch.ones_like(self.share)
+
+        def scaled(factors: Tensor) -> Tensor:
+            return self._project(factors.view(-1, 1, 1, 1) * masks)
+
+        high = (self.epsilon / self._size(masks).clamp_min(1e-6)).clamp(1, 2).flatten()
+        return scaled(largest_fit(lambda factors: self._ssim(scaled(factors)) >= budget, high))
+
+    def _project(self, masks: Tensor) -> Tensor:
+        norm = self.loop.settings.norm
+        bound = self.epsilon * self.share * (self.strength if norm == "linf" else 1)
+        return project(masks, self.pixels, bound, norm)
+
+    def _size(self, masks: Tensor) -> Tensor:
+        """Return the radius of the smallest ball that holds each mask, ``(B, 1, 1, 1)``."""
+        if self.loop.settings.norm == "l2":
+            return euclidean_norm(masks)
+        tiny = torch.finfo(masks.dtype).tiny
+        return (masks.abs() / self.strength.clamp_min(tiny)).amax(dim=(1, 2, 3), keepdim=True)
+
+    def _ssim(self, masks: Tensor) -> Tensor:
+        """Return the SSIM of each face area under its mask in whole grey levels, as it is saved, ``(B,)``."""
+        return ssim(crop(self.pixels + (masks * 255).round() / 255, self.face_grid), self.area)
+
+
+def _embedder_grid(embedder: Embedder, landmarks: Tensor, side: int) -> Tensor:
+    spec = embedder.spec
+    return crop_grid(landmarks, spec.template, (spec.height, spec.width), side)
+
+
+def crops(embedder: Embedder, faces: Sequence[FaceImage]) -> Tensor:
+    """Return what a recogniser is shown of faces of any sizes, ``(N, 3, H, W)``."""
+    return torch.cat(
+        [
+            crop(face.pixels[None], _embedder_grid(embedder, face.landmarks[None], face.pixels.shape[-1]))
+            for face in faces
+        ]
+    )
+
+
+def seeds_at(seeds: Sequence[int], step: int, *purpose: object) -> list[int]:
+    """Return the faces' seeds for one iteration, others for each purpose; of the views at the masks if none is named.
+
+    They are hashed because torch's generators on the CPU look at 32 bits only.
+    """
+    return [zlib.crc32(repr((seed, step, *purpose)).encode()) if purpose else seed + step for seed in seeds]
+
+
+def _pad(image: Tensor, side: int) -> Tensor:
+    missing = side - image.shape[-1]
+    return functional.pad(image, (0, missing, 0, missing))

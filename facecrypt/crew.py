@@ -1,0 +1,126 @@
+"""The recognisers of a run: built from a recipe, with fallbacks, licences, and what a reader must know."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from facecrypt import registry
+from facecrypt.errors import FacecryptWarning, RecipeError, WeightsError
+from facecrypt.protection import Surrogate
+from facecrypt.recipe import Recipe, permission_fault
+from facecrypt.surrogates.embedder import Embedder
+from facecrypt.surrogates.mixup import Mixup
+
+
+@dataclass
+class Crew:
+    """The recognisers of a run.
+
+    Attributes:
+        surrogates: Those that give gradients.
+        judges: Name, recogniser, and whether it also gives gradients: the surrogates and the held-out ones.
+        notes: What a reader of the report must know: fallbacks taken, judges left out, no judge at all.
+    """
+
+    surrogates: list[Surrogate] = field(default_factory=list)
+    judges: list[tuple[str, Embedder, bool]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def assemble(recipe: Recipe) -> Crew:
+    """Build the recognisers of a recipe, falling back where the recipe allows it.
+
+    Raises:
+        WeightsError: If a recogniser's weights cannot be loaded and the recipe names no way out.
+        RecipeError: If one network would both give gradients and judge, or a licence is not permitted.
+    """
+    crew = Crew()
+    crew.surrogates = build_surrogates(recipe, crew.notes)
+    crew.judges = [(surrogate.name, surrogate.embedder, True) for surrogate in crew.surrogates]
+    held_out = 0
+    for index, judge in enumerate(recipe.held_out):
+        try:
+            embedder = registry.build("surrogate", judge.name, judge.args)
+        except WeightsError as error:
+            if not judge.optional:
+                raise
+            crew.notes.append(f"held-out {judge.name} does not judge this run: {error}")
+            continue
+        _permit(recipe, f"held_out[{index}]", judge.name, embedder)
+        white_box = any(same_network(embedder, surrogate.embedder) for surrogate in crew.surrogates)
+        if white_box and not recipe.allow_white_box:
+            raise RecipeError(
+                "held_out",
+                [f"the network of {judge.name!r} is a surrogate too. Name another, or set allow_white_box: true."],
+            )
+        held_out += not white_box
+        crew.judges.append((_unused(judge.name, [name for name, _, _ in crew.judges]), embedder, white_box))
+    if not held_out:
+        crew.notes.append(
+            "no held-out recogniser judged this run: its numbers say nothing about recognisers that gave no gradients"
+        )
+    for note in crew.notes:
+        warn(note)
+    return crew
+
+
+def warn(note: str) -> None:
+    """Tell the user something that the run survives."""
+    warnings.warn(note, FacecryptWarning, stacklevel=3)
+
+
+def build_surrogates(recipe: Recipe, notes: list[str]) -> list[Surrogate]:
+    """Build the recognisers that give gradients, falling back where the recipe allows it.
+
+    Args:
+        recipe: A checked recipe.
+        notes: Gets a remark for every fallback taken.
+
+    Raises:
+        WeightsError: If weights cannot be loaded and the recipe names no way out.
+        RecipeError: If one network would be used twice, or a licence is not permitted.
+    """
+    surrogates: list[Surrogate] = []
+    for index, slot in enumerate(recipe.surrogates):
+        name, embedder = _surrogate(slot.name, slot.args, slot.fallback, notes)
+        _permit(recipe, f"surrogates[{index}]", name, embedder)
+        if any(same_network(embedder, other.embedder) for other in surrogates):
+            raise RecipeError("surrogates", [f"the network of {name!r} would be used twice. Leave one of them out."])
+        mixup = Mixup(slot.mixup.probability, slot.mixup.ratio) if slot.mixup else None
+        name = _unused(name, [other.name for other in surrogates])
+        surrogates.append(Surrogate(name, embedder, slot.weight, slot.dropout, mixup))
+    return surrogates
+
+
+def _surrogate(name: str, args: dict[str, Any], fallback: Sequence[str], notes: list[str]) -> tuple[str, Embedder]:
+    try:
+        embedder: Embedder = registry.build("surrogate", name, args)
+        embedder.require_gradients()
+        return name, embedder
+    except WeightsError as error:
+        if not fallback:
+            raise
+        used, embedder = _surrogate(fallback[0], {}, fallback[1:], notes)
+        notes.append(f"surrogate {name} was replaced by its fallback {used}: {error}")
+        return used, embedder
+
+
+def _permit(recipe: Recipe, path: str, name: str, embedder: Embedder) -> None:
+    """Refuse a recogniser of which only its building tells that a recipe with ``permissive_only`` may not have it."""
+    fault = permission_fault(path, name, embedder.spec.weights)
+    if recipe.permissive_only and fault:
+        raise RecipeError("recipe", [fault])
+
+
+def same_network(a: Embedder, b: Embedder) -> bool:
+    """Return whether two recognisers have the same weights, so that neither may judge what the other made."""
+    first, second = a.spec.weights, b.spec.weights
+    same_file = first.sha256 == second.sha256 != ""
+    return same_file or (first.source, first.path) == (second.source, second.path)
+
+
+def _unused(name: str, taken: Sequence[str]) -> str:
+    return next(new for new in (name, *(f"{name}_{number}" for number in range(2, len(taken) + 3))) if new not in taken)

@@ -1,0 +1,177 @@
+"""The protection loop under Lightning: devices, precision and sharding are the Trainer's business."""
+
+from __future__ import annotations
+
+import time
+import warnings
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import BasePredictionWriter
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
+from torch.utils.data import DataLoader
+
+from facecrypt.evaluation import Judge
+from facecrypt.jobs import Job, Photos
+from facecrypt.protection import Masks, OnStep, ProtectionLoop
+from facecrypt.recipe import Recipe
+
+
+def protect(
+    recipe: Recipe, module: ProtectionModule, photos: Photos, finish: Callable[[Job], None]
+) -> lightning.Trainer:
+    """Make the masks of photos under Lightning; every process makes those of its own share.
+
+    Args:
+        recipe: For the hardware, the batch size and the workers.
+        module: What makes the masks.
+        photos: The photos.
+        finish: Called for every photo, with its masks or its error, in the process that made them.
+
+    Returns:
+        The Trainer, which knows this process's place among the others.
+    """
+    jobs = DataLoader(photos, batch_size=recipe.batch_size, num_workers=recipe.workers, collate_fn=list)
+    trainer = lightning.Trainer(
+        **asdict(recipe.trainer),
+        callbacks=[JobWriter(finish), StepProgress(len(photos))],
+        inference_mode=False,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    with warnings.catch_warnings():
+        # Reading a photo takes milliseconds, protecting it seconds: one process may well do both.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        trainer.predict(module, jobs, return_predictions=False)
+    return trainer
+
+
+class ProtectionModule(lightning.LightningModule):
+    """Lightning's handle on the protection loop: devices, precision and sharding are the Trainer's business.
+
+    Args:
+        loop: Makes the masks.
+        judges: Recognisers that must be on the device when files are verified.
+        recipe: For batch size and seed.
+    """
+
+    def __init__(self, loop: ProtectionLoop, judges: Sequence[Judge], recipe: Recipe) -> None:
+        super().__init__()
+        self.loop = loop
+        self.judges = nn.ModuleList(judge.embedder for judge in judges)
+        self.on_step: OnStep | None = None
+        self._faces_per_batch = recipe.batch_size
+        self._seed = recipe.seed
+
+    def transfer_batch_to_device(self, batch: list[Job], device: torch.device, dataloader_idx: int) -> list[Job]:
+        """Leave photos where they are: the loop moves the patches, and nothing else is needed on the device."""
+        return batch
+
+    def predict_step(self, batch: list[Job], batch_idx: int) -> list[Job]:
+        """Make the masks of all faces of some photos."""
+        todo = [(job, number) for job in batch for number in range(len(job.faces))]
+        for start in range(0, len(todo), self._faces_per_batch):
+            part = todo[start : start + self._faces_per_batch]
+            began = time.monotonic()
+            made = self.loop.run(
+                [job.images[number] for job, number in part],
+                [face_seed(self._seed, job.source, number) for job, number in part],
+                self.on_step,
+            )
+            spent = (time.monotonic() - began) / len(part)
+            _hand_out(part, made, spent)
+        return batch
+
+
+def face_seed(seed: int, source: Path, number: int) -> int:
+    """Return the seed of a face, which depends on neither its folder nor the other photos of the run."""
+    return zlib.crc32(f"{seed}/{source.name}/{number}".encode())
+
+
+class JobWriter(BasePredictionWriter):
+    """Hands each finished photo on, in the process that made it.
+
+    Args:
+        finish: Takes the photo.
+    """
+
+    def __init__(self, finish: Callable[[Job], None]) -> None:
+        super().__init__(write_interval="batch")
+        self._finish = finish
+
+    def write_on_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        prediction: Any,
+        batch_indices: Sequence[int] | None,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Hand on the photos of one batch."""
+        for job in prediction:
+            self._finish(job)
+
+
+class StepProgress(lightning.Callback):
+    """A progress bar: photos done, steps of the current batch, and how similar its faces still are to themselves."""
+
+    def __init__(self, photos: int) -> None:
+        self._photos = photos
+        self._bar: Progress | None = None
+
+    def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Show the bar, in one process only."""
+        if not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, ProtectionModule)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        bar = Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True))
+        photos = bar.add_task("photos", total=-(-self._photos // trainer.world_size), note="")
+        steps = bar.add_task("steps", total=pl_module.loop.settings.steps, note="")
+        self._tasks = photos, steps
+        self._bar = bar
+        pl_module.on_step = lambda step, cosine: bar.update(steps, completed=step, note=f"similarity {cosine:+.2f}")
+        bar.start()
+
+    def on_predict_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count the photos."""
+        if self._bar:
+            self._bar.advance(self._tasks[0], len(batch))
+
+    def on_predict_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Take the bar down."""
+        if self._bar:
+            self._bar.stop()
+
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        """Take the bar down, so that the error is readable."""
+        if self._bar:
+            self._bar.stop()
+
+
+def _hand_out(part: Sequence[tuple[Job, int]], made: Masks, seconds: float) -> None:
+    for (job, _), mask, target in zip(part, made.masks, made.targets, strict=True):
+        job.masks.append(mask)
+        job.targets.append(target)
+        job.seconds.append(seconds)
