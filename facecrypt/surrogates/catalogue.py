@@ -149,8 +149,12 @@ photo and the virtual targets (80 faces, margin 0, its default).
 _FACENET_RELEASE: Final = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9"
 
 
-def _facenet(file: str, data: str) -> EmbedderSpec:
+def _facenet(file: str, data: str, accuracy: str) -> EmbedderSpec:
     return EmbedderSpec(
+        architecture="Inception-ResNet-v1",
+        loss="softmax",
+        training_data=data,
+        accuracy=accuracy,
         height=160,
         width=160,
         template=FACENET_TEMPLATE,
@@ -170,12 +174,15 @@ def _facenet(file: str, data: str) -> EmbedderSpec:
     )
 
 
-FACENET_VGGFACE2: Final = _facenet("20180402-114759-vggface2.pt", "VGGFace2")
+FACENET_VGGFACE2: Final = _facenet("20180402-114759-vggface2.pt", "VGGFace2", "LFW 99.65 %")
 """Inception-ResNet-v1 trained on VGGFace2, ported by facenet-pytorch (https://github.com/timesler/facenet-pytorch)."""
 
-FACENET_CASIA: Final = _facenet("20180408-102900-casia-webface.pt", "CASIA-WebFace")
+FACENET_CASIA: Final = _facenet("20180408-102900-casia-webface.pt", "CASIA-WebFace", "LFW 99.05 %")
 """Inception-ResNet-v1 trained on CASIA-WebFace, ported by facenet-pytorch."""
 INSIGHTFACE_BUFFALO_L: Final = EmbedderSpec(
+    architecture="ResNet-50 (IR)",
+    loss="ArcFace",
+    training_data="WebFace600K",
     height=112,
     width=112,
     template=ARCFACE_TEMPLATE,
@@ -202,6 +209,7 @@ Never run by facecrypt's tests: its licence allows no copy there. Crop and range
 
 INSIGHTFACE_BUFFALO_S: Final = replace(
     INSIGHTFACE_BUFFALO_L,
+    architecture="MobileFaceNet",
     weights=replace(
         INSIGHTFACE_BUFFALO_L.weights,
         source="insightface/buffalo_s",
