@@ -146,7 +146,7 @@ def not_here(name: str, folder: Path, command: str) -> WeightsError:
     """Return the error for a file that offline mode forbids to download."""
     return WeightsError(
         f"weights {name}: not in the cache ({folder}), and offline mode forbids to download it. "
-        f"Where there is a connection: {command}"
+        f"Where there is a connection, run: {command}."
     )
 
 

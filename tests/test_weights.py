@@ -244,7 +244,7 @@ def test_offline_opens_no_connection(server: FileServer, cache: Path, monkeypatc
     monkeypatch.setenv(weights.OFFLINE, "1")
     assert failure(server) == (
         f"weights net.pt: not in the cache ({cache}), and offline mode forbids to download it. "
-        "Where there is a connection: facecrypt weights fetch net"
+        "Where there is a connection, run: facecrypt weights fetch net."
     )
     assert not server.requests
     cache.mkdir(exist_ok=True)

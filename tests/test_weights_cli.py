@@ -106,7 +106,7 @@ def test_an_unknown_name_is_a_mistake(command: str, capsys: pytest.CaptureFixtur
 def test_offline_fetches_nothing(before: bool, server: FileServer, capsys: pytest.CaptureFixture[str]) -> None:
     order = ["weights", "--offline", "fetch"] if before else ["weights", "fetch", "--offline"]
     assert cli.main([*order, "facenet_casia"]) == cli.SOME_FAILED
-    assert "Where there is a connection: facecrypt weights fetch facenet_casia" in capsys.readouterr().err
+    assert "Where there is a connection, run: facecrypt weights fetch facenet_casia" in capsys.readouterr().err
     assert not server.requests
 
 
@@ -163,7 +163,7 @@ def test_run_offline_asks_nobody(
     arguments = [str(recipe), f"output={tmp_path / 'out'}"]
     arguments.insert(where, "--offline")
     assert cli.main(["run", *arguments]) == cli.WRONG
-    assert "Where there is a connection: facecrypt weights fetch facenet_casia" in capsys.readouterr().err
+    assert "Where there is a connection, run: facecrypt weights fetch facenet_casia" in capsys.readouterr().err
     assert os.environ[weights.OFFLINE] == "1"
     assert not server.requests
 

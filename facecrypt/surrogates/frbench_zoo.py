@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 
+from facecrypt import weights
 from facecrypt.errors import WeightsError
 from facecrypt.surrogates import frbench_table
 from facecrypt.surrogates.embedder import Embedder
@@ -43,6 +44,10 @@ def _build(spec: EmbedderSpec, threshold: float | None) -> Embedder:
         import frbench
     except ImportError as error:
         raise _fault(spec, "frbench is not installed: pip install 'frbench>=1.1.3,<2'") from error
+    if weights.offline() and spec.weights.find() is None:
+        raise _fault(
+            spec, "frbench has not downloaded them yet, and offline mode forbids it to: run once with a connection"
+        )
     backbone, loss, dataset = spec.weights.path.rsplit("_", 2)
     # frbench fills each network with random numbers before it loads the weights, as tensors only, and would ask the
     # package index for a newer version of itself.

@@ -114,7 +114,7 @@ def test_the_published_file_is_downloaded_once(
 @pytest.mark.parametrize("name", BUILDERS)
 def test_offline_nothing_is_asked_for(name: str, server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(weights.OFFLINE, "1")
-    with pytest.raises(WeightsError, match=f"Where there is a connection: facecrypt weights fetch {name}"):
+    with pytest.raises(WeightsError, match=f"Where there is a connection, run: facecrypt weights fetch {name}"):
         BUILDERS[name][0]()
     assert not server.requests
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from facecrypt import registry
+from facecrypt import registry, weights
 from facecrypt.data import make_frbench_table
 from facecrypt.errors import WeightsError
 from facecrypt.surrogates import frbench_table, frbench_zoo
@@ -185,3 +185,21 @@ def test_every_model_is_listed_and_nothing_heavy_imported() -> None:
     (row,) = [line for line in lines if line.split()[1] == "frbench_irse50_arcface"]
     assert "LFW 99.8 %" in row
     assert "MIT" in row
+
+
+def test_offline_mode_asks_frbench_for_no_download(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import frbench
+
+    def connect(*args: object, **kwargs: object) -> None:
+        pytest.fail("frbench was asked for weights that it would have to download")
+
+    monkeypatch.setattr(frbench, "FR", connect)
+    monkeypatch.setenv(weights.OFFLINE, "1")
+    with pytest.raises(WeightsError, match="has not downloaded them, and offline mode forbids it to"):
+        registry.build("surrogate", NAME, {})
+
+
+def test_offline_mode_uses_what_is_there(publish: Publish, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish({})
+    monkeypatch.setenv(weights.OFFLINE, "1")
+    assert registry.build("surrogate", NAME, {}).spec.dimension == 512

@@ -299,7 +299,7 @@ def test_offline_mode_asks_nobody(hub: tuple[Path, list[str]], monkeypatch: pyte
     with pytest.raises(WeightsError) as error:
         timm_hub.arcface_vit_tiny()
     assert "offline mode forbids to download it" in one_line(error)
-    assert "Where there is a connection: facecrypt weights fetch arcface_vit_tiny" in str(error.value)
+    assert "Where there is a connection, run: facecrypt weights fetch arcface_vit_tiny" in str(error.value)
     assert not hub[1]
 
 
