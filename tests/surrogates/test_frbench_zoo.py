@@ -195,7 +195,7 @@ def test_offline_mode_asks_frbench_for_no_download(cache: Path, monkeypatch: pyt
 
     monkeypatch.setattr(frbench, "FR", connect)
     monkeypatch.setenv(weights.OFFLINE, "1")
-    with pytest.raises(WeightsError, match="has not downloaded them, and offline mode forbids it to"):
+    with pytest.raises(WeightsError, match="has not downloaded them yet, and offline mode forbids it to"):
         registry.build("surrogate", NAME, {})
 
 
