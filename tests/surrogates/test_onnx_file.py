@@ -20,10 +20,10 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from facecrypt import registry
+from facecrypt.crew import same_network
 from facecrypt.errors import FacecryptError, WeightsError
 from facecrypt.faces import FaceDetector, FaceImage, cut
 from facecrypt.photos import read_photo
-from facecrypt.pipeline import same_network
 from facecrypt.protection import ProtectionLoop, Settings, Surrogate, embed
 from facecrypt.surrogates import onnx_file
 from facecrypt.surrogates.catalogue import INSIGHTFACE_BUFFALO_S
