@@ -147,7 +147,9 @@ class Batch:
         return scaled(largest_fit(lambda factors: self._ssim(scaled(factors)) >= budget, high))
 
     def _project(self, masks: Tensor) -> Tensor:
-        norm = self.loop.settings.norm
+        norm, ceiling = self.loop.settings.norm, self.loop.settings.ceiling
+        if ceiling is not None:
+            masks = masks.clamp(-ceiling, ceiling)  # The projection onto the ball only shortens what is left.
         bound = self.epsilon * self.share * (self.strength if norm == "linf" else 1)
         return project(masks, self.pixels, bound, norm)
 

@@ -133,8 +133,7 @@ def save(job: Job, recipe: Recipe) -> None:
     """Write the protected version of a photo; a failure becomes the job's error."""
     if job.error or job.photo is None:
         return
-    # Only the infinity norm bounds a single channel.
-    epsilon = int(recipe.epsilon) if recipe.norm == "linf" else 255
+    epsilon = int(recipe.epsilon if recipe.norm == "linf" else recipe.ceiling or 255)
     photo, manifest, digest = job.photo, job.manifest, recipe_digest(recipe)
 
     def announce(written: str) -> None:

@@ -114,6 +114,7 @@ def build_loop(recipe: Recipe, surrogates: Sequence[Surrogate], targets: Sequenc
             epsilon=recipe.epsilon / 255,
             step_size=recipe.step_size / 255,
             norm=recipe.norm,
+            ceiling=None if recipe.ceiling is None else recipe.ceiling / 255,
             steps=recipe.steps,
             self_weight=recipe.self_weight,
             own_weight=recipe.own_identity.weight,

@@ -68,6 +68,7 @@ class Settings:
         region: Where in a patch the mask may be how strong; None: everywhere the same.
         feather: Width of the fade to 0 at a patch's border, in pixels.
         low_pass: Standard deviation of the Gaussian that smooths gradients and steps, in pixels; 0: none.
+        ceiling: Largest change of a channel under ``l2``; None: no such bound.
         ssim_budget: Lowest SSIM of the face area, which may lower a face's epsilon; None: no such bound.
     """
 
@@ -84,6 +85,7 @@ class Settings:
     region: Region | None = None
     feather: int = 0
     low_pass: float = 0.0
+    ceiling: float | None = None
     ssim_budget: float | None = None
 
 

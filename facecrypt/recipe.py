@@ -193,6 +193,8 @@ class Recipe:
         epsilon: Largest change of a channel in grey levels of 255 (``linf``), or the root mean square change of a
             face's patch (``l2``).
         norm: Ball that the masks stay in: ``linf`` or ``l2``.
+        ceiling: Largest change of a channel in grey levels under ``l2``, whose ball leaves single channels unbounded;
+            null for none.
         steps: Number of iterations.
         step_size: Length of a step, in the unit of epsilon.
         region: Where in the patch the mask may be how strong; the same everywhere by default.
@@ -236,6 +238,7 @@ class Recipe:
     own_identity: OwnIdentity = field(default_factory=OwnIdentity)
     epsilon: Annotated[float, Field(ge=1, le=255)] = 12.0
     norm: Norm = "linf"
+    ceiling: Annotated[float, Field(ge=1, le=255)] | None = None
     steps: Annotated[int, Field(ge=1)] = 50
     step_size: Annotated[float, Field(gt=0, le=255)] = 1.5
     region: Region | None = None
@@ -335,6 +338,8 @@ def _contradictions(recipe: Recipe) -> list[str]:
     if drawn is not None and drawn >= count:
         allowed = f"Allowed: 1 to {count - 1}, or null for all." if count > 1 else "Name more surrogates, or give null."
         faults.append(f"surrogates_per_step: {drawn} of {count} leaves nothing to draw. {allowed}")
+    if recipe.ceiling is not None and recipe.norm == "linf":
+        faults.append("ceiling: under linf, epsilon is the largest change of a channel. Lower it, or set norm: l2.")
     judging = [_network(slot.name, slot.args) for slot in recipe.held_out]
     if len(set(judging)) < len(judging):
         faults.append("held_out: one network is named twice. Name each once.")

@@ -225,6 +225,34 @@ def test_l2_ball_is_a_root_mean_square(face_image: FaceImage, sface_embedder: Em
     assert mask.square().mean().sqrt().item() == pytest.approx(epsilon, rel=0.02)
 
 
+def test_a_ceiling_bounds_single_channels_of_an_l2_ball(
+    face_image: FaceImage, sface_embedder: Embedder, targets: list[Target]
+) -> None:
+    parts: dict[str, Any] = {"norm": "l2", "epsilon": 6 / 255, "steps": 6}
+    (free,), _ = make_loop([sface_embedder], targets, Nearest(), **parts).run([face_image], [0])
+    (bounded,), _ = make_loop([sface_embedder], targets, Nearest(), ceiling=16 / 255, **parts).run([face_image], [0])
+    assert free.abs().max() > 24 / 255
+    assert 15.9 / 255 < bounded.abs().max() <= 16 / 255 + 1e-6
+    assert bounded.square().mean().sqrt() <= 6 / 255 * 1.0001
+
+
+def test_a_ceiling_holds_where_a_budget_scales_masks(
+    face_image: FaceImage, sface_embedder: Embedder, targets: list[Target]
+) -> None:
+    loop = make_loop(
+        [sface_embedder],
+        targets,
+        Nearest(),
+        norm="l2",
+        epsilon=20 / 255,
+        ceiling=10 / 255,
+        ssim_budget=0.9,
+        steps=6,
+    )
+    (mask,), _ = loop.run([face_image], [0])
+    assert mask.abs().max() <= 10 / 255 + 1e-6
+
+
 def test_a_face_does_not_depend_on_its_batch(
     people: list[FaceImage], sface_embedder: Embedder, targets: list[Target]
 ) -> None:

@@ -42,6 +42,7 @@ def test_every_key_but_surrogates_has_a_default() -> None:
         ({"surrogates": [{"name": "sface", "weight": 0}]}, "surrogates[0].weight: 0 is wrong"),
         ({"surrogates": [{"name": "sface", "dropout": 1.0}]}, "surrogates[0].dropout: 1.0 is wrong"),
         ({"surrogates_per_step": 0}, "surrogates_per_step: 0 is wrong"),
+        ({"ceiling": 16}, "ceiling: under linf, epsilon is the largest change of a channel. Lower it, or set norm: l2"),
         ({"surrogates_per_step": 1}, "surrogates_per_step: 1 of 1 leaves nothing to draw. Name more surrogates"),
         ({"surrogates": [SFACE, {"name": "dlib_resnet"}], "surrogates_per_step": 2},
           "surrogates_per_step: 2 of 2 leaves nothing to draw. Allowed: 1 to 1, or null for all."),
