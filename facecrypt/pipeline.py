@@ -123,6 +123,7 @@ def build_loop(recipe: Recipe, surrogates: Sequence[Surrogate], targets: Sequenc
             surrogates_per_step=recipe.surrogates_per_step,
             seed=recipe.seed,
             region=recipe.region,
+            texture=recipe.texture,
             feather=recipe.feather,
             low_pass=recipe.low_pass,
             ssim_budget=recipe.budget.ssim if recipe.budget else None,
