@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from pydantic import Field
 
 from facecrypt.errors import RecipeError
+from facecrypt.presets import override_with_preset
 from facecrypt.recipe import STRICT, Args, HeldOutSlot, Recipe, SurrogateSlot, check_recipe, load_recipe
 from facecrypt.settings import Adversary, TransformName
 from facecrypt.values import component_faults, override_values, read_values, structure_faults
@@ -268,7 +269,8 @@ def _row(benchmark: Benchmark, method: Method, setting: Setting, folder: Path) -
     if method.every_target:
         changes["target_selector"] = {"name": "fixed"}
     path = folder / method.recipe
-    values = read_values(str(path), [f"{key}={json.dumps(value)}" for key, value in changes.items()])
+    overrides = override_with_preset([f"{key}={json.dumps(value)}" for key, value in changes.items()])
+    values = read_values(str(path), overrides)
     return Row(method.label, setting.label, check_recipe(values, str(path)), method.every_target, None)
 
 
