@@ -183,8 +183,11 @@ def _summarise(result: Report) -> None:
         print(f"protected: {photo['source']} -> {photo['output']}")
         for number, face in enumerate(photo["faces"], 1):
             print(f"  face {number}: changed by at most {face['max_abs']} grey levels, SSIM {face['ssim']:.3f}")
+            if face["level"] is not None:
+                print(f"  strength: {face['level']}{'' if face['escaped'] else ', which was not enough'}")
             for name, verdict in face["recognisers"].items():
-                print(f"    {name}{'*' if verdict['white_box'] else ''}: {_sentence(verdict)}")
+                mark = "*" if verdict["white_box"] else " (chose the strength)" if verdict["chooses"] else ""
+                print(f"    {name}{mark}: {_sentence(verdict)}")
     marked = any(v["white_box"] for p in result.photos for f in p["faces"] for v in f["recognisers"].values())
     if marked:
         print("* gave gradients (white-box): says nothing about recognisers that did not.")

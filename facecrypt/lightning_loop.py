@@ -22,6 +22,7 @@ from facecrypt.evaluation import Judge
 from facecrypt.jobs import Job, Photos
 from facecrypt.protection import Masks, OnStep, ProtectionLoop
 from facecrypt.recipe import Recipe
+from facecrypt.strength import Ladder
 
 
 def protect(
@@ -59,15 +60,20 @@ class ProtectionModule(lightning.LightningModule):
     """Lightning's handle on the protection loop: devices, precision and sharding are the Trainer's business.
 
     Args:
-        loop: Makes the masks.
+        loops: Make the masks, one loop per level of strength, the lightest first.
         judges: Recognisers that must be on the device when files are verified.
         recipe: For batch size and seed.
+        ladder: Says which faces need the next level; without it, all masks are of the first.
     """
 
-    def __init__(self, loop: ProtectionLoop, judges: Sequence[Judge], recipe: Recipe) -> None:
+    def __init__(
+        self, loops: Sequence[ProtectionLoop], judges: Sequence[Judge], recipe: Recipe, ladder: Ladder | None = None
+    ) -> None:
         super().__init__()
-        self.loop = loop
+        self.loops = list(loops)
+        self._moved = nn.ModuleList(loops)
         self.judges = nn.ModuleList(judge.embedder for judge in judges)
+        self.ladder = ladder
         self.on_step: OnStep | None = None
         self._faces_per_batch = recipe.batch_size
         self._seed = recipe.seed
@@ -77,19 +83,29 @@ class ProtectionModule(lightning.LightningModule):
         return batch
 
     def predict_step(self, batch: list[Job], batch_idx: int) -> list[Job]:
-        """Make the masks of all faces of some photos."""
+        """Make the masks of all faces of some photos, level by level for those that need it."""
         todo = [(job, number) for job in batch for number in range(len(job.faces))]
+        for job in batch:
+            job.prepare()
+        while todo:
+            for level, loop in enumerate(self.loops):
+                self._make([(job, number) for job, number in todo if job.levels[number] == level], loop)
+            # A mask that reaches into a neighbour's patch may undo it, so all faces of a changed photo are looked at.
+            changed = {job.index: job for job, _ in todo}.values()
+            todo = [(job, number) for job in changed for number in (self.ladder.climb(job) if self.ladder else [])]
+        return batch
+
+    def _make(self, todo: Sequence[tuple[Job, int]], loop: ProtectionLoop) -> None:
         for start in range(0, len(todo), self._faces_per_batch):
             part = todo[start : start + self._faces_per_batch]
             began = time.monotonic()
-            made = self.loop.run(
+            made = loop.run(
                 [job.images[number] for job, number in part],
                 [face_seed(self._seed, job.source, number) for job, number in part],
                 self.on_step,
             )
             spent = (time.monotonic() - began) / len(part)
             _hand_out(part, made, spent)
-        return batch
 
 
 def face_seed(seed: int, source: Path, number: int) -> int:
@@ -138,7 +154,7 @@ class StepProgress(lightning.Callback):
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         bar = Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True))
         photos = bar.add_task("photos", total=-(-self._photos // trainer.world_size), note="")
-        steps = bar.add_task("steps", total=pl_module.loop.settings.steps, note="")
+        steps = bar.add_task("steps", total=max(loop.settings.steps for loop in pl_module.loops), note="")
         self._tasks = photos, steps
         self._bar = bar
         pl_module.on_step = lambda step, cosine: bar.update(steps, completed=step, note=f"similarity {cosine:+.2f}")
@@ -171,7 +187,7 @@ class StepProgress(lightning.Callback):
 
 
 def _hand_out(part: Sequence[tuple[Job, int]], made: Masks, seconds: float) -> None:
-    for (job, _), mask, target in zip(part, made.masks, made.targets, strict=True):
-        job.masks.append(mask)
-        job.targets.append(target)
-        job.seconds.append(seconds)
+    for (job, number), mask, target in zip(part, made.masks, made.targets, strict=True):
+        job.masks[number] = mask
+        job.targets[number] = target
+        job.seconds[number] += seconds

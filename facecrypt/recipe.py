@@ -190,7 +190,6 @@ class Recipe:
 
     Attributes:
         surrogates: Recognisers whose gradients make the masks.
-        preset: ``low``, ``mid``, ``high`` or ``max``: fills in keys that the recipe leaves out; see presets.md.
         photos: File, folder with its subfolders, or glob; ``-`` reads file names from standard input. Without it, the
             built-in sample photo.
         output: Folder for the protected photos, the report, the manifest and the resolved recipe. Subfolders of a
@@ -220,6 +219,8 @@ class Recipe:
         low_pass: Standard deviation, in pixels of the patch at its working size, of a Gaussian that smooths gradients
             and steps: masks get blotchy rather than noisy; 0 for none.
         budget: Keep each face's SSIM at or above a value by lowering its epsilon; `epsilon` stays the upper bound.
+        preset: Name of a preset, such as ``mid``, which fills in keys that the recipe leaves out: ``facecrypt list
+            preset`` shows them.
         strength: Choose the strength of each face by recognisers that it must escape; none by default.
         faces: Which faces: ``all``, ``largest``, or ``aligned`` where each photo is itself an aligned, square face.
         format: Format of the protected photos: ``same`` writes a JPEG as a JPEG, ``png`` loses nothing.
@@ -239,7 +240,6 @@ class Recipe:
 
     __pydantic_config__ = STRICT
     surrogates: Annotated[list[SurrogateSlot], Field(min_length=1)]
-    preset: str | None = None
     photos: str | None = None
     output: Annotated[str, Field(min_length=1)] = "protected"
     held_out: list[HeldOutSlot] = field(default_factory=list)
@@ -263,6 +263,7 @@ class Recipe:
     feather: Annotated[int, Field(ge=0, le=64)] = 0
     low_pass: Annotated[float, Field(ge=0, le=16)] = 0.0
     budget: Budget | None = None
+    preset: str | None = None
     strength: StrengthChoice | None = None
     faces: FaceChoice = "all"
     format: PhotoFormat = "same"
