@@ -125,8 +125,10 @@ class Benchmark:
         transforms: What happens to every saved photo before it is identified, one after the other as rows of their own:
             ``none``, compression, resizing, screenshots, platforms, purification.
         adversaries: Who identifies, as rows of their own: ``none`` searches the gallery as it is; ``protected_gallery``
-            has collected protected photos, so that all gallery photos of the protected people are protected as well,
-            by the method under test, while clean photos are left out of it.
+            has collected protected photos instead of clean ones; ``growing_gallery`` begins with half of the clean ones
+            and takes in the protected versions of the others as far as it recognises somebody in them;
+            ``linear_probe`` trains a linear classifier on clean and protected photos. For all but the first, all
+            gallery photos of the protected people are protected as well, by the method under test.
         probes: Number of probes, drawn with the seed; all by default.
         distractors: Folders of further photos for the gallery, of people whom nobody names.
         targets: ``protocol`` aims at the protocol's targets, ``virtual`` at the built-in pack, whose check images then
