@@ -114,11 +114,11 @@ def evaluate(benchmark: Benchmark, rows: Sequence[Row], command: str) -> list[di
         saved = make_files(row, probes, targets, output, detector)
         aimed = [numbers[target.name] for target in targets[: row.recipe.max_targets if row.recipe else None]]
         quality = quality_of(saved, probes)
+        clean = row.recipe is None and row.obfuscation is None
+        collected = make_files(row, others.photos, targets, output, detector) if others.photos else saved
         for adversary in benchmark.adversaries:
-            clean = row.recipe is None and row.obfuscation is None
             if adversary == "protected_gallery" and clean:
                 continue  # Nobody protects, so there is nothing to collect.
-            collected = make_files(row, others.photos, targets, output, detector) if adversary != "none" else saved
             facing = [
                 [_face(adversary, each, others, run, clean, cache, detector, benchmark) for each in evaluators]
                 for run in collected
