@@ -321,6 +321,26 @@ def test_a_gallery_grows_and_a_classifier_trains_on_protected_photos(tmp_path: P
     assert f"{joined} of {arrived}, {right} rightly" in table
 
 
+def test_a_chosen_strength_is_found_for_a_benchmark_too_and_its_judge_is_marked(tmp_path: Path) -> None:
+    strength = {"judges": [{"name": "dlib_resnet"}], "levels": [{"epsilon": 2}, {"epsilon": 5}], "margin": 0.9}
+    quick = {"steps": 1, "step_size": 9, "target_selector": {"name": "nearest"}, "trainer.accelerator": "cpu"}
+    methods = [
+        {"label": "chosen", "recipe": str(ROOT / "recipes" / "tipim.yaml"), "set": {**quick, "strength": strength}}
+    ]
+    assert cli.main(["evaluate", str(make(tmp_path, methods=methods))]) == cli.DONE
+    found = rows(tmp_path)
+    marks = {row["evaluator"]: (row["white_box"], row["chooses"]) for row in found}
+    assert marks == {"sface": (True, False), "dlib_resnet": (False, True)}
+    assert "†" in (tmp_path / "results" / "table.md").read_text().partition("## Notes")[0]
+    # No level escapes by such a margin, so all are saved at the last one.
+    originals = [
+        line.split(",")[0] for line in (tmp_path / "protocol.csv").read_text().splitlines() if ",probe" in line
+    ]
+    for file, original in zip(sorted((tmp_path / "results").rglob("chosen-*/*.png")), originals, strict=True):
+        change = read_photo(file).pixels.astype(int) - read_photo(Path(original)).pixels.astype(int)
+        assert np.abs(change).max() == 5
+
+
 def people_of(lines: list[list[str]]) -> set[str]:
     photo = pipeline.sample_photo().parent
     return {person for _, person, _ in lines} | {f"distractor/{path}" for path in photo.glob("*.png")}
