@@ -164,13 +164,13 @@ def overlap(a: Sequence[float], b: Sequence[float]) -> float:
 def _judge(judge: Judge, photo: Photo, face: Face, protected: Photo, again: Face | None, target: int) -> Verdict:
     threshold = judge.embedder.spec.threshold
     if again is None:
-        return Verdict(judge.white_box, None, None, threshold, None, judge.chooses)
+        return Verdict(judge.white_box, None, None, threshold, None, chooses=judge.chooses)
     original = embed(judge.embedder, [cut(photo, face)]).cpu()[0]
     now = embed(judge.embedder, [cut(protected, again)]).cpu()[0]
     similarity = torch.dot(now, original).item()
     to_target = (judge.targets[target] @ now).max().item()
     still = None if threshold is None else similarity >= threshold
-    return Verdict(judge.white_box, similarity, to_target, threshold, still, judge.chooses)
+    return Verdict(judge.white_box, similarity, to_target, threshold, still, chooses=judge.chooses)
 
 
 def _largest_change(photo: Photo, protected: Photo, face: Face) -> int:

@@ -78,6 +78,11 @@ class ProtectionModule(lightning.LightningModule):
         self._faces_per_batch = recipe.batch_size
         self._seed = recipe.seed
 
+    @property
+    def loop(self) -> ProtectionLoop:
+        """The loop of the strongest level."""
+        return self.loops[-1]
+
     def transfer_batch_to_device(self, batch: list[Job], device: torch.device, dataloader_idx: int) -> list[Job]:
         """Leave photos where they are: the loop moves the patches, and nothing else is needed on the device."""
         return batch
@@ -154,7 +159,7 @@ class StepProgress(lightning.Callback):
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         bar = Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True))
         photos = bar.add_task("photos", total=-(-self._photos // trainer.world_size), note="")
-        steps = bar.add_task("steps", total=max(loop.settings.steps for loop in pl_module.loops), note="")
+        steps = bar.add_task("steps", total=pl_module.loop.settings.steps, note="")
         self._tasks = photos, steps
         self._bar = bar
         pl_module.on_step = lambda step, cosine: bar.update(steps, completed=step, note=f"similarity {cosine:+.2f}")
