@@ -189,19 +189,23 @@ class LinearProbe:
         return self.identities[torch.cat([order, missing], dim=1)]
 
 
-def train_linear_probe(embeddings: Tensor, labels: Tensor, l2: float = 1e-4, steps: int = 200) -> LinearProbe:
+def train_linear_probe(embeddings: Tensor, labels: Tensor, l2: float = 1e-3, steps: int = 200) -> LinearProbe:
     """Return a multinomial logistic regression: the minimum of the mean cross-entropy plus l2 / 2 times |weights|^2.
 
-    The problem is convex and L-BFGS starts from zero, with all photos in every step: nothing about it is random.
+    Embeddings are centred and divided by one number, their standard deviation over all elements, so that the penalty
+    means the same for recognisers that spread people widely and for those that crowd them. The problem is convex and
+    L-BFGS starts from zero, with all photos in every step: nothing about it is random.
 
     Args:
         embeddings: Unit embeddings of the photos to train on, ``(N, D)``.
         labels: Whom each shows, ``(N,)``.
-        l2: Penalty of the weights; the bias has none.
+        l2: Penalty of the weights, as they are for the scaled embeddings; the bias has none.
         steps: Largest number of iterations.
     """
     identities, classes = torch.unique(labels, return_inverse=True)
-    inputs = embeddings.double()
+    mean = embeddings.double().mean(dim=0)
+    scale = (embeddings.double() - mean).square().mean().sqrt()
+    inputs = (embeddings.double() - mean) / scale
     weights = torch.zeros(len(identities), inputs.shape[1], dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(len(identities), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS(
@@ -216,4 +220,5 @@ def train_linear_probe(embeddings: Tensor, labels: Tensor, l2: float = 1e-4, ste
 
     with torch.enable_grad():
         optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return LinearProbe(weights.detach(), bias.detach(), identities, len(labels))
+    unscaled = weights.detach() / scale
+    return LinearProbe(unscaled, bias.detach() - unscaled @ mean, identities, len(labels))
