@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from rich.table import Table
 
-from facecrypt import registry, weights, weights_cli
+from facecrypt import presets, registry, weights, weights_cli
 from facecrypt.errors import FacecryptError, FacecryptWarning
 from facecrypt.registry import KINDS
 
@@ -92,8 +92,9 @@ def _parser() -> argparse.ArgumentParser:
             "overrides", metavar="key=value", nargs="*", help="replace a value, as in surrogates[0].weight=2"
         )
 
-    listing = commands.add_parser("list", help="list the components that recipes can name")
-    listing.add_argument("kind", metavar="KIND", nargs="?", choices=KINDS, help=f"only one kind: {', '.join(KINDS)}")
+    listing = commands.add_parser("list", help="list the components and presets that recipes can name")
+    kinds = (*KINDS, "preset")
+    listing.add_argument("kind", metavar="KIND", nargs="?", choices=kinds, help=f"only one kind: {', '.join(kinds)}")
     listing.set_defaults(command=_list)
     stored = commands.add_parser("weights", parents=[offline], help="list, fetch and verify the recognisers' weights")
     weights_cli.add_commands(stored, offline)
@@ -155,7 +156,7 @@ def _list(arguments: argparse.Namespace) -> int:
     about = ["kind", "name", "what it is", "origin"]
     # The other kinds have no weights: everything about them is here.
     table = Table(*about, "published accuracy", "weights", "size", "licence", "offline", box=None, pad_edge=False)
-    for component in registry.list_components(arguments.kind):
+    for component in registry.list_components(arguments.kind) if arguments.kind != "preset" else []:
         row = [component.kind, component.name, component.summary, component.origin]
         if component.spec is None:
             table.add_row(*row, "", "", "", "", "" if component.kind == "surrogate" else "yes")
@@ -165,6 +166,9 @@ def _list(arguments: argparse.Namespace) -> int:
         size = weights_cli.describe_size(each, path)
         origin = weights_cli.describe_origin(each)
         table.add_row(*row, component.spec.accuracy, origin, size, each.licence, "yes" if path else "no")
+    if arguments.kind in (None, "preset"):
+        for name, values in presets.load_presets().items():
+            table.add_row("preset", name, presets.describe(values), registry.BUILT_IN, "", "", "", "", "yes")
     for plugin, reason in registry.broken_plugins().items():
         table.add_row("plugin", plugin, f"broken: {reason}", plugin, "", "", "", "", "")
     weights_cli.print_table(table)
@@ -179,8 +183,11 @@ def _summarise(result: Report) -> None:
         print(f"protected: {photo['source']} -> {photo['output']}")
         for number, face in enumerate(photo["faces"], 1):
             print(f"  face {number}: changed by at most {face['max_abs']} grey levels, SSIM {face['ssim']:.3f}")
+            if face["level"] is not None:
+                print(f"  strength: {face['level']}{'' if face['escaped'] else ', which was not enough'}")
             for name, verdict in face["recognisers"].items():
-                print(f"    {name}{'*' if verdict['white_box'] else ''}: {_sentence(verdict)}")
+                mark = "*" if verdict["white_box"] else " (chose the strength)" if verdict["chooses"] else ""
+                print(f"    {name}{mark}: {_sentence(verdict)}")
     marked = any(v["white_box"] for p in result.photos for f in p["faces"] for v in f["recognisers"].values())
     if marked:
         print("* gave gradients (white-box): says nothing about recognisers that did not.")

@@ -34,6 +34,7 @@ class Verdict:
             (the aimed-at image where there is no other); None where no face is found any more.
         threshold: Cosine from which the recogniser takes two faces for one person (FAR 1 %); None where it is unknown.
         still_recognised: Whether the similarity reaches the threshold; None where one of them is unknown.
+        chooses: Whether the recogniser chose the strength of the mask: its numbers show no protection from others.
     """
 
     white_box: bool
@@ -41,6 +42,7 @@ class Verdict:
     target_similarity: float | None
     threshold: float | None
     still_recognised: bool | None
+    chooses: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class FaceReport:
         ssim: Structural similarity of the aligned face, at most 1.
         mmd: Maximum mean discrepancy of the aligned face (Eq. 3).
         recognisers: Verdicts by name of the recogniser.
+        level: The level of strength that was chosen; None where the recipe leaves no choice.
+        escaped: Whether the face escapes every judge that chooses, with the margin of the recipe; None likewise.
     """
 
     box: tuple[float, float, float, float]
@@ -66,6 +70,8 @@ class FaceReport:
     ssim: float
     mmd: float
     recognisers: dict[str, Verdict] = field(default_factory=dict)
+    level: str | None = None
+    escaped: bool | None = None
 
 
 @dataclass
@@ -77,19 +83,22 @@ class Judge:
         embedder: The recogniser.
         white_box: Whether it is a surrogate of the run.
         targets: Its embeddings of the faces that check each target, ``(M, D)`` per target.
+        chooses: Whether it chooses the strength of the masks.
     """
 
     name: str
     embedder: Embedder
     white_box: bool
     targets: list[Tensor]
+    chooses: bool = False
 
 
-def make_judge(name: str, embedder: Embedder, white_box: bool, targets: Sequence[Target]) -> Judge:
+def make_judge(
+    name: str, embedder: Embedder, white_box: bool, targets: Sequence[Target], chooses: bool = False
+) -> Judge:
     """Return a judge that knows the targets."""
-    return Judge(
-        name, embedder, white_box, [embed(embedder, target.checks or (target.aim,)).cpu() for target in targets]
-    )
+    known = [embed(embedder, target.checks or (target.aim,)).cpu() for target in targets]
+    return Judge(name, embedder, white_box, known, chooses)
 
 
 def verify(
@@ -155,14 +164,13 @@ def overlap(a: Sequence[float], b: Sequence[float]) -> float:
 def _judge(judge: Judge, photo: Photo, face: Face, protected: Photo, again: Face | None, target: int) -> Verdict:
     threshold = judge.embedder.spec.threshold
     if again is None:
-        return Verdict(judge.white_box, None, None, threshold, None)
+        return Verdict(judge.white_box, None, None, threshold, None, chooses=judge.chooses)
     original = embed(judge.embedder, [cut(photo, face)]).cpu()[0]
     now = embed(judge.embedder, [cut(protected, again)]).cpu()[0]
     similarity = torch.dot(now, original).item()
     to_target = (judge.targets[target] @ now).max().item()
-    return Verdict(
-        judge.white_box, similarity, to_target, threshold, None if threshold is None else similarity >= threshold
-    )
+    still = None if threshold is None else similarity >= threshold
+    return Verdict(judge.white_box, similarity, to_target, threshold, still, chooses=judge.chooses)
 
 
 def _largest_change(photo: Photo, protected: Photo, face: Face) -> int:

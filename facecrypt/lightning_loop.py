@@ -22,6 +22,7 @@ from facecrypt.evaluation import Judge
 from facecrypt.jobs import Job, Photos
 from facecrypt.protection import Masks, OnStep, ProtectionLoop
 from facecrypt.recipe import Recipe
+from facecrypt.strength import Ladder
 
 
 def protect(
@@ -59,37 +60,57 @@ class ProtectionModule(lightning.LightningModule):
     """Lightning's handle on the protection loop: devices, precision and sharding are the Trainer's business.
 
     Args:
-        loop: Makes the masks.
+        loops: Make the masks, one loop per level of strength, the lightest first.
         judges: Recognisers that must be on the device when files are verified.
         recipe: For batch size and seed.
+        ladder: Says which faces need the next level; without it, all masks are of the first.
     """
 
-    def __init__(self, loop: ProtectionLoop, judges: Sequence[Judge], recipe: Recipe) -> None:
+    def __init__(
+        self, loops: Sequence[ProtectionLoop], judges: Sequence[Judge], recipe: Recipe, ladder: Ladder | None = None
+    ) -> None:
         super().__init__()
-        self.loop = loop
+        self.loops = list(loops)
+        self._moved = nn.ModuleList(loops)
         self.judges = nn.ModuleList(judge.embedder for judge in judges)
+        self.ladder = ladder
         self.on_step: OnStep | None = None
         self._faces_per_batch = recipe.batch_size
         self._seed = recipe.seed
+
+    @property
+    def loop(self) -> ProtectionLoop:
+        """The loop of the strongest level."""
+        return self.loops[-1]
 
     def transfer_batch_to_device(self, batch: list[Job], device: torch.device, dataloader_idx: int) -> list[Job]:
         """Leave photos where they are: the loop moves the patches, and nothing else is needed on the device."""
         return batch
 
     def predict_step(self, batch: list[Job], batch_idx: int) -> list[Job]:
-        """Make the masks of all faces of some photos."""
+        """Make the masks of all faces of some photos, level by level for those that need it."""
         todo = [(job, number) for job in batch for number in range(len(job.faces))]
+        for job in batch:
+            job.prepare()
+        while todo:
+            for level, loop in enumerate(self.loops):
+                self._make([(job, number) for job, number in todo if job.levels[number] == level], loop)
+            # A mask that reaches into a neighbour's patch may undo it, so all faces of a changed photo are looked at.
+            changed = {job.index: job for job, _ in todo}.values()
+            todo = [(job, number) for job in changed for number in (self.ladder.climb(job) if self.ladder else [])]
+        return batch
+
+    def _make(self, todo: Sequence[tuple[Job, int]], loop: ProtectionLoop) -> None:
         for start in range(0, len(todo), self._faces_per_batch):
             part = todo[start : start + self._faces_per_batch]
             began = time.monotonic()
-            made = self.loop.run(
+            made = loop.run(
                 [job.images[number] for job, number in part],
                 [face_seed(self._seed, job.source, number) for job, number in part],
                 self.on_step,
             )
             spent = (time.monotonic() - began) / len(part)
             _hand_out(part, made, spent)
-        return batch
 
 
 def face_seed(seed: int, source: Path, number: int) -> int:
@@ -171,7 +192,7 @@ class StepProgress(lightning.Callback):
 
 
 def _hand_out(part: Sequence[tuple[Job, int]], made: Masks, seconds: float) -> None:
-    for (job, _), mask, target in zip(part, made.masks, made.targets, strict=True):
-        job.masks.append(mask)
-        job.targets.append(target)
-        job.seconds.append(seconds)
+    for (job, number), mask, target in zip(part, made.masks, made.targets, strict=True):
+        job.masks[number] = mask
+        job.targets[number] = target
+        job.seconds[number] += seconds

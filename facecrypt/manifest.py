@@ -159,6 +159,7 @@ def recipe_digest(recipe: Recipe) -> str:
     """Return the SHA-256 of everything in a recipe that changes what a photo becomes."""
     neutral = replace(
         recipe,
+        preset=None,
         photos=None,
         output="protected",
         held_out=[],

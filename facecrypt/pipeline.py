@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from facecrypt.lightning_loop import ProtectionModule, protect
 from facecrypt.manifest import open_manifests
 from facecrypt.photos import sweep
 from facecrypt.protection import ProtectionLoop, Settings, Surrogate
-from facecrypt.recipe import Recipe, dump_recipe
+from facecrypt.recipe import Recipe, dump_recipe, level_recipes
+from facecrypt.strength import Ladder, has_escaped, name_level, strength_notes
 from facecrypt.targets import Target, load_targets
 from facecrypt.views import OneOf, View
 
@@ -50,11 +51,16 @@ def run(recipe: Recipe) -> report.Report:
     output = _prepare_output(recipe)
     sweep({output, *(destination.parent for _, destination in chosen)})
     judges = [make_judge(name, embedder, white, targets) for name, embedder, white in crew.judges]
-    module = ProtectionModule(build_loop(recipe, crew.surrogates, targets), judges, recipe)
+    choosers = [make_judge(name, embedder, False, targets, chooses=True) for name, embedder in crew.choosers]
+    levels = level_recipes(recipe)
+    loops = [build_loop(level, crew.surrogates, targets) for level in levels]
+    ladder = Ladder(recipe, levels, choosers, targets, detector) if choosers else None
+    judges += choosers
+    module = ProtectionModule(loops, judges, recipe, ladder)
     records = output / RECORDS
 
     def finish(job: Job) -> None:
-        photo = _write_and_verify(job, recipe, targets, judges, detector)
+        photo = _write_and_verify(job, recipe, levels, targets, judges, detector)
         (records / f"{job.index}.json").write_text(json.dumps(asdict(photo)))
 
     trainer = protect(
@@ -67,9 +73,11 @@ def run(recipe: Recipe) -> report.Report:
     )
     trainer.strategy.barrier()
     photos = [json.loads((records / f"{index}.json").read_text()) for index in range(len(chosen))]
-    if trainer.is_global_zero and (note := encoder_note(recipe, photos)):
-        warn(note)
-        crew.notes.append(note)
+    if trainer.is_global_zero:
+        for note in (*strength_notes(recipe, photos), encoder_note(recipe, photos)):
+            if note:
+                warn(note)
+                crew.notes.append(note)
     result = report.make(recipe, crew.notes, photos, time.monotonic() - started, str(trainer.strategy.root_device))
     trainer.strategy.barrier()
     if trainer.is_global_zero:
@@ -132,9 +140,14 @@ def build_loop(recipe: Recipe, surrogates: Sequence[Surrogate], targets: Sequenc
 
 
 def _write_and_verify(
-    job: Job, recipe: Recipe, targets: Sequence[Target], judges: Sequence[Judge], detector: FaceDetector
+    job: Job,
+    recipe: Recipe,
+    levels: Sequence[Recipe],
+    targets: Sequence[Target],
+    judges: Sequence[Judge],
+    detector: FaceDetector,
 ) -> report.PhotoReport:
-    save(job, recipe)
+    save(job, recipe, levels)
     faces: list[FaceReport] = []
     if not job.error and job.photo is not None:
         try:
@@ -151,6 +164,12 @@ def _write_and_verify(
             )
         except PhotoError as error:
             job.fail(error)
+    if recipe.strength:
+        names, margin = [name_level(level) for level in recipe.strength.levels], recipe.strength.margin
+        faces = [
+            replace(face, level=names[level], escaped=has_escaped(face, margin))
+            for face, level in zip(faces, job.levels, strict=bool(faces))
+        ]
     return report.PhotoReport(
         source=str(job.source),
         output=None if job.error else str(job.destination),

@@ -135,7 +135,8 @@ def render(report: Report) -> str:
         pictures = _pictures(photo, left)
         left -= len(pictures)
         photos.append({**photo, "pictures": pictures})
-    held_out = any(not v["white_box"] for p in report.photos for f in p["faces"] for v in f["recognisers"].values())
+    verdicts = [v for p in report.photos for f in p["faces"] for v in f["recognisers"].values()]
+    held_out = any(not (v["white_box"] or v.get("chooses")) for v in verdicts)
     return environment.from_string(template).render(report=report, photos=photos, held_out=held_out, gain=_MASK_GAIN)
 
 

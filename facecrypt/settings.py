@@ -36,5 +36,5 @@ TransformName = Literal[
 ]
 """What may happen to a photo after it was saved; see `facecrypt.transforms`."""
 
-Adversary = Literal["none", "protected_gallery"]
-"""What the one who identifies does about protection; see `facecrypt.identification`."""
+Adversary = Literal["none", "protected_gallery", "growing_gallery", "linear_probe"]
+"""What the one who identifies does about protection; see `facecrypt.adversaries`."""

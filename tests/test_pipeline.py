@@ -202,10 +202,14 @@ def test_the_report_keeps_its_contract(mixed: tuple[Run, dict[str, str], dict[st
     entry = ["source", "output", "status", "reason", "faces", "backup", "encoding", "already"]
     assert all(list(photo) == entry for photo in report["photos"])
     face = result.photo("good.png")["faces"][0]
-    assert list(face) == ["box", "target", "seconds", "max_abs", "psnr", "ssim", "mmd", "recognisers"]
+    measures = ["box", "target", "seconds", "max_abs", "psnr", "ssim", "mmd"]
+    assert list(face) == [*measures, "recognisers", "level", "escaped"]
+    assert (face["level"], face["escaped"]) == (None, None)
     assert set(face["recognisers"]) == {"sface", "dlib_resnet"}
+    keys = ["white_box", "similarity", "target_similarity", "threshold", "still_recognised", "chooses"]
     for name, verdict in face["recognisers"].items():
-        assert list(verdict) == ["white_box", "similarity", "target_similarity", "threshold", "still_recognised"]
+        assert list(verdict) == keys
+        assert not verdict["chooses"]
         assert verdict["white_box"] == (name == "sface")
         assert verdict["still_recognised"] == (verdict["similarity"] >= verdict["threshold"])
     html = (result.output / "report.html").read_text()
