@@ -42,6 +42,7 @@ SLOTS = {
     "OwnIdentity": "`own_identity`",
     "Region": "`region`",
     "Budget": "`budget`",
+    "Faces": "`faces`, where it is a mapping",
     "TrainerOptions": "`trainer`",
 }
 
@@ -121,7 +122,7 @@ def _keys(title: str, owner: type[Any]) -> str:
         kind = "mapping" if item.name in ("args", "set") else describe_type(hints[item.name])
         default = "required" if item.default is MISSING and item.default_factory is MISSING else _default(item)
         meaning = meanings.get(item.name, {"name": "Registered name.", "args": "Its arguments."}.get(item.name, ""))
-        rows.append(f"| `{item.name}` | {kind} | {default} | {meaning} |")
+        rows.append(f"| `{item.name.rstrip('_')}` | {kind} | {default} | {meaning} |")
     return f"## {title}\n\n" + "\n".join(rows) + "\n"
 
 

@@ -14,9 +14,10 @@ from pydantic import Field
 
 from facecrypt import registry
 from facecrypt.errors import RecipeError
+from facecrypt.face_rules import Faces, WordOrRules, face_faults, simplify
 from facecrypt.naming import template_fault
 from facecrypt.registry import Kind
-from facecrypt.settings import FaceChoice, MetadataPolicy, Norm, PhotoFormat, ViewsMode
+from facecrypt.settings import MetadataPolicy, Norm, PhotoFormat, ViewsMode
 from facecrypt.surrogates.spec import Weights
 from facecrypt.values import component_faults, read_values, structure_faults
 
@@ -201,7 +202,8 @@ class Recipe:
         low_pass: Standard deviation, in pixels of the patch at its working size, of a Gaussian that smooths gradients
             and steps: masks get blotchy rather than noisy; 0 for none.
         budget: Keep each face's SSIM at or above a value by lowering its epsilon; `epsilon` stays the upper bound.
-        faces: Which faces: ``all``, ``largest``, or ``aligned`` where each photo is itself an aligned, square face.
+        faces: Which faces: ``all``, ``largest``, ``aligned`` where each photo is itself an aligned, square face, or a
+            mapping that chooses by number, likeness or size, or gives faces by hand.
         format: Format of the protected photos: ``same`` writes a JPEG as a JPEG, ``png`` loses nothing.
         name: File name of a protected photo, from ``{stem}`` and ``{suffix}``.
         metadata: What of EXIF and XMP a protected photo keeps: ``strip_gps`` drops places, ``strip`` everything,
@@ -242,7 +244,7 @@ class Recipe:
     feather: Annotated[int, Field(ge=0, le=64)] = 0
     low_pass: Annotated[float, Field(ge=0, le=16)] = 0.0
     budget: Budget | None = None
-    faces: FaceChoice = "all"
+    faces: WordOrRules = "all"
     format: PhotoFormat = "same"
     name: str = "{stem}{suffix}"
     metadata: MetadataPolicy = "strip_gps"
@@ -293,12 +295,19 @@ def check_recipe(values: Mapping[str, Any], source: str = "recipe") -> Recipe:
     faults = component_faults(values, _KINDS) or _contradictions(recipe)
     if faults:
         raise RecipeError(source, faults)
+    recipe.faces = simplify(recipe.faces)
     return recipe
 
 
 def dump_recipe(recipe: Recipe) -> str:
     """Return the recipe as YAML with every default filled in."""
-    return OmegaConf.to_yaml(OmegaConf.create(asdict(recipe)))
+    return OmegaConf.to_yaml(OmegaConf.create(recipe_values(recipe)))
+
+
+def recipe_values(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe as the mapping that its file would hold, with every default filled in."""
+    # A field cannot be called `except`, so its name ends in an underscore, which the key does not.
+    return asdict(recipe, dict_factory=lambda pairs: {key.rstrip("_"): value for key, value in pairs})
 
 
 _KINDS: dict[str, Kind] = {
@@ -322,6 +331,7 @@ _PARTS: dict[str, type] = {
     "mixup": MixupOptions,
     "region": Region,
     "budget": Budget,
+    "faces": Faces,
     "trainer": TrainerOptions,
 }
 
@@ -345,7 +355,7 @@ def _contradictions(recipe: Recipe) -> list[str]:
                 f"held_out[{index}]: the network of {slot.name!r} gives gradients in this recipe, so it cannot judge. "
                 "Name another recogniser, or set allow_white_box: true and have its numbers marked as white-box."
             )
-    return faults + _file_faults(recipe)
+    return faults + face_faults(recipe.faces) + _file_faults(recipe)
 
 
 def _file_faults(recipe: Recipe) -> list[str]:
