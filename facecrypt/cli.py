@@ -180,8 +180,8 @@ def _summarise(result: Report) -> None:
         for skipped in photo["skipped"]:
             print(f"  face {skipped['index']}: left as it is, {skipped['reason']}")
         for face in photo["faces"]:
-            name = f"{face['index']}" if face["index"] else f"given by hand, {face['landmarks']}"
-            print(f"  face {name}: changed by at most {face['max_abs']} grey levels, SSIM {face['ssim']:.3f}")
+            which = face["index"] or f"given by hand ({face['landmarks']})"
+            print(f"  face {which}: changed by at most {face['max_abs']} grey levels, SSIM {face['ssim']:.3f}")
             for name, verdict in face["recognisers"].items():
                 print(f"    {name}{'*' if verdict['white_box'] else ''}: {_sentence(verdict)}")
     marked = any(v["white_box"] for p in result.photos for f in p["faces"] for v in f["recognisers"].values())

@@ -98,11 +98,8 @@ def face_faults(choice: FaceChoice | Faces) -> list[str]:
     """Return what is wrong with rules whose values are right each by itself, one line per fault."""
     rules = face_rules(choice)
     faults = []
-    others = [
-        item.name.rstrip("_")
-        for item in fields(rules)
-        if item.name != "choose" and getattr(rules, item.name) is not None
-    ]
+    given = [item.name for item in fields(rules) if getattr(rules, item.name) is not None]
+    others = [name.rstrip("_") for name in given if name != "choose"]
     if rules.choose == "aligned" and others:
         faults.append(f"faces.choose: an aligned photo is not searched, so leave out {', '.join(others)}.")
     if rules.index and rules.choose == "largest":
@@ -130,7 +127,7 @@ def face_faults(choice: FaceChoice | Faces) -> list[str]:
 
 
 def _is_upright(points: list[list[float]]) -> bool:
-    """Return whether the mouth lies below the eyes as seen with the left eye on the left, however the head is turned."""
+    """Return whether the mouth is below the eyes when the left eye is on the left, however the head is turned."""
     (left_x, left_y), (right_x, right_y), _, *mouth = points
     across = (right_x - left_x, right_y - left_y)
     down = (

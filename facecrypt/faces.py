@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,6 +85,12 @@ class FaceDetector:
 
         self._mtcnn: Any = MTCNN(keep_all=True, min_face_size=_SMALLEST_FACE, device="cpu")
 
+    @cached_property
+    def _for_boxes(self) -> Any:
+        from facenet_pytorch import MTCNN
+
+        return MTCNN(keep_all=True, min_face_size=_SMALLEST_FACE, thresholds=_BOX_THRESHOLDS, device="cpu")
+
     def find(self, photo: Photo, choice: FaceChoice, min_size: float | None = None) -> list[Face]:
         """Return the faces of a photo, the largest first.
 
@@ -129,37 +136,44 @@ class FaceDetector:
     def find_in(self, photo: Photo, box: Sequence[float]) -> Face | None:
         """Return the face that a person says is in a box, or None where none is found there.
 
-        The surroundings of the box are searched at a size that suits the detector, with lower thresholds than a whole
-        photo, and the face that overlaps the box most is taken.
+        The surroundings of the box are searched at a size that suits the detector, in all four orientations and with
+        lower thresholds than a whole photo, and the likeliest face that overlaps the box is taken.
 
         Args:
             photo: The photo.
-            box: Left, top, right, bottom in photo pixels, at least partly inside the photo.
+            box: Left, top, right, bottom in photo pixels.
         """
-        from facenet_pytorch import MTCNN
-
         height, width = photo.pixels.shape[:2]
-        margin = _BOX_MARGIN * max(box[2] - box[0], box[3] - box[1])
-        left, top = max(0, int(box[0] - margin)), max(0, int(box[1] - margin))
-        right, bottom = min(width, int(box[2] + margin) + 1), min(height, int(box[3] + margin) + 1)
-        scale = _BOX_SIDE / max(box[2] - box[0], box[3] - box[1])
-        size = (round((right - left) * scale), round((bottom - top) * scale))
-        if min(size) < _SMALLEST_FACE:
-            return None
-        part = Image.fromarray(photo.pixels[top:bottom, left:right]).resize(size, Image.Resampling.BICUBIC)
-        mtcnn: Any = MTCNN(keep_all=True, min_face_size=_SMALLEST_FACE, thresholds=_BOX_THRESHOLDS, device="cpu")
-        boxes, _, landmarks = mtcnn.detect(part, landmarks=True)
-        if boxes is None:
-            return None
+        longer = max(box[2] - box[0], box[3] - box[1])
+        left, top = (int(value - _BOX_MARGIN * longer) for value in box[:2])
+        right, bottom = (int(value + _BOX_MARGIN * longer) + 1 for value in box[2:])
+        size = (round((right - left) * _BOX_SIDE / longer), round((bottom - top) * _BOX_SIDE / longer))
+        # Beyond the photo, its border is repeated: a face that fills the photo is not found without surroundings.
+        rows, columns = np.arange(top, bottom).clip(0, height - 1), np.arange(left, right).clip(0, width - 1)
+        part = np.asarray(Image.fromarray(photo.pixels[np.ix_(rows, columns)]).resize(size, Image.Resampling.BICUBIC))
         factor = np.array([(right - left) / size[0], (bottom - top) / size[1]], np.float32)
-        found = [
-            ((corners.reshape(2, 2) * factor + (left, top)).flatten().tolist(), points * factor + (left, top))
-            for corners, points in zip(boxes.astype(np.float32), landmarks.astype(np.float32), strict=True)
-        ]
-        best, points = max(found, key=lambda each: overlap(each[0], box))
-        if overlap(best, box) < SAME_FACE_OVERLAP:
-            return None
-        return Face(tuple(best), points, patch_around(points), landmarks_from="detected in box")
+        best, most = None, 0.0
+        for turns in range(4):  # The detector knows faces that are rolled by up to 45 degrees.
+            boxes, probabilities, landmarks = self._for_boxes.detect(np.rot90(part, turns), landmarks=True)
+            if boxes is None:
+                continue
+            for corners, probability, marks in zip(boxes, probabilities, landmarks, strict=True):
+                ends = _turn_back(corners.reshape(2, 2), turns, size) * factor + (left, top)
+                found = (*ends.min(axis=0).tolist(), *ends.max(axis=0).tolist())
+                if probability > most and overlap(found, box) >= SAME_FACE_OVERLAP:
+                    points = (_turn_back(marks, turns, size) * factor + (left, top)).astype(np.float32)
+                    best, most = (
+                        Face(found, points, patch_around(points), landmarks_from="detected in box"),
+                        probability,
+                    )
+        return best
+
+
+def _turn_back(points: NDArray[Any], turns: int, size: tuple[int, int]) -> NDArray[Any]:
+    """Return where points ``(N, 2)`` of a picture of some width and height were before `numpy.rot90` turned it."""
+    x, y = points.T
+    right, bottom = size[0] - 1, size[1] - 1
+    return np.stack([(x, y), (right - y, x), (right - x, bottom - y), (y, bottom - x)][turns], axis=1)
 
 
 def place_face(box: Sequence[float]) -> Face:

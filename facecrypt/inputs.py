@@ -46,8 +46,8 @@ def choose_photos(recipe: Recipe, sample: Path) -> list[tuple[Path, Path]]:
     key = face_rules(recipe.faces).by_hand
     if key and len(paths) > 1:
         raise PhotoError(
-            f"faces.{key}: gives a face of one photo by hand, but photos names {len(paths)}. Name that photo alone, and "
-            "protect the others without it."
+            f"faces.{key}: gives a face of one photo by hand, but photos names {len(paths)}. Name that photo alone, "
+            "and protect the others without it."
         )
     if recipe.in_place:
         return [(path, path.resolve()) for path in paths]

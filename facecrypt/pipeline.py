@@ -101,8 +101,8 @@ def by_hand_note(photos: Sequence[dict[str, Any]]) -> str | None:
         )
     if known:
         parts.append(
-            f"in the saved {', '.join(known)}, a face given by hand is not found by a search, so it was judged where it "
-            "was in the original"
+            f"no search finds a face given by hand in the saved {', '.join(known)}: it was judged where it was in the "
+            "original"
         )
     return "; ".join(parts) or None
 

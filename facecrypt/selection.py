@@ -11,7 +11,7 @@ from torch import Tensor
 
 from facecrypt import registry
 from facecrypt.errors import NoFaceFoundError, PhotoError
-from facecrypt.face_rules import Faces, face_rules
+from facecrypt.face_rules import SMALLEST_BOX, Faces, face_rules
 from facecrypt.faces import SAME_FACE_OVERLAP, Face, FaceDetector, cut, face_at, overlap, place_face
 from facecrypt.photos import Photo, find_photos, read_photo
 from facecrypt.protection import embed
@@ -132,17 +132,13 @@ def choose_faces(
     found: list[Face] = []
     if rules.choose is not None:
         word: FaceChoice = "aligned" if rules.choose == "aligned" else "all"
-        found = [
-            face
-            for face in detector.find(photo, word, rules.min_size)
-            if all(overlap(face.box, other.box) < SAME_FACE_OVERLAP for other in by_hand)
-        ]
-    left, skipped = _sift(photo, found, rules, references)
-    numbers = [face.index for face in found]
+        found = detector.find(photo, word, rules.min_size)
+    apart = [face for face in found if all(overlap(face.box, each.box) < SAME_FACE_OVERLAP for each in by_hand)]
+    left, skipped = _sift(photo, apart, rules, references)
     absent = [
         SkippedFace(index, None, f"no such face: {len(found)} found")
         for index in sorted(set(rules.index or []))
-        if index not in numbers
+        if index > len(found)
     ]
     reason = "" if left or by_hand else _reason(skipped)
     return Selection(left + by_hand, skipped + absent, reason)
@@ -152,9 +148,10 @@ def _faces_by_hand(photo: Photo, rules: Faces, detector: FaceDetector) -> list[F
     height, width = photo.pixels.shape[:2]
     faces = []
     for number, box in enumerate(rules.box or []):
-        if box[0] >= width or box[1] >= height or box[2] <= 0 or box[3] <= 0:
+        inside = [max(box[0], 0.0), max(box[1], 0.0), min(box[2], width), min(box[3], height)]
+        if min(inside[2] - inside[0], inside[3] - inside[1]) < SMALLEST_BOX:
             raise PhotoError(f"{photo.path}: faces.box[{number}] lies outside its {width}x{height} pixels.")
-        faces.append(detector.find_in(photo, box) or place_face(box))
+        faces.append(detector.find_in(photo, inside) or place_face(inside))
     for number, points in enumerate(rules.landmarks or []):
         if not all(0 <= x < width and 0 <= y < height for x, y in points):
             raise PhotoError(f"{photo.path}: faces.landmarks[{number}] lies outside its {width}x{height} pixels.")
