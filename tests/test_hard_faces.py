@@ -149,7 +149,7 @@ def test_how_many_hard_faces_are_found(lfw: Path, detector: FaceDetector) -> Non
     print("\n| face | found by the search (%) | landmarks off by | found in a box (%) | off by | if placed, off by |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name, change in CHANGES.items():
-        each = cases(probes(lfw, 25), detector, change)
+        each = cases(probes(lfw, 12), detector, change)
         boxes = [by_eye(case.face.box, generator) for case in each]
         whole = [search(case, detector) for case in each]
         inside = [detector.find_in(case.photo, box) for case, box in zip(each, boxes, strict=True)]
@@ -175,7 +175,7 @@ def test_how_many_hard_faces_are_protected(lfw: Path, detector: FaceDetector, tm
     ):  # fmt: skip
         reports = []
         folder = tmp_path / f"{name}-{way}"
-        for number, case in enumerate(cases(probes(lfw, 6), detector, CHANGES[name])):
+        for number, case in enumerate(cases(probes(lfw, 4), detector, CHANGES[name])):
             path = folder / f"{number}.png"
             write_photo(Photo(path, case.photo.pixels), case.photo.pixels, path)
             if way == "box":
