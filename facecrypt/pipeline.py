@@ -96,9 +96,7 @@ def by_hand_note(photos: Sequence[dict[str, Any]]) -> str | None:
     known = sorted({source for source, face in faces if face["found_again"] == "known landmarks"})
     parts = []
     if placed:
-        parts.append(
-            f"no face was found in the box given for {', '.join(placed)}, so average landmarks were placed in it"
-        )
+        parts.append(f"no face was found in a box given for {', '.join(placed)}: average landmarks were placed in it")
     if known:
         parts.append(
             f"no search finds a face given by hand in the saved {', '.join(known)}: it was judged where it was in the "
