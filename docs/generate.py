@@ -43,6 +43,7 @@ SLOTS = {
     "Region": "`region`",
     "Budget": "`budget`",
     "StrengthChoice": "`strength`",
+    "Faces": "`faces`, where it is a mapping",
     "TrainerOptions": "`trainer`",
 }
 
@@ -125,7 +126,7 @@ def _keys(title: str, owner: type[Any]) -> str:
         kind = LOOSE.get(item.name) or describe_type(hints[item.name])
         default = "required" if item.default is MISSING and item.default_factory is MISSING else _default(item)
         meaning = meanings.get(item.name, {"name": "Registered name.", "args": "Its arguments."}.get(item.name, ""))
-        rows.append(f"| `{item.name}` | {kind} | {default} | {meaning} |")
+        rows.append(f"| `{item.name.rstrip('_')}` | {kind} | {default} | {meaning} |")
     return f"## {title}\n\n" + "\n".join(rows) + "\n"
 
 

@@ -181,8 +181,11 @@ def _summarise(result: Report) -> None:
             print(f"{photo['status']}: {photo['reason']}")
             continue
         print(f"protected: {photo['source']} -> {photo['output']}")
-        for number, face in enumerate(photo["faces"], 1):
-            print(f"  face {number}: changed by at most {face['max_abs']} grey levels, SSIM {face['ssim']:.3f}")
+        for skipped in photo["skipped"]:
+            print(f"  face {skipped['index']}: left as it is, {skipped['reason']}")
+        for face in photo["faces"]:
+            which = face["index"] or f"given by hand ({face['landmarks']})"
+            print(f"  face {which}: changed by at most {face['max_abs']} grey levels, SSIM {face['ssim']:.3f}")
             if face["level"] is not None:
                 print(f"  strength: {face['level']}{'' if face['escaped'] else ', which was not enough'}")
             for name, verdict in face["recognisers"].items():

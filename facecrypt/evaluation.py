@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from facecrypt.faces import Face, FaceDetector, cut, face_area
+from facecrypt.face_rules import Faces, face_rules
+from facecrypt.faces import SAME_FACE_OVERLAP, Face, FaceDetector, cut, face_area, overlap
 from facecrypt.naturalness import mmd
 from facecrypt.photos import Photo, read_photo
 from facecrypt.protection import embed
-from facecrypt.settings import FaceChoice
+from facecrypt.settings import FaceChoice, LandmarksFrom
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import Target
 
-_SAME_FACE_OVERLAP = 0.3
-"""Intersection over union from which two detections are the same face; a mask moves a box by a few pixels at most."""
+FoundAgain = Literal["detected", "detected in box", "known landmarks"]
+"""How a face was found in the saved file: by the search of the whole photo or, for a face given by hand that this does
+not find, by a search around its box, or not at all, so that it is judged where it was in the original."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,10 @@ class FaceReport:
         recognisers: Verdicts by name of the recogniser.
         level: The level of strength that was chosen; None where the recipe leaves no choice.
         escaped: Whether the face escapes every judge that chooses, with the margin of the recipe; None likewise.
+        index: Its number among all faces that were found in the original, from 1, the largest first; None for one
+            given by hand.
+        landmarks: How its landmarks in the original came about.
+        found_again: How it was found in the saved file; None where it was not, so that there is no verdict.
     """
 
     box: tuple[float, float, float, float]
@@ -72,6 +79,9 @@ class FaceReport:
     recognisers: dict[str, Verdict] = field(default_factory=dict)
     level: str | None = None
     escaped: bool | None = None
+    index: int | None = None
+    landmarks: LandmarksFrom = "detected"
+    found_again: FoundAgain | None = None
 
 
 @dataclass
@@ -111,7 +121,7 @@ def verify(
     targets: Sequence[Target],
     judges: Sequence[Judge],
     detector: FaceDetector,
-    choice: FaceChoice,
+    choice: FaceChoice | Faces,
 ) -> list[FaceReport]:
     """Return what the judges see in a saved photo, face by face.
 
@@ -124,18 +134,18 @@ def verify(
         targets: The target identities.
         judges: The recognisers.
         detector: Finds the faces of the saved file.
-        choice: ``aligned`` where the photo is an aligned face; else every face is searched.
+        choice: What the recipe says of faces: ``aligned`` where the photo is an aligned face; else every face is
+            searched, as finely as in the original.
 
     Raises:
         PhotoError: If the saved file cannot be read.
     """
     protected = read_photo(saved)
-    found = detector.find(protected, "aligned" if choice == "aligned" else "all")
+    rules = face_rules(choice)
+    found = detector.find(protected, "aligned" if rules.choose == "aligned" else "all", rules.min_size)
     reports = []
     for face, target, spent in zip(faces, chosen, seconds, strict=True):
-        again = max(found, key=lambda other: overlap(face.box, other.box), default=None)
-        if again is not None and overlap(face.box, again.box) < _SAME_FACE_OVERLAP:
-            again = None
+        again, how = _find_again(face, protected, found, detector)
         before, after = face_area(photo, face), face_area(protected, face)
         unchanged = torch.equal(before, after)
         reports.append(
@@ -148,17 +158,28 @@ def verify(
                 ssim=float(structural_similarity_index_measure(after, before, data_range=1.0)),  # type: ignore[arg-type]
                 mmd=mmd(after, before).item(),
                 recognisers={judge.name: _judge(judge, photo, face, protected, again, target) for judge in judges},
+                index=face.index,
+                landmarks=face.landmarks_from,
+                found_again=how,
             )
         )
     return reports
 
 
-def overlap(a: Sequence[float], b: Sequence[float]) -> float:
-    """Return the intersection over union of two boxes, given as left, top, right, bottom."""
-    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
-    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height
-    return width * height / union if union > 0 else 0.0
+def _find_again(
+    face: Face, protected: Photo, found: Sequence[Face], detector: FaceDetector
+) -> tuple[Face | None, FoundAgain | None]:
+    """Return a face of the original as it is found in the saved file, and how."""
+    # A mask moves a box by a few pixels at most.
+    again = max(found, key=lambda other: overlap(face.box, other.box), default=None)
+    if again is not None and overlap(face.box, again.box) >= SAME_FACE_OVERLAP:
+        return again, "detected"
+    if face.landmarks_from == "detected":
+        return None, None
+    # Somebody knew where this face is, so somebody else may know it too: no reason to take it for safe.
+    if (again := detector.find_in(protected, face.box)) is not None:
+        return again, "detected in box"
+    return face, "known landmarks"
 
 
 def _judge(judge: Judge, photo: Photo, face: Face, protected: Photo, again: Face | None, target: int) -> Verdict:

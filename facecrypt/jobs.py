@@ -18,6 +18,7 @@ from facecrypt.manifest import Manifest, manifest_path, recipe_digest
 from facecrypt.naming import beside
 from facecrypt.photos import Photo, read_photo, write_photo
 from facecrypt.recipe import Recipe
+from facecrypt.selection import SkippedFace, choose_faces, load_references
 
 
 @dataclass
@@ -41,6 +42,7 @@ class Job:
         manifest: What knows of the photos that are protected already.
         already: Whether there is nothing to do, since it was done before.
         encoding: How the file was written, such as ``lossy JPEG``.
+        skipped: Faces that are left as they are.
     """
 
     index: int
@@ -59,6 +61,7 @@ class Job:
     manifest: Manifest | None = None
     already: bool = False
     encoding: str | None = None
+    skipped: list[SkippedFace] = field(default_factory=list)
 
     def prepare(self) -> None:
         """Make room for what is made of each face, beginning at the lightest level."""
@@ -81,6 +84,9 @@ class Photos(Dataset[Job]):
         recipe: For the choice of faces, and for what happens to the photo itself.
         detector: Finds the faces.
         manifests: What knows of photos that are protected already; without it, each is protected.
+
+    Raises:
+        FacecryptError: If a photo of a person whom the recipe names, as in ``faces.only``, cannot be used.
     """
 
     def __init__(
@@ -96,7 +102,7 @@ class Photos(Dataset[Job]):
         self._digest = recipe_digest(recipe)
         self._paths = list(paths)
         self._detector = detector
-        self._choice = recipe.faces
+        self._references = load_references(recipe.faces, detector)
         self._destinations = list(destinations)
         self._first: dict[Path, int] = {}
         for index, destination in enumerate(destinations):
@@ -121,20 +127,14 @@ class Photos(Dataset[Job]):
                     "Rename one of them, or protect them into different folders."
                 )
             if job.manifest and (reason := job.manifest.find_reason(job.source, job.destination, self._digest)):
-                job.already = True
+                job.already = not job.manifest.has_other_settings(job.source, self._digest)
                 return job.fail(PhotoError(reason), "unchanged")
             job.photo = read_photo(job.source)
-            job.faces = self._detector.find(job.photo, self._choice)
+            job.faces, job.skipped, reason = choose_faces(job.photo, recipe.faces, self._detector, self._references)
         except PhotoError as error:
             return job.fail(error)
-        if not job.faces:
-            return job.fail(
-                NoFaceFoundError(
-                    f"{job.source}: no face found, nothing was written. Use a photo with a larger, unobstructed face, "
-                    "or faces: aligned if it is an aligned face."
-                ),
-                "unchanged",
-            )
+        if reason:
+            return job.fail(NoFaceFoundError(f"{job.source}: {reason}"), "unchanged")
         job.images = [cut(job.photo, face) for face in job.faces]
         return job
 

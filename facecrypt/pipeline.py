@@ -17,6 +17,7 @@ from facecrypt.crew import assemble, warn
 from facecrypt.encoding import QUALITY
 from facecrypt.errors import FacecryptError, PhotoError
 from facecrypt.evaluation import FaceReport, Judge, make_judge, verify
+from facecrypt.face_rules import face_rules
 from facecrypt.faces import FaceDetector
 from facecrypt.inputs import RECORDS, choose_photos
 from facecrypt.jobs import Job, Photos, save
@@ -46,7 +47,11 @@ def run(recipe: Recipe) -> report.Report:
     chosen = choose_photos(recipe, sample_photo())
     manifests = open_manifests(recipe, [destination for _, destination in chosen])
     detector = FaceDetector()
-    targets = load_targets(recipe.targets, recipe.max_targets, detector, recipe.faces)
+    aligned = face_rules(recipe.faces).choose == "aligned"
+    targets = load_targets(recipe.targets, recipe.max_targets, detector, "aligned" if aligned else "largest")
+    jobs = Photos(
+        [source for source, _ in chosen], [destination for _, destination in chosen], recipe, detector, manifests
+    )
     crew = assemble(recipe)
     output = _prepare_output(recipe)
     sweep({output, *(destination.parent for _, destination in chosen)})
@@ -63,18 +68,11 @@ def run(recipe: Recipe) -> report.Report:
         photo = _write_and_verify(job, recipe, levels, targets, judges, detector)
         (records / f"{job.index}.json").write_text(json.dumps(asdict(photo)))
 
-    trainer = protect(
-        recipe,
-        module,
-        Photos(
-            [source for source, _ in chosen], [destination for _, destination in chosen], recipe, detector, manifests
-        ),
-        finish,
-    )
+    trainer = protect(recipe, module, jobs, finish)
     trainer.strategy.barrier()
     photos = [json.loads((records / f"{index}.json").read_text()) for index in range(len(chosen))]
     if trainer.is_global_zero:
-        for note in (*strength_notes(recipe, photos), encoder_note(recipe, photos)):
+        for note in (*strength_notes(recipe, photos), encoder_note(recipe, photos), by_hand_note(photos)):
             if note:
                 warn(note)
                 crew.notes.append(note)
@@ -96,6 +94,22 @@ def encoder_note(recipe: Recipe, photos: Sequence[dict[str, Any]]) -> str | None
         f"were made without knowing of it. The numbers are those of the saved files. "
         f"Add {{name: jpeg, args: {{quality: [75, {QUALITY}]}}}} to views, or set format: png"
     )
+
+
+def by_hand_note(photos: Sequence[dict[str, Any]]) -> str | None:
+    """Return what to know of faces that a person gave and a search did not find, in the original or the saved file."""
+    faces = [(photo["source"], face) for photo in photos for face in photo["faces"]]
+    placed = sorted({source for source, face in faces if face["landmarks"] == "placed in box"})
+    known = sorted({source for source, face in faces if face["found_again"] == "known landmarks"})
+    parts = []
+    if placed:
+        parts.append(f"no face was found in a box given for {', '.join(placed)}: average landmarks were placed in it")
+    if known:
+        parts.append(
+            f"no search finds a face given by hand in the saved {', '.join(known)}: it was judged where it was in the "
+            "original"
+        )
+    return "; ".join(parts) or None
 
 
 def sample_photo() -> Path:
@@ -179,6 +193,7 @@ def _write_and_verify(
         backup=None if job.error or job.backup is None else str(job.backup),
         encoding=job.encoding,
         already=job.already,
+        skipped=job.skipped,
     )
 
 

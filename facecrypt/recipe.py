@@ -14,10 +14,11 @@ from pydantic import Field
 
 from facecrypt import registry
 from facecrypt.errors import RecipeError
+from facecrypt.face_rules import Faces, WordOrRules, face_faults, simplify
 from facecrypt.naming import template_fault
 from facecrypt.presets import KEYS, fill, override_with_preset
 from facecrypt.registry import Kind
-from facecrypt.settings import FaceChoice, MetadataPolicy, Norm, PhotoFormat, ViewsMode
+from facecrypt.settings import MetadataPolicy, Norm, PhotoFormat, ViewsMode
 from facecrypt.surrogates.spec import Weights
 from facecrypt.values import component_faults, read_values, structure_faults
 
@@ -226,7 +227,8 @@ class Recipe:
         preset: Name of a preset, such as ``mid``, which fills in keys that the recipe leaves out: ``facecrypt list
             preset`` shows them.
         strength: Choose the strength of each face by recognisers that it must escape; none by default.
-        faces: Which faces: ``all``, ``largest``, or ``aligned`` where each photo is itself an aligned, square face.
+        faces: Which faces: ``all``, ``largest``, ``aligned`` where each photo is itself an aligned, square face, or a
+            mapping that chooses by number, likeness or size, or gives faces by hand.
         format: Format of the protected photos: ``same`` writes a JPEG as a JPEG, ``png`` loses nothing.
         name: File name of a protected photo, from ``{stem}`` and ``{suffix}``.
         metadata: What of EXIF and XMP a protected photo keeps: ``strip_gps`` drops places, ``strip`` everything,
@@ -271,7 +273,7 @@ class Recipe:
     budget: Budget | None = None
     preset: str | None = None
     strength: StrengthChoice | None = None
-    faces: FaceChoice = "all"
+    faces: WordOrRules = "all"
     format: PhotoFormat = "same"
     name: str = "{stem}{suffix}"
     metadata: MetadataPolicy = "strip_gps"
@@ -327,6 +329,7 @@ def check_recipe(values: Mapping[str, Any], source: str = "recipe") -> Recipe:
     faults = faults or _contradictions(recipe)
     if faults:
         raise RecipeError(source, faults)
+    recipe.faces = simplify(recipe.faces)
     return recipe
 
 
@@ -338,7 +341,7 @@ def level_recipes(recipe: Recipe) -> list[Recipe]:
     """
     if recipe.strength is None:
         return [recipe]
-    base = asdict(recipe) | {"strength": None, "preset": None}
+    base = recipe_values(recipe) | {"strength": None, "preset": None}
     levels, faults = [], []
     for index, level in enumerate(recipe.strength.levels):
         path = f"strength.levels[{index}]"
@@ -356,7 +359,13 @@ def level_recipes(recipe: Recipe) -> list[Recipe]:
 
 def dump_recipe(recipe: Recipe) -> str:
     """Return the recipe as YAML with every default filled in."""
-    return OmegaConf.to_yaml(OmegaConf.create(asdict(recipe)))
+    return OmegaConf.to_yaml(OmegaConf.create(recipe_values(recipe)))
+
+
+def recipe_values(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe as the mapping that its file would hold, with every default filled in."""
+    # A field cannot be called `except`, so its name ends in an underscore, which the key does not.
+    return asdict(recipe, dict_factory=lambda pairs: {key.rstrip("_"): value for key, value in pairs})
 
 
 _KINDS: dict[str, Kind] = {
@@ -382,6 +391,7 @@ _PARTS: dict[str, type] = {
     "budget": Budget,
     "strength": StrengthChoice,
     "judges": HeldOutSlot,
+    "faces": Faces,
     "trainer": TrainerOptions,
 }
 
@@ -407,7 +417,7 @@ def _contradictions(recipe: Recipe) -> list[str]:
                 f"held_out[{index}]: the network of {slot.name!r} gives gradients in this recipe, so it cannot judge. "
                 "Name another recogniser, or set allow_white_box: true and have its numbers marked as white-box."
             )
-    return faults + _strength_faults(recipe, giving, judging) + _file_faults(recipe)
+    return faults + face_faults(recipe.faces) + _strength_faults(recipe, giving, judging) + _file_faults(recipe)
 
 
 def _strength_faults(

@@ -21,7 +21,8 @@ from PIL import Image
 from facecrypt.errors import PhotoError
 from facecrypt.evaluation import FaceReport
 from facecrypt.photos import read_photo
-from facecrypt.recipe import Recipe
+from facecrypt.recipe import Recipe, recipe_values
+from facecrypt.selection import SkippedFace
 
 _PACKAGES = ("torch", "lightning", "kornia", "torchmetrics", "timm", "facenet-pytorch", "omegaconf", "numpy", "pillow")
 _SHOWN_FACES = 200
@@ -43,6 +44,7 @@ class PhotoReport:
         backup: Where the original is kept if it was replaced; else None.
         encoding: How the file was written: ``lossless PNG``, ``lossy JPEG``, ...; None where nothing was.
         already: Whether an earlier run did the work, so that this one left it alone.
+        skipped: Faces that were found and left as they are, each with the reason.
     """
 
     source: str
@@ -53,6 +55,7 @@ class PhotoReport:
     backup: str | None = None
     encoding: str | None = None
     already: bool = False
+    skipped: list[SkippedFace] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def make(recipe: Recipe, notes: Sequence[str], photos: Sequence[dict[str, Any]],
     return Report(
         metadata.version("facecrypt"),
         versions,
-        asdict(recipe),
+        recipe_values(recipe),
         recipe.seed,
         device,
         round(seconds, 2),

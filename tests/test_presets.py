@@ -120,7 +120,7 @@ def test_levels_are_filled_in_and_replace_the_keys_of_the_recipe() -> None:
         ({"judges": [DLIB], "levels": []}, "strength.levels: [] is wrong"),
         ({"judges": [DLIB], "levels": ["lo"]}, "strength.levels[0]: 'lo' is no preset. Did you mean 'low'?"),
         ({"judges": [DLIB], "levels": [3]}, "strength.levels[0]: 3 is wrong"),
-        ({"judges": [DLIB], "levels": [{"norm": "l2"}]}, "strength.levels[0]: 'norm' cannot differ between levels."),
+        ({"judges": [DLIB], "levels": [{"seed": 2}]}, "strength.levels[0]: 'seed' cannot differ between levels."),
         ({"judges": [DLIB], "levels": [{"epsilon": 0}]}, "strength.levels[0]: epsilon: 0 is wrong"),
         ({"judges": [DLIB], "margin": -1}, "strength.margin: -1 is wrong"),
         ({"judge": [DLIB]}, "strength.judge: unknown key. Did you mean 'judges'? Known: judges, levels, margin."),

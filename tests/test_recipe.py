@@ -35,6 +35,7 @@ def test_every_key_but_surrogates_has_a_default() -> None:
         ({"steps": True}, "steps: True is wrong"),
         ({"norm": "l1"}, "norm: 'l1' is wrong: input should be 'linf' or 'l2'."),
         ({"faces": "some"}, "faces: 'some' is wrong: input should be 'all', 'largest' or 'aligned'."),
+        ({"faces": {"inedx": 1}}, "faces.inedx: unknown key. Did you mean 'index'?"),
         ({"surrogates": []}, "surrogates: [] is wrong"),
         ({"surrogates": "sface"}, "surrogates: 'sface' is wrong"),
         ({"surrogates": [SFACE, {"name": "sfaec"}]}, "surrogates[1]: no surrogate named 'sfaec'."),
