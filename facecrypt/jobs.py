@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,6 +71,7 @@ class Photos(Dataset[Job]):
         recipe: For the choice of faces, and for what happens to the photo itself.
         detector: Finds the faces.
         manifests: What knows of photos that are protected already; without it, each is protected.
+        picked: Which of the chosen faces of each photo, by position from 0, the largest first; all by default.
     """
 
     def __init__(
@@ -80,7 +81,9 @@ class Photos(Dataset[Job]):
         recipe: Recipe,
         detector: FaceDetector,
         manifests: Mapping[Path, Manifest] | None = None,
+        picked: Iterable[int] | None = None,
     ) -> None:
+        self._picked = None if picked is None else frozenset(picked)
         self._manifests = manifests or {}
         self._recipe = recipe
         self._digest = recipe_digest(recipe)
@@ -114,7 +117,8 @@ class Photos(Dataset[Job]):
                 job.already = True
                 return job.fail(PhotoError(reason), "unchanged")
             job.photo = read_photo(job.source)
-            job.faces = self._detector.find(job.photo, self._choice)
+            faces = self._detector.find(job.photo, self._choice)
+            job.faces = [face for place, face in enumerate(faces) if self._picked is None or place in self._picked]
         except PhotoError as error:
             return job.fail(error)
         if not job.faces:

@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
@@ -20,7 +20,7 @@ from facecrypt.evaluation import FaceReport, Judge, make_judge, verify
 from facecrypt.faces import FaceDetector
 from facecrypt.inputs import RECORDS, choose_photos
 from facecrypt.jobs import Job, Photos, save
-from facecrypt.lightning_loop import ProtectionModule, protect
+from facecrypt.lightning_loop import OnProgress, ProtectionModule, protect
 from facecrypt.manifest import open_manifests
 from facecrypt.photos import sweep
 from facecrypt.protection import ProtectionLoop, Settings, Surrogate
@@ -29,11 +29,22 @@ from facecrypt.targets import Target, load_targets
 from facecrypt.views import OneOf, View
 
 
-def run(recipe: Recipe) -> report.Report:
+def run(
+    recipe: Recipe,
+    *,
+    chosen: Sequence[tuple[Path, Path]] | None = None,
+    picked: Iterable[int] | None = None,
+    on_progress: OnProgress | None = None,
+) -> report.Report:
     """Protect the photos that a recipe names; leave files, report and resolved recipe in its output folder.
 
     Args:
         recipe: A checked recipe.
+        chosen: The photos, each with the file that its protected version goes to, instead of those that the recipe
+            names.
+        picked: Which of the faces that the recipe chooses in each photo, by position from 0, the largest first; all by
+            default.
+        on_progress: Told of the progress instead of a bar on the terminal; what it raises ends the run.
 
     Returns:
         The report. Photos that could not be protected are in it, with the reason.
@@ -42,7 +53,7 @@ def run(recipe: Recipe) -> report.Report:
         FacecryptError: If the recipe or the input as a whole is wrong; nothing has been written then.
     """
     started = time.monotonic()
-    chosen = choose_photos(recipe, sample_photo())
+    chosen = choose_photos(recipe, sample_photo()) if chosen is None else chosen
     manifests = open_manifests(recipe, [destination for _, destination in chosen])
     detector = FaceDetector()
     targets = load_targets(recipe.targets, recipe.max_targets, detector, recipe.faces)
@@ -61,9 +72,15 @@ def run(recipe: Recipe) -> report.Report:
         recipe,
         module,
         Photos(
-            [source for source, _ in chosen], [destination for _, destination in chosen], recipe, detector, manifests
+            [source for source, _ in chosen],
+            [destination for _, destination in chosen],
+            recipe,
+            detector,
+            manifests,
+            picked,
         ),
         finish,
+        on_progress,
     )
     trainer.strategy.barrier()
     photos = [json.loads((records / f"{index}.json").read_text()) for index in range(len(chosen))]
