@@ -38,6 +38,7 @@ __all__ = [
     "output_path",
     "file_digest",
     "sweep",
+    "is_running",
 ]
 
 FORMATS = {
@@ -214,7 +215,7 @@ def sweep(folders: Iterable[Path]) -> None:
     for folder in set(folders):
         for path in folder.glob(f".facecrypt-{_machine()}-*.tmp"):
             found = _TEMPORARY.fullmatch(path.name)
-            if found and not _is_running(int(found[1])):
+            if found and not is_running(int(found[1])):
                 path.unlink(missing_ok=True)
 
 
@@ -229,7 +230,8 @@ def _machine() -> str:
     return f"{zlib.crc32(platform.node().encode()):08x}"
 
 
-def _is_running(process: int) -> bool:
+def is_running(process: int) -> bool:
+    """Return whether a process of this machine lives; only POSIX can ask without disturbing it."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
