@@ -51,6 +51,8 @@ class _CancelledError(Exception):
 class _Run:
     """A run, as the page sees it."""
 
+    picked: list[int]
+    strength: str
     steps: int
     step: int = 0
     similarity: float | None = None
@@ -159,10 +161,8 @@ class Session:
             )
             self._clear_result()
             rounds = -(-len(chosen) // recipe.batch_size)
-            self._run, self._state = _Run(recipe.steps * rounds), "running"
-            self._thread = threading.Thread(
-                target=self._work, args=(recipe, self._photo.path, chosen, self._run), daemon=True
-            )
+            self._run, self._state = _Run(chosen, strength, recipe.steps * rounds), "running"
+            self._thread = threading.Thread(target=self._work, args=(recipe, self._photo.path, self._run), daemon=True)
             self._thread.start()
 
     def cancel(self) -> None:
@@ -180,12 +180,14 @@ class Session:
                 boxes = [list(face.box) for face in self._faces]
                 photo = {"name": self._photo.path.name, "width": width, "height": height, "faces": boxes}
             run = self._run
+            order = run and {"picked": run.picked, "strength": run.strength}
             progress = run and {"step": run.step, "steps": run.steps, "similarity": run.similarity}
             return {
                 "state": self._state,
                 "message": self._message,
                 "photo": photo,
-                "progress": progress,
+                "order": order,
+                "progress": progress if self._state == "running" else None,
                 "result": self._result,
             }
 
@@ -210,7 +212,7 @@ class Session:
         image = Image.fromarray(photo.pixels)
         image.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE))
         buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=90)
+        image.save(buffer, "JPEG", quality=95, subsampling=0)  # coarser would hide the mask
         return buffer.getvalue()
 
     def close(self) -> None:
@@ -242,7 +244,7 @@ class Session:
         self._result, self._message = None, ""
         self._files = {}
 
-    def _work(self, recipe: Recipe, source: Path, picked: Sequence[int], run: _Run) -> None:
+    def _work(self, recipe: Recipe, source: Path, run: _Run) -> None:
         def tell(progress: Progress) -> None:
             if run.cancelled.is_set():
                 raise _CancelledError
@@ -254,7 +256,7 @@ class Session:
         message, result, files = "", None, {}
         destination = output_path(source, self._output, recipe.format)
         try:
-            report = pipeline.run(recipe, chosen=[(source, destination)], picked=picked, on_progress=tell)
+            report = pipeline.run(recipe, chosen=[(source, destination)], picked=run.picked, on_progress=tell)
             (photo,) = report.photos
             if run.cancelled.is_set():
                 raise _CancelledError
@@ -275,7 +277,7 @@ class Session:
         if state != "done":
             shutil.rmtree(self._output, ignore_errors=True)
         with self._lock:
-            self._state, self._message, self._result, self._files, self._run = state, message, result, files, None
+            self._state, self._message, self._result, self._files = state, message, result, files
 
     def _plain(self, message: object) -> str:
         """Return a message without the names of the private folder."""

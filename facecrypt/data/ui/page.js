@@ -39,6 +39,7 @@ async function refresh() {
 function say(text) {
   $("message").textContent = text;
   $("message").hidden = !text;
+  if (text) $("message").scrollIntoView({ block: "nearest" });
 }
 
 function show(status) {
@@ -50,7 +51,7 @@ function show(status) {
   $("pick").hidden = !photo || active;
   $("running").hidden = !active;
   $("result").hidden = state !== "done";
-  if (photo) showPhoto(photo);
+  if (photo) showPhoto(photo, status.order);
   else shownPhoto = "";
   if (active) showProgress(status.progress);
   if (state !== shownState) {
@@ -68,13 +69,14 @@ function show(status) {
   if (active || state === "looking") setTimeout(refresh, POLL);
 }
 
-function showPhoto(photo) {
+function showPhoto(photo, order) {
   const key = JSON.stringify(photo);
   if (key === shownPhoto) return;
   shownPhoto = key;
   version += 1;
   const count = photo.faces.length;
-  picked = new Set(photo.faces.keys());
+  picked = new Set(order ? order.picked : photo.faces.keys());
+  if (order) document.querySelector(`input[name=strength][value="${CSS.escape(order.strength)}"]`).checked = true;
   $("name").textContent = `${photo.name}, ${photo.width} × ${photo.height}`;
   $("preview").src = `preview/original?${version}`;
   $("preview").alt = `${photo.name} with ${count} faces marked`;
@@ -130,17 +132,18 @@ function showProgress({ step, steps, similarity }) {
     similarity === null ? "" : `Similarity to the original, as the surrogates see it: ${similarity.toFixed(2)}`;
 }
 
-function showResult({ result }) {
+function showResult({ result, photo, order }) {
   version += 1;
-  $("before").src = `preview/original?${version}`;
-  $("after").src = `preview/protected?${version}`;
   $("download").href = fileAddress(result.name);
   $("download").download = result.name;
   $("download").textContent = `Download ${result.name}`;
   $("receipt").href = `${fileAddress("report.html")}?view`;
-  $("encoding").textContent = `${result.encoding}. The numbers below are those of this file, in which the faces were found afresh.`;
+  $("encoding").textContent = `Saved as ${result.encoding}. The numbers below are those of this file, in which the faces were found afresh.`;
   $("notes").replaceChildren(...result.notes.map((note) => element("p", note, "note")));
-  $("verdicts").replaceChildren(...result.faces.map(faceTable));
+  const reports = result.faces.map((face, number) => faceReport(face, order.picked[number] + 1, photo));
+  $("verdicts").replaceChildren(...reports);
+  $("before").src = `preview/original?${version}`;
+  $("after").src = `preview/protected?${version}`;
   $("receipts").replaceChildren(
     ...result.receipts.flatMap((name) => {
       const link = element("a", name);
@@ -151,34 +154,55 @@ function showResult({ result }) {
   );
 }
 
-function faceTable(face, place) {
+function faceReport(face, number, photo) {
+  const report = element("section", undefined, "face");
+  const title = element("h3", `Face ${number}`);
+  const closeups = element("div", undefined, "closeups");
+  closeups.append(closeup("before", face.box, photo), closeup("after", face.box, photo));
+  const text = element("p", `Changed by at most ${face.max_abs} grey levels, SSIM ${face.ssim.toFixed(3)}.`);
   const table = element("table");
-  const caption = element("caption", "");
-  caption.append(
-    element("b", `Face ${place + 1}`),
-    `: changed by at most ${face.max_abs} grey levels, SSIM ${face.ssim.toFixed(3)}`,
-  );
   const head = element("tr");
   head.append(
-    element("th", "Recogniser"), element("th", "Similarity", "number"),
-    element("th", "Same person from", "number"), element("th", "It says"),
+    element("th", "Recogniser"), element("th", "It says"), element("th", "Similarity (same person from)", "number"),
   );
-  table.append(caption, head);
+  table.append(head);
   for (const [name, verdict] of Object.entries(face.recognisers)) {
     const row = element("tr");
     const still = verdict.still_recognised;
     const says = still === null ? "no verdict" : still ? "still the same person" : "another person";
+    const similarity = verdict.similarity === null ? "no face found" : verdict.similarity.toFixed(3);
+    const threshold = verdict.threshold === null ? "unknown" : verdict.threshold.toFixed(3);
     row.append(
       element("td", name + (verdict.white_box ? "*" : "")),
-      element("td", verdict.similarity === null ? "no face found" : verdict.similarity.toFixed(3), "number"),
-      element("td", verdict.threshold === null ? "unknown" : verdict.threshold.toFixed(3), "number"),
       element("td", says, still === null ? "" : still ? "bad" : "good"),
+      element("td", `${similarity} (${threshold})`, "number"),
     );
     table.append(row);
   }
-  const scroll = element("div", undefined, "scroll");
-  scroll.append(table);
-  return scroll;
+  report.append(title, closeups, text, table);
+  return report;
+}
+
+// A face at a size at which its mask can be seen, cut from one of the two pictures when that is there.
+function closeup(picture, [left, top, right, bottom], photo) {
+  const canvas = element("canvas");
+  const side = 1.5 * Math.max(right - left, bottom - top);
+  canvas.width = canvas.height = 320;
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", `Close-up, ${picture === "before" ? "original" : "protected"}`);
+  $(picture).addEventListener(
+    "load",
+    () => {
+      const scale = $(picture).naturalWidth / photo.width;
+      const corner = [(left + right - side) / 2, (top + bottom - side) / 2];
+      const part = [...corner, side, side].map((value) => value * scale);
+      canvas.getContext("2d").drawImage($(picture), ...part, 0, 0, canvas.width, canvas.height);
+    },
+    { once: true },
+  );
+  const figure = element("figure");
+  figure.append(canvas, element("figcaption", picture === "before" ? "original" : "protected"));
+  return figure;
 }
 
 function element(kind, text, className) {
