@@ -163,13 +163,15 @@ def _ui(arguments: argparse.Namespace) -> int:
     from facecrypt.api import quickstart
     from facecrypt.recipe import load_recipe
 
-    recipe = load_recipe(arguments.recipe or quickstart(), arguments.overrides)
+    path = arguments.recipe or quickstart()
+    load_recipe(path, arguments.overrides)  # What is wrong with it is said before torch takes seconds to import.
     if find_spec("starlette") is None or find_spec("uvicorn") is None:
         raise FacecryptError("ui: needs starlette and uvicorn, which are not installed. Install facecrypt[ui].")
     from facecrypt.ui.server import serve
+    from facecrypt.ui.session import recipes_by_strength
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    serve(recipe, arguments.port, not arguments.no_browser)
+    serve(recipes_by_strength(path, arguments.overrides), arguments.port, not arguments.no_browser)
     return DONE
 
 

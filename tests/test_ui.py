@@ -22,10 +22,11 @@ import requests
 from PIL import Image
 
 from facecrypt import cli, pipeline
+from facecrypt.api import quickstart
 from facecrypt.faces import FaceDetector
 from facecrypt.photos import read_photo
 from facecrypt.ui import session as session_module
-from facecrypt.ui.session import _safe_name, make_folder
+from facecrypt.ui.session import _safe_name, make_folder, recipes_by_strength
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -267,8 +268,12 @@ def test_the_page_in_a_real_browser(server: Server, two_faces: Path, tmp_path: P
         picture("1-empty")
 
         # What is no photo, or too large, is said and leaves the page as it was.
-        (tmp_path / "text.jpg").write_text("no photo")
-        one("#file").send_keys(str(tmp_path / "text.jpg"))
+        drop = """
+            const data = new DataTransfer();
+            data.items.add(new File(["no photo"], "text.jpg"));
+            document.body.dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true}));
+        """
+        browser.execute_script(drop)
         until(lambda _: "text.jpg: is not a photo" in one("#message").text)
         with (tmp_path / "large.jpg").open("wb") as file:
             file.truncate(50_000_001)
@@ -367,6 +372,16 @@ def test_temporary_files_go_when_the_program_is_interrupted_in_a_run(tmp_path: P
         server.process.stdout.close()
     assert status == 0
     assert list(tmp_path.glob("facecrypt-ui-*")) == []
+
+
+def test_overrides_hold_at_every_strength() -> None:
+    assert {name: each.epsilon for name, each in recipes_by_strength(quickstart(), []).items()} == {
+        "low": 6, "mid": 12, "high": 16
+    }  # fmt: skip
+    recipes = recipes_by_strength(quickstart(), ["epsilon=4", "faces=largest", "output=x", "in_place=true", "photos=y"])
+    for recipe in recipes.values():
+        assert (recipe.epsilon, recipe.faces, recipe.photos, recipe.in_place) == (4, "all", None, False)
+        assert all(judge.optional for judge in recipe.held_out)
 
 
 def test_folders_of_killed_programs_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

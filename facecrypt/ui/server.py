@@ -11,7 +11,7 @@ import secrets
 import socket
 import threading
 import webbrowser
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib import resources
 from pathlib import Path
@@ -50,21 +50,21 @@ class _TooLargeError(FacecryptError):
     pass
 
 
-def serve(recipe: Recipe, port: int, open_browser: bool) -> None:
+def serve(recipes: Mapping[str, Recipe], port: int, open_browser: bool) -> None:
     """Show the page until the program is ended; remove all its files then.
 
     Args:
-        recipe: The recipe without a strength.
+        recipes: The recipe at every strength.
         port: Where to listen on the loopback address; 0 for any free port.
         open_browser: Whether to open the page in the user's browser.
 
     Raises:
-        FacecryptError: If the recipe is wrong, or the port is taken.
+        FacecryptError: If the port is taken.
     """
     with _listen(port) as listener:
         port = listener.getsockname()[1]
         secret = secrets.token_urlsafe(16)
-        session = Session(make_folder(), recipe)
+        session = Session(make_folder(), recipes)
         try:
             address = f"http://{_LOOPBACK}:{port}/{secret}/"
             # In full, for whoever reads it from a pipe as well.
@@ -269,8 +269,8 @@ def _missing() -> Response:
 
 
 def _refused(error: Exception) -> Response:
-    codes = {BusyError: 409, _TooLargeError: 413}
-    return JSONResponse({"error": str(error)}, codes.get(type(error), 400))
+    status = 409 if isinstance(error, BusyError) else 413 if isinstance(error, _TooLargeError) else 400
+    return JSONResponse({"error": str(error)}, status)
 
 
 async def _on_error(request: Request, error: Exception) -> Response:

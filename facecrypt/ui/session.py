@@ -23,10 +23,10 @@ from facecrypt.errors import FacecryptError, PhotoError
 from facecrypt.faces import Face, FaceDetector
 from facecrypt.lightning_loop import Progress
 from facecrypt.photos import FORMATS, Photo, is_running, output_path, read_photo
-from facecrypt.recipe import Recipe
+from facecrypt.recipe import Recipe, load_recipe
 
-STRENGTHS: Mapping[str, Mapping[str, Any]] = {"low": {"epsilon": 6}, "mid": {}, "high": {"epsilon": 16}}
-"""The strengths to choose from, each with the keys of the recipe that it changes."""
+STRENGTHS: Mapping[str, Sequence[str]] = {"low": ["epsilon=6"], "mid": [], "high": ["epsilon=16"]}
+"""The strengths to choose from, each with what it overrides in the recipe."""
 
 RECEIPTS = ("report.html", "report.json", "recipe.yaml")
 
@@ -59,20 +59,36 @@ class _Run:
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 
+def recipes_by_strength(path: str | Path, overrides: Sequence[str]) -> dict[str, Recipe]:
+    """Return a recipe at every strength.
+
+    Args:
+        path: A YAML file.
+        overrides: ``key=value`` each; they hold at every strength.
+
+    Raises:
+        RecipeError: With every fault.
+    """
+    recipes = {}
+    for name, changes in STRENGTHS.items():
+        recipe = load_recipe(path, [*changes, *overrides])
+        # Where a judge is not installed, the page works without it, and the receipt says so.
+        judges = [replace(judge, optional=True) for judge in recipe.held_out]
+        recipes[name] = resolve_recipe(replace(recipe, held_out=judges, faces="all"))
+    return recipes
+
+
 class Session:
     """One photo and what becomes of it. Every method may be called from any thread.
 
     Args:
         folder: A private folder, which `close` removes.
-        recipe: The recipe without a strength.
+        recipes: From `recipes_by_strength`.
     """
 
-    def __init__(self, folder: Path, recipe: Recipe) -> None:
+    def __init__(self, folder: Path, recipes: Mapping[str, Recipe]) -> None:
         self._folder = folder
-        # Where a judge is not installed, the page works without it, and the receipt says so.
-        judges = [replace(judge, optional=True) for judge in recipe.held_out]
-        plain = replace(recipe, held_out=judges, faces="all")
-        self._recipes = {name: resolve_recipe(plain, changes) for name, changes in STRENGTHS.items()}
+        self._recipes = recipes
         self._detector = FaceDetector()
         self._lock = threading.Lock()
         self._state: State = "empty"
@@ -142,7 +158,7 @@ class Session:
 
         Args:
             picked: Positions of the faces, from 0, the largest first.
-            strength: One of `STRENGTHS`.
+            strength: Name of one of the recipes.
 
         Raises:
             BusyError: If a run is under way, or there is no photo.
@@ -253,7 +269,9 @@ class Session:
                     run.step, run.similarity = run.step + 1, progress.similarity
 
         state: State = "failed"
-        message, result, files = "", None, {}
+        message = ""
+        result: dict[str, Any] | None = None
+        files: dict[str, Path] = {}
         destination = output_path(source, self._output, recipe.format)
         try:
             report = pipeline.run(recipe, chosen=[(source, destination)], picked=run.picked, on_progress=tell)
@@ -263,8 +281,13 @@ class Session:
             if photo["status"] == "protected":
                 state, files = "done", {name: self._output / name for name in RECEIPTS}
                 files[destination.name] = destination
-                result = {"name": destination.name, "receipts": RECEIPTS, "notes": report.notes}
-                result |= {"encoding": photo["encoding"], "faces": photo["faces"], "epsilon": recipe.epsilon}
+                result = {
+                    "name": destination.name,
+                    "receipts": RECEIPTS,
+                    "notes": report.notes,
+                    "encoding": photo["encoding"],
+                    "faces": photo["faces"],
+                }
             else:
                 message = self._plain(photo["reason"])
         except _CancelledError:
