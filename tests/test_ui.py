@@ -57,7 +57,7 @@ class Server(NamedTuple):
         return status
 
     def wait(self, *states: str) -> dict[str, Any]:
-        for _ in range(600):
+        for _ in range(1200):
             status = self.status()
             if status["state"] in states:
                 return status
@@ -244,7 +244,7 @@ def test_the_page_in_a_real_browser(server: Server, two_faces: Path, tmp_path: P
         return browser.find_element(By.CSS_SELECTOR, selector)
 
     def until(condition: Any) -> None:
-        WebDriverWait(browser, 60, poll_frequency=0.05).until(condition)
+        WebDriverWait(browser, 120, poll_frequency=0.05).until(condition)
 
     def look(width: int, scheme: str) -> None:
         size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
@@ -356,6 +356,7 @@ def test_the_page_in_a_real_browser(server: Server, two_faces: Path, tmp_path: P
         browser.quit()
 
 
+@pytest.mark.slow
 def test_temporary_files_go_when_the_program_is_interrupted_in_a_run(tmp_path: Path, two_faces: Path) -> None:
     server = start(tmp_path, "steps=5000")
     try:
