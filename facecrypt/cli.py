@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -92,6 +93,13 @@ def _parser() -> argparse.ArgumentParser:
             "overrides", metavar="key=value", nargs="*", help="replace a value, as in surrogates[0].weight=2"
         )
 
+    page = commands.add_parser("ui", parents=[offline], help="protect a photo on a web page of this machine")
+    page.add_argument("--port", type=int, default=7860, help="where to listen on 127.0.0.1; 0 for any free port")
+    page.add_argument("--no-browser", action="store_true", help="do not open the page")
+    page.add_argument("--recipe", metavar="RECIPE", help="a YAML file; the quickstart recipe by default")
+    page.add_argument("overrides", metavar="key=value", nargs="*", help="replace a value of the recipe")
+    page.set_defaults(command=_ui)
+
     listing = commands.add_parser("list", help="list the components and presets that recipes can name")
     kinds = (*KINDS, "preset")
     listing.add_argument("kind", metavar="KIND", nargs="?", choices=kinds, help=f"only one kind: {', '.join(kinds)}")
@@ -149,6 +157,22 @@ def _show(arguments: argparse.Namespace) -> int:
         print(dump_benchmark(load_benchmark(arguments.recipe, arguments.overrides)[0]), end="")
     else:
         print(dump_recipe(load_recipe(arguments.recipe, arguments.overrides)), end="")
+    return DONE
+
+
+def _ui(arguments: argparse.Namespace) -> int:
+    from facecrypt.api import quickstart
+    from facecrypt.recipe import load_recipe
+
+    path = arguments.recipe or quickstart()
+    load_recipe(path, arguments.overrides)  # What is wrong with it is said before torch takes seconds to import.
+    if find_spec("starlette") is None or find_spec("uvicorn") is None:
+        raise FacecryptError("ui: needs starlette and uvicorn, which are not installed. Install facecrypt[ui].")
+    from facecrypt.ui.server import serve
+    from facecrypt.ui.session import recipes_by_strength
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    serve(recipes_by_strength(path, arguments.overrides), arguments.port, not arguments.no_browser)
     return DONE
 
 

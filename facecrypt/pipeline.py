@@ -21,7 +21,7 @@ from facecrypt.face_rules import face_rules
 from facecrypt.faces import FaceDetector
 from facecrypt.inputs import RECORDS, choose_photos
 from facecrypt.jobs import Job, Photos, save
-from facecrypt.lightning_loop import ProtectionModule, protect
+from facecrypt.lightning_loop import OnProgress, ProtectionModule, protect
 from facecrypt.manifest import open_manifests
 from facecrypt.photos import sweep
 from facecrypt.protection import ProtectionLoop, Settings, Surrogate
@@ -31,11 +31,19 @@ from facecrypt.targets import Target, load_targets
 from facecrypt.views import OneOf, View
 
 
-def run(recipe: Recipe) -> report.Report:
+def run(
+    recipe: Recipe,
+    *,
+    chosen: Sequence[tuple[Path, Path]] | None = None,
+    on_progress: OnProgress | None = None,
+) -> report.Report:
     """Protect the photos that a recipe names; leave files, report and resolved recipe in its output folder.
 
     Args:
         recipe: A checked recipe.
+        chosen: The photos, each with the file that its protected version goes to, instead of those that the recipe
+            names.
+        on_progress: Told of the progress instead of a bar on the terminal; what it raises ends the run.
 
     Returns:
         The report. Photos that could not be protected are in it, with the reason.
@@ -44,7 +52,7 @@ def run(recipe: Recipe) -> report.Report:
         FacecryptError: If the recipe or the input as a whole is wrong; nothing has been written then.
     """
     started = time.monotonic()
-    chosen = choose_photos(recipe, sample_photo())
+    chosen = choose_photos(recipe, sample_photo()) if chosen is None else chosen
     manifests = open_manifests(recipe, [destination for _, destination in chosen])
     detector = FaceDetector()
     aligned = face_rules(recipe.faces).choose == "aligned"
@@ -68,7 +76,7 @@ def run(recipe: Recipe) -> report.Report:
         photo = _write_and_verify(job, recipe, levels, targets, judges, detector)
         (records / f"{job.index}.json").write_text(json.dumps(asdict(photo)))
 
-    trainer = protect(recipe, module, jobs, finish)
+    trainer = protect(recipe, module, jobs, finish, on_progress)
     trainer.strategy.barrier()
     photos = [json.loads((records / f"{index}.json").read_text()) for index in range(len(chosen))]
     if trainer.is_global_zero:

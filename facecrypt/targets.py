@@ -66,11 +66,20 @@ def load_targets(where: str, limit: int, detector: FaceDetector, choice: FaceCho
         raise PhotoError(
             f"targets: {folder} holds no photos. Put one photo per target identity there, or a subfolder for each."
         )
+
+    def face(path: Path) -> FaceImage:
+        if where != VIRTUAL:
+            return _face(path, detector, choice)
+        if path not in _PACK:
+            _PACK[path] = _face(path, detector, choice)
+        return _PACK[path]
+
     chosen = sorted(groups.items())[:limit]
-    return [
-        Target(name, _face(paths[0], detector, choice), tuple(_face(path, detector, choice) for path in paths[1:]))
-        for name, paths in chosen
-    ]
+    return [Target(name, face(paths[0]), tuple(face(path) for path in paths[1:])) for name, paths in chosen]
+
+
+_PACK: dict[Path, FaceImage] = {}
+"""The faces of the built-in pack, which never change: finding them takes longer than protecting a face in few steps."""
 
 
 def _is_identity(path: Path) -> bool:
