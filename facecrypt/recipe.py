@@ -92,6 +92,7 @@ class SurrogateSlot:
         dropout: Probability that an element of its feature maps is dropped where it gives gradients, anew for every
             view, face and step (DFANet); 0 is the network as it is.
         fallback: Names to try in this order where the surrogate's weights cannot be loaded; warned of, and reported.
+        optional: Do without it, and say so, where neither its weights nor those of a fallback can be loaded.
         mixup: Mix its features with those of clean pictures while its gradients are taken; none by default.
     """
 
@@ -101,6 +102,7 @@ class SurrogateSlot:
     weight: Weight = 1.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     fallback: list[str] = field(default_factory=list)
+    optional: bool = False
     mixup: MixupOptions | None = None
 
 
