@@ -219,6 +219,8 @@ class Recipe:
         steps: Number of iterations.
         step_size: Length of a step, in the unit of epsilon.
         region: Where in the patch the mask may be how strong; the same everywhere by default.
+        colour: Share of each step's colour that is kept: 1 all of it, 0 none, so that only lightness changes. What a
+            channel does beyond the mean of the three is its colour; eyes see tints that SSIM does not.
         texture: How strictly the mask's strength follows the texture around each pixel, sparing smooth skin: 0 not at
             all, 1 in proportion to its standard deviation, 2 to its variance.
         feather: Width, in pixels of the patch at its working size, over which the mask fades to 0 at the patch's
@@ -269,6 +271,7 @@ class Recipe:
     steps: Annotated[int, Field(ge=1)] = 50
     step_size: Annotated[float, Field(gt=0, le=255)] = 1.5
     region: Region | None = None
+    colour: Annotated[float, Field(ge=0, le=1)] = 1.0
     texture: Annotated[float, Field(ge=0, le=2)] = 0.0
     feather: Annotated[int, Field(ge=0, le=64)] = 0
     low_pass: Annotated[float, Field(ge=0, le=16)] = 0.0
