@@ -72,7 +72,7 @@ def test_sface_takes_the_saved_file_for_another_person(quickstart: Path) -> None
     assert verdict["threshold"] == 0.307
     assert verdict["similarity"] < 0.307
     assert verdict["still_recognised"] is False
-    assert face["max_abs"] <= 12
+    assert face["max_abs"] <= 16
 
 
 def test_opencv_agrees_with_its_own_detector_and_crop(quickstart: Path) -> None:
@@ -91,11 +91,11 @@ def test_dlib_itself_sees_the_faces_moving_apart(quickstart: Path) -> None:
     assert (distance < 0.6) == face["recognisers"]["dlib_resnet"]["still_recognised"] or abs(distance - 0.6) < 0.1
 
 
-def test_only_the_face_changes_and_never_by_more_than_epsilon(quickstart: Path) -> None:
+def test_only_the_face_changes_and_never_by_more_than_the_ceiling(quickstart: Path) -> None:
     before = cv2.imread(str(pipeline.sample_photo())).astype(int)
     after = cv2.imread(str(quickstart / "astronaut.png")).astype(int)
     change = np.abs(after - before)
-    assert change.max() <= 12
+    assert change.max() <= 16
     (face,) = json.loads((quickstart / "report.json").read_text())["photos"][0]["faces"]
     left, top, right, bottom = face["box"]
     size = max(right - left, bottom - top)

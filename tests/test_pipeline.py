@@ -193,7 +193,7 @@ def test_good_photo_beside_bad_ones(name: str, mixed: tuple[Run, dict[str, str],
         change = np.asarray(after.convert("RGB")).astype(int) - np.asarray(before.convert("RGB"))
     assert np.abs(change).max() > 0
     # JPEG rounds the change again; the report says by how much.
-    assert np.abs(change).max() <= (24 if name.endswith(".jpg") else 12)
+    assert np.abs(change).max() <= (28 if name.endswith(".jpg") else 16)
 
 
 def test_the_report_keeps_its_contract(mixed: tuple[Run, dict[str, str], dict[str, bytes]]) -> None:
@@ -664,7 +664,7 @@ def test_the_saved_photo_keeps_the_budget_of_ssim(
     for name in ("small.png", "large.png"):
         (face,) = result.photo(name)["faces"]
         assert 0.97 <= face["ssim"] < 0.985
-        assert 0 < face["max_abs"] <= 12
+        assert 0 < face["max_abs"] <= 16
         before, after = read_photo(folder / name), read_photo(result.output / name)
         found = FaceDetector().find(before, "largest")[0]
         side = cut(before, found).pixels.shape[-1]
