@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +11,18 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from facecrypt.faces import Face, FaceDetector, cut, face_area
+from facecrypt.faces import Face, FaceDetector, FaceImage, cut, face_area
 from facecrypt.naturalness import mmd
 from facecrypt.photos import Photo, read_photo
 from facecrypt.protection import embed
-from facecrypt.settings import FaceChoice
+from facecrypt.receipt import People, Sighting, see_again
+from facecrypt.sentences import face_sentence
+from facecrypt.settings import FaceChoice, TransformName
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import Target
 
-_SAME_FACE_OVERLAP = 0.3
-"""Intersection over union from which two detections are the same face; a mask moves a box by a few pixels at most."""
+Images = Mapping[TransformName, FaceImage | None]
+"""One face in every state of the photo; None where it is not found."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,9 @@ class Verdict:
             (the aimed-at image where there is no other); None where no face is found any more.
         threshold: Cosine from which the recogniser takes two faces for one person (FAR 1 %); None where it is unknown.
         still_recognised: Whether the similarity reaches the threshold; None where one of them is unknown.
+        person: Whom of the gallery the recogniser takes the original face for; None without a gallery, or for nobody.
+        before: What it sees of the original photo, by what happened to that: ``none`` is the photo as it is.
+        after: What it sees of the saved photo, likewise.
     """
 
     white_box: bool
@@ -41,6 +46,9 @@ class Verdict:
     target_similarity: float | None
     threshold: float | None
     still_recognised: bool | None
+    person: str | None = None
+    before: dict[TransformName, Sighting] = field(default_factory=dict)
+    after: dict[TransformName, Sighting] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,7 @@ class FaceReport:
         ssim: Structural similarity of the aligned face, at most 1.
         mmd: Maximum mean discrepancy of the aligned face (Eq. 3).
         recognisers: Verdicts by name of the recogniser.
+        sentence: What the held-out recognisers make of it, in plain words.
     """
 
     box: tuple[float, float, float, float]
@@ -66,6 +75,7 @@ class FaceReport:
     ssim: float
     mmd: float
     recognisers: dict[str, Verdict] = field(default_factory=dict)
+    sentence: str = ""
 
 
 @dataclass
@@ -77,19 +87,22 @@ class Judge:
         embedder: The recogniser.
         white_box: Whether it is a surrogate of the run.
         targets: Its embeddings of the faces that check each target, ``(M, D)`` per target.
+        people: The gallery as it sees it; None without one.
     """
 
     name: str
     embedder: Embedder
     white_box: bool
     targets: list[Tensor]
+    people: People | None = None
 
 
-def make_judge(name: str, embedder: Embedder, white_box: bool, targets: Sequence[Target]) -> Judge:
+def make_judge(
+    name: str, embedder: Embedder, white_box: bool, targets: Sequence[Target], people: People | None = None
+) -> Judge:
     """Return a judge that knows the targets."""
-    return Judge(
-        name, embedder, white_box, [embed(embedder, target.checks or (target.aim,)).cpu() for target in targets]
-    )
+    known = [embed(embedder, target.checks or (target.aim,)).cpu() for target in targets]
+    return Judge(name, embedder, white_box, known, people)
 
 
 def verify(
@@ -103,6 +116,7 @@ def verify(
     judges: Sequence[Judge],
     detector: FaceDetector,
     choice: FaceChoice,
+    transforms: Sequence[TransformName] = (),
 ) -> list[FaceReport]:
     """Return what the judges see in a saved photo, face by face.
 
@@ -116,52 +130,74 @@ def verify(
         judges: The recognisers.
         detector: Finds the faces of the saved file.
         choice: ``aligned`` where the photo is an aligned face; else every face is searched.
+        transforms: What else happens to both photos before the judges see them once more.
 
     Raises:
         PhotoError: If the saved file cannot be read.
     """
     protected = read_photo(saved)
-    found = detector.find(protected, "aligned" if choice == "aligned" else "all")
+    aligned = choice == "aligned"
+    before: dict[TransformName, list[FaceImage | None]] = {"none": [cut(photo, face) for face in faces]}
+    after: dict[TransformName, list[FaceImage | None]] = {}
+    after["none"] = see_again(protected, "none", faces, detector, aligned=aligned)
+    for transform in transforms:
+        if transform not in after:
+            before[transform] = see_again(photo, transform, faces, detector, aligned=aligned)
+            after[transform] = see_again(protected, transform, faces, detector, aligned=aligned)
+    people = {judge.name: judge.people.without(photo.digest) for judge in judges if judge.people}
     reports = []
-    for face, target, spent in zip(faces, chosen, seconds, strict=True):
-        again = max(found, key=lambda other: overlap(face.box, other.box), default=None)
-        if again is not None and overlap(face.box, again.box) < _SAME_FACE_OVERLAP:
-            again = None
-        before, after = face_area(photo, face), face_area(protected, face)
-        unchanged = torch.equal(before, after)
+    for number, (face, target, spent) in enumerate(zip(faces, chosen, seconds, strict=True)):
+        clean, masked = face_area(photo, face), face_area(protected, face)
+        unchanged = torch.equal(clean, masked)
+        clean_looks: Images = {transform: images[number] for transform, images in before.items()}
+        looks: Images = {transform: images[number] for transform, images in after.items()}
+        verdicts = {judge.name: _judge(judge, clean_looks, looks, target, people.get(judge.name)) for judge in judges}
         reports.append(
             FaceReport(
                 box=tuple(round(value, 1) for value in face.box),  # type: ignore[arg-type]  # four in, four out
                 target=targets[target].name,
                 seconds=round(spent, 3),
                 max_abs=_largest_change(photo, protected, face),
-                psnr=None if unchanged else peak_signal_noise_ratio(after, before, data_range=1.0).item(),
-                ssim=float(structural_similarity_index_measure(after, before, data_range=1.0)),  # type: ignore[arg-type]
-                mmd=mmd(after, before).item(),
-                recognisers={judge.name: _judge(judge, photo, face, protected, again, target) for judge in judges},
+                psnr=None if unchanged else peak_signal_noise_ratio(masked, clean, data_range=1.0).item(),
+                ssim=float(structural_similarity_index_measure(masked, clean, data_range=1.0)),  # type: ignore[arg-type]
+                mmd=mmd(masked, clean).item(),
+                recognisers=verdicts,
+                sentence=face_sentence({name: asdict(verdict) for name, verdict in verdicts.items()}),
             )
         )
     return reports
 
 
-def overlap(a: Sequence[float], b: Sequence[float]) -> float:
-    """Return the intersection over union of two boxes, given as left, top, right, bottom."""
-    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
-    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height
-    return width * height / union if union > 0 else 0.0
-
-
-def _judge(judge: Judge, photo: Photo, face: Face, protected: Photo, again: Face | None, target: int) -> Verdict:
+def _judge(judge: Judge, before: Images, after: Images, target: int, people: People | None) -> Verdict:
     threshold = judge.embedder.spec.threshold
-    if again is None:
-        return Verdict(judge.white_box, None, None, threshold, None)
-    original = embed(judge.embedder, [cut(photo, face)]).cpu()[0]
-    now = embed(judge.embedder, [cut(protected, again)]).cpu()[0]
-    similarity = torch.dot(now, original).item()
-    to_target = (judge.targets[target] @ now).max().item()
+    shown = [image for images in (before, after) for image in images.values() if image is not None]
+    embeddings = iter(embed(judge.embedder, shown).cpu())
+    faces = [
+        {transform: None if image is None else next(embeddings) for transform, image in images.items()}
+        for images in (before, after)
+    ]
+    original = faces[0]["none"]
+    assert original is not None  # It is the face that was protected.
+    person = people.recognise(original, threshold) if people else None
+
+    def see(face: Tensor | None) -> Sighting:
+        if face is None:
+            return Sighting(None, None, None)
+        similarity = torch.dot(face, original).item()
+        place = people.place(face, person, judge.targets, target) if people else None
+        return Sighting(similarity, None if threshold is None else similarity >= threshold, place)
+
+    seen, saw = ({transform: see(face) for transform, face in each.items()} for each in faces)
+    now = faces[1]["none"]
     return Verdict(
-        judge.white_box, similarity, to_target, threshold, None if threshold is None else similarity >= threshold
+        white_box=judge.white_box,
+        similarity=saw["none"].similarity,
+        target_similarity=None if now is None else (judge.targets[target] @ now).max().item(),
+        threshold=threshold,
+        still_recognised=saw["none"].still_recognised,
+        person=person,
+        before=seen,
+        after=saw,
     )
 
 

@@ -22,8 +22,9 @@ from facecrypt.inputs import RECORDS, choose_photos
 from facecrypt.jobs import Job, Photos, save
 from facecrypt.lightning_loop import ProtectionModule, protect
 from facecrypt.manifest import open_manifests
-from facecrypt.photos import sweep
+from facecrypt.photos import file_digest, sweep
 from facecrypt.protection import ProtectionLoop, Settings, Surrogate
+from facecrypt.receipt import Gallery
 from facecrypt.recipe import Recipe, dump_recipe
 from facecrypt.targets import Target, load_targets
 from facecrypt.views import OneOf, View
@@ -49,7 +50,13 @@ def run(recipe: Recipe) -> report.Report:
     crew = assemble(recipe)
     output = _prepare_output(recipe)
     sweep({output, *(destination.parent for _, destination in chosen)})
-    judges = [make_judge(name, embedder, white, targets) for name, embedder, white in crew.judges]
+    gallery = _open_gallery(recipe, detector)
+    judges = [
+        make_judge(name, embedder, white, targets, gallery.people(embedder) if gallery else None)
+        for name, embedder, white in crew.judges
+    ]
+    if gallery and gallery.without_face:
+        crew.notes.append(f"gallery {gallery.folder}: {gallery.without_face} photos show no face and are left out")
     module = ProtectionModule(build_loop(recipe, crew.surrogates, targets), judges, recipe)
     records = output / RECORDS
 
@@ -70,7 +77,10 @@ def run(recipe: Recipe) -> report.Report:
     if trainer.is_global_zero and (note := encoder_note(recipe, photos)):
         warn(note)
         crew.notes.append(note)
-    result = report.make(recipe, crew.notes, photos, time.monotonic() - started, str(trainer.strategy.root_device))
+    photos = report.carry_over(photos, [destination for _, destination in chosen], output)
+    result = report.make(
+        recipe, crew.notes, photos, time.monotonic() - started, str(trainer.strategy.root_device), gallery
+    )
     trainer.strategy.barrier()
     if trainer.is_global_zero:
         report.write(result, output, dump_recipe(recipe))
@@ -146,6 +156,7 @@ def _write_and_verify(
                 judges=judges,
                 detector=detector,
                 choice=recipe.faces,
+                transforms=recipe.receipt.transforms,
             )
         except PhotoError as error:
             job.fail(error)
@@ -158,7 +169,16 @@ def _write_and_verify(
         backup=None if job.error or job.backup is None else str(job.backup),
         encoding=job.encoding,
         already=job.already,
+        source_sha256=None if job.error or job.photo is None else job.photo.digest,
+        output_sha256=None if job.error else file_digest(job.destination),
     )
+
+
+def _open_gallery(recipe: Recipe, detector: FaceDetector) -> Gallery | None:
+    options = recipe.receipt
+    if options.gallery is None:
+        return None
+    return Gallery(options.gallery, detector, aligned=recipe.faces == "aligned", cache=options.cache)
 
 
 def _prepare_output(recipe: Recipe) -> Path:

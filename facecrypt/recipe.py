@@ -16,7 +16,7 @@ from facecrypt import registry
 from facecrypt.errors import RecipeError
 from facecrypt.naming import template_fault
 from facecrypt.registry import Kind
-from facecrypt.settings import FaceChoice, MetadataPolicy, Norm, PhotoFormat, ViewsMode
+from facecrypt.settings import FaceChoice, MetadataPolicy, Norm, PhotoFormat, TransformName, ViewsMode
 from facecrypt.surrogates.spec import Weights
 from facecrypt.values import component_faults, read_values, structure_faults
 
@@ -147,6 +147,24 @@ class Budget:
 
 
 @dataclass
+class Receipt:
+    """What the report measures besides the saved photo as it is. It does not change what a photo becomes.
+
+    Attributes:
+        transforms: What happens to the original and to the saved photo before all recognisers see them once more;
+            ``[]`` for nothing, which is fastest.
+        gallery: Folder with photos of known people, a subfolder for each person (a photo beside them is one person,
+            too), in which the rank of each face is measured; null for none.
+        cache: Folder that keeps the gallery's embeddings for later runs, as private as the photos; null keeps none.
+    """
+
+    __pydantic_config__ = STRICT
+    transforms: list[TransformName] = field(default_factory=lambda: ["jpeg_75", "half_size", "blur"])
+    gallery: Annotated[str, Field(min_length=1)] | None = None
+    cache: Annotated[str, Field(min_length=1)] | None = None
+
+
+@dataclass
 class TrainerOptions:
     """What Lightning's Trainer is told about the hardware; see its documentation for the values.
 
@@ -209,6 +227,7 @@ class Recipe:
         in_place: Replace each photo by its protected version, with a backup; `output` gets the report alone.
         backup: Name of the backup, from ``{stem}`` and ``{suffix}``, relative to the photo's folder; it may name a
             folder, as in ``originals/{stem}{suffix}``. An existing file is never replaced.
+        receipt: What the report measures besides the saved photo as it is.
         batch_size: Photos read together, and the largest number of faces protected together.
         workers: Processes that read photos and find faces ahead; 0 does it in between.
         seed: Seed of everything random.
@@ -248,6 +267,7 @@ class Recipe:
     metadata: MetadataPolicy = "strip_gps"
     in_place: bool = False
     backup: str = "{stem}.original{suffix}"
+    receipt: Receipt = field(default_factory=Receipt)
     batch_size: Annotated[int, Field(ge=1)] = 8
     workers: Annotated[int, Field(ge=0)] = 0
     seed: Annotated[int, Field(ge=0)] = 0
@@ -322,6 +342,7 @@ _PARTS: dict[str, type] = {
     "mixup": MixupOptions,
     "region": Region,
     "budget": Budget,
+    "receipt": Receipt,
     "trainer": TrainerOptions,
 }
 
