@@ -59,6 +59,7 @@ def run(recipe: Recipe) -> report.Report:
         crew.notes.append(f"gallery {gallery.folder}: {gallery.without_face} photos show no face and are left out")
     module = ProtectionModule(build_loop(recipe, crew.surrogates, targets), judges, recipe)
     records = output / RECORDS
+    earlier = report.read_earlier(output, records)
 
     def finish(job: Job) -> None:
         photo = _write_and_verify(job, recipe, targets, judges, detector)
@@ -77,7 +78,7 @@ def run(recipe: Recipe) -> report.Report:
     if trainer.is_global_zero and (note := encoder_note(recipe, photos)):
         warn(note)
         crew.notes.append(note)
-    photos = report.carry_over(photos, [destination for _, destination in chosen], output)
+    photos = report.carry_over(photos, [destination for _, destination in chosen], earlier)
     result = report.make(
         recipe, crew.notes, photos, time.monotonic() - started, str(trainer.strategy.root_device), gallery
     )

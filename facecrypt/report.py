@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -125,41 +125,56 @@ def make(
     )
 
 
-def carry_over(photos: Sequence[dict[str, Any]], destinations: Sequence[Path], folder: Path) -> list[dict[str, Any]]:
-    """Return the photos of a run; those protected by an earlier one have the faces of the report it left, marked so.
+def read_earlier(folder: Path, records: Path) -> dict[str, PhotoReport]:
+    """Return the measured photos of earlier runs by their sources.
+
+    Args:
+        folder: The output folder, with the report of the last run that came to its end.
+        records: Where a run that did not left what it had measured, a file for each photo. These are newer.
+    """
+    photos: list[Any] = []
+    for path in (folder / "report.json", *sorted(records.glob("*.json"))):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            photos += content["photos"] if path.parent == folder else [content]
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            continue  # It is no report, or was cut short: then there is nothing to take over.
+    adapter, earlier = pydantic.TypeAdapter(PhotoReport), {}
+    for photo in photos:
+        try:
+            entry = adapter.validate_python(photo)
+        except pydantic.ValidationError:
+            continue
+        if entry.faces:
+            earlier[entry.source] = entry
+    return earlier
+
+
+def carry_over(
+    photos: Sequence[dict[str, Any]], destinations: Sequence[Path], earlier: Mapping[str, PhotoReport]
+) -> list[dict[str, Any]]:
+    """Return the photos of a run; those that an earlier one protected have the faces that it measured, marked so.
 
     Only where source and output are the same files with the same content, so that the numbers still hold.
 
     Args:
         photos: One `PhotoReport` per photo, as a mapping.
         destinations: Where the protected version of each goes.
-        folder: The output folder, with the earlier report.
+        earlier: From `read_earlier`.
     """
-    if not any(photo["already"] for photo in photos):
-        return list(photos)
-    earlier = _read_earlier(folder / "report.json")
     carried = []
     for photo, destination in zip(photos, destinations, strict=True):
         old = earlier.get(photo["source"]) if photo["already"] else None
         if old is not None and _still_true(old, Path(photo["source"]), destination):
             new = replace(old, status=photo["status"], reason=photo["reason"], already=True, carried_over=True)
-            photo = asdict(new)
-        carried.append(photo)
+            carried.append(asdict(new))
+        else:
+            carried.append(photo)
     return carried
 
 
-def _read_earlier(path: Path) -> dict[str, PhotoReport]:
-    """Return the photos of a report by their sources; what is no report holds none."""
-    try:
-        photos = json.loads(path.read_text(encoding="utf-8"))["photos"]
-        entries = pydantic.TypeAdapter(list[PhotoReport]).validate_python(photos)
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return {}
-    return {entry.source: entry for entry in entries}
-
-
 def _still_true(old: PhotoReport, source: Path, destination: Path) -> bool:
-    if not old.faces or old.output is None or Path(old.output).absolute() != destination.absolute():
+    if old.output is None or Path(old.output).absolute() != destination.absolute():
         return False
     if None in (old.source_sha256, old.output_sha256) or file_digest(destination) != old.output_sha256:
         return False

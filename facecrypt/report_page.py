@@ -59,10 +59,13 @@ def render(report: Report) -> str:
         photos.append(photo | {"name": Path(photo["source"]).name, "faces": faces})
     outcomes = [face["outcome"] for photo in photos for face in photo["faces"]]
     order = ("recognised", "again", "unknown", "not_recognised")
+    ranked = any(judge["ranked"] for photo in photos for face in photo["faces"] for judge in face["judges"])
     return environment.from_string(_read("report.html.jinja")).render(
         report=report,
         photos=photos,
         faces=count,
+        ranked=ranked,
+        earlier=sum(bool(photo.get("already")) for photo in photos),
         outcome=next((each for each in order if each in outcomes), "unknown"),
         gain=MASK_GAIN,
         # Not escaped: both are files of this package.
@@ -85,9 +88,14 @@ def _digest(text: str) -> str:
 def _judges(verdicts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the receipts of a face, those of held-out recognisers first."""
     return [
-        {"name": name, "rows": _rows(verdict), **verdict}
+        {"name": name, "rows": _rows(verdict), "ranked": _is_ranked(verdict), **verdict}
         for name, verdict in sorted(verdicts.items(), key=lambda item: bool(item[1]["white_box"]))
     ]
+
+
+def _is_ranked(verdict: Mapping[str, Any]) -> bool:
+    """Return whether there was a gallery: of a photo that was carried over, only its own numbers tell."""
+    return any(sighting["place"] for sighting in verdict.get("before", {}).values())
 
 
 def _rows(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -84,9 +84,7 @@ def run_summary(photos: Sequence[Mapping[str, Any]]) -> str:
     parts = [
         f"{_are(count['recognised'])} still taken for the original as saved" if count["recognised"] else "",
         f"{_are(count['again'])} taken for the original again after the photo was changed" if count["again"] else "",
-        f"{_are(count['not_recognised'])} taken for another person wherever there was a verdict"
-        if count["not_recognised"]
-        else "",
+        f"{_are(count['not_recognised'])} taken for another person throughout" if count["not_recognised"] else "",
         f"nothing is known about {count['unknown']}" if count["unknown"] else "",
     ]
     judged = f"Of {len(faces)} faces, judged by {_listed(names)}, which gave no gradients"
@@ -159,8 +157,8 @@ def _in_gallery(name: str, verdict: Mapping[str, Any]) -> str:
     if after is None or after["own_rank"] is None:
         return ""
     start, end = before["own_rank"], after["own_rank"]
-    moved = f"stay at rank {end}" if start == end else f"go from rank {start} to rank {end}"
-    return f"In the gallery as {name} sorts it, the photos of {verdict['person']} {moved}."
+    moved = f"stays at rank {end:,}" if start == end else f"goes from rank {start:,} to rank {end:,}"
+    return f"In the gallery as {name} sorts it, the first photo of {verdict['person']} {moved}."
 
 
 def _numbers(verdict: Mapping[str, Any]) -> str:
