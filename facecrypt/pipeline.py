@@ -56,7 +56,9 @@ def run(recipe: Recipe) -> report.Report:
         for name, embedder, white in crew.judges
     ]
     if gallery and gallery.without_face:
-        crew.notes.append(f"gallery {gallery.folder}: {gallery.without_face} photos show no face and are left out")
+        note = f"receipt.gallery: no face found in {gallery.without_face} of its photos, which are left out"
+        warn(note)
+        crew.notes.append(note)
     module = ProtectionModule(build_loop(recipe, crew.surrogates, targets), judges, recipe)
     records = output / RECORDS
     earlier = report.read_earlier(output, records)

@@ -225,7 +225,7 @@ def _windows(photo: Photo, boxes: Sequence[Sequence[float]]) -> list[Window]:
         low, high = (max(0, int(left - room)), max(0, int(top - room))), (int(right + room) + 1, int(bottom + room) + 1)
         windows.append(Window(*low, min(width, high[0]), min(height, high[1])))
     work = sum(_work(window.right - window.left, window.bottom - window.top) for window in windows)
-    return windows if work < _work(width, height) / 3 else []
+    return windows if work < _work(width, height) / 4 else []
 
 
 def _work(width: int, height: int) -> float:

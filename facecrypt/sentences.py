@@ -100,10 +100,10 @@ def _after(verdict: Mapping[str, Any], recognised: bool) -> list[str]:
 
     Changes after which the recogniser does not know the unprotected photo either are left out: no merit of a mask.
     """
-    before = verdict["before"]
+    before = verdict.get("before", {})
     return [
         LABELS.get(name, name)
-        for name, sighting in verdict["after"].items()
+        for name, sighting in verdict.get("after", {}).items()
         if name != "none"
         and sighting["still_recognised"] is recognised
         and (recognised or before.get(name, {}).get("still_recognised"))
@@ -149,7 +149,7 @@ def _several(judges: Verdicts) -> str:
 
 
 def _in_gallery(name: str, verdict: Mapping[str, Any]) -> str:
-    before, after = (verdict[when].get("none", {}).get("place") for when in ("before", "after"))
+    before, after = (verdict.get(when, {}).get("none", {}).get("place") for when in ("before", "after"))
     if before is None:
         return ""
     if before["own_rank"] is None:

@@ -111,9 +111,9 @@ def test_a_run() -> None:
         "No held-out recogniser gave a verdict on the 2 faces: nothing is known about protection."
     )
     assert run_summary(photos(kept, again, gone, gone, unknown)) == (
-        "Of 5 faces, judged by j and k, which gave no gradients: 1 is still taken for the original as saved, 1 is taken "
-        "for the original again after the photo was changed, 2 are taken for another person throughout and nothing is "
-        "known about 1. Other recognisers may decide otherwise."
+        "Of 5 faces, judged by j and k, which gave no gradients: 1 is still taken for the original as saved, 1 is "
+        "taken for the original again after the photo was changed, 2 are taken for another person throughout and "
+        "nothing is known about 1. Other recognisers may decide otherwise."
     )
 
 
