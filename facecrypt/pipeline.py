@@ -48,17 +48,17 @@ def run(recipe: Recipe) -> report.Report:
     detector = FaceDetector()
     targets = load_targets(recipe.targets, recipe.max_targets, detector, recipe.faces)
     crew = assemble(recipe)
-    output = _prepare_output(recipe)
-    sweep({output, *(destination.parent for _, destination in chosen)})
     gallery = _open_gallery(recipe, detector)
     judges = [
         make_judge(name, embedder, white, targets, gallery.people(embedder) if gallery else None)
         for name, embedder, white in crew.judges
     ]
-    if gallery and gallery.without_face:
-        note = f"receipt.gallery: no face found in {gallery.without_face} of its photos, which are left out"
-        warn(note)
-        crew.notes.append(note)
+    people = judges[0].people  # Which photos show a face does not depend on the recogniser.
+    if gallery and people and (faceless := len(gallery.photos) - len(people.names)):
+        crew.notes.append(f"receipt.gallery: no face found in {faceless} of its photos, which are left out")
+        warn(crew.notes[-1])
+    output = _prepare_output(recipe)
+    sweep({output, *(destination.parent for _, destination in chosen)})
     module = ProtectionModule(build_loop(recipe, crew.surrogates, targets), judges, recipe)
     records = output / RECORDS
     earlier = report.read_earlier(output, records)
@@ -81,9 +81,9 @@ def run(recipe: Recipe) -> report.Report:
         warn(note)
         crew.notes.append(note)
     photos = report.carry_over(photos, [destination for _, destination in chosen], earlier)
-    result = report.make(
-        recipe, crew.notes, photos, time.monotonic() - started, str(trainer.strategy.root_device), gallery
-    )
+    known = gallery.describe(people) if gallery and people else None
+    device = str(trainer.strategy.root_device)
+    result = report.make(recipe, crew.notes, photos, time.monotonic() - started, device, known)
     trainer.strategy.barrier()
     if trainer.is_global_zero:
         report.write(result, output, dump_recipe(recipe))

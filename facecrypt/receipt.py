@@ -136,18 +136,16 @@ class Gallery:
         self.photos = find_photos(str(folder), recursive=True)
         parts = [path.relative_to(folder).parts for path in self.photos]
         self.names = [names[0] if len(names) > 1 else Path(names[0]).stem for names in parts]
-        self.without_face = 0
-        self.known: set[str] = set()
         self._digests = [file_digest(path) for path in self.photos]
         self._detector, self._aligned, self._cache = detector, aligned, cache
 
-    def describe(self) -> dict[str, Any]:
-        """Return what report.json says of it: folder, number of photos with a face, and number of people."""
-        return {
-            "folder": str(self.folder),
-            "photos": len(self.photos) - self.without_face,
-            "people": len(self.known),
-        }
+    def describe(self, people: People) -> dict[str, Any]:
+        """Return what report.json says of it: the folder, its photos that show a face, and how many people they show.
+
+        Args:
+            people: The gallery as any recogniser sees it.
+        """
+        return {"folder": str(self.folder), "photos": len(people.names), "people": len(set(people.names))}
 
     def people(self, embedder: Embedder) -> People:
         """Return the gallery as a recogniser sees it.
@@ -170,10 +168,7 @@ class Gallery:
         if not found.any():
             raise PhotoError(f"receipt.gallery: no face found in {self.folder}. Name a folder with photos of faces.")
         rows = found.nonzero().flatten().tolist()
-        self.without_face = len(self.photos) - len(rows)
-        names = [self.names[row] for row in rows]
-        self.known = set(names)
-        return People(names, [self._digests[row] for row in rows], embeddings[found])
+        return People([self.names[row] for row in rows], [self._digests[row] for row in rows], embeddings[found])
 
 
 def see_again(

@@ -16,7 +16,6 @@ import pydantic
 from facecrypt.errors import PhotoError
 from facecrypt.evaluation import FaceReport
 from facecrypt.photos import file_digest
-from facecrypt.receipt import Gallery
 from facecrypt.recipe import Recipe
 from facecrypt.report_page import render
 from facecrypt.sentences import run_summary
@@ -98,7 +97,7 @@ def make(
     photos: Sequence[dict[str, Any]],
     seconds: float,
     device: str,
-    gallery: Gallery | None = None,
+    gallery: dict[str, Any] | None = None,
 ) -> Report:
     """Return the report of a run.
 
@@ -108,7 +107,7 @@ def make(
         photos: One `PhotoReport` per photo, as a mapping.
         seconds: Duration of the run.
         device: Device that made the masks.
-        gallery: The gallery of its receipts.
+        gallery: Folder, number of photos and number of people of the gallery of its receipts.
     """
     versions = {name: metadata.version(name) for name in _PACKAGES}
     return Report(
@@ -121,7 +120,7 @@ def make(
         list(notes),
         list(photos),
         run_summary(photos),
-        gallery.describe() if gallery else None,
+        gallery,
     )
 
 

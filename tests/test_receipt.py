@@ -156,7 +156,8 @@ def test_a_gallery_knows_whose_photos_it_has(
     gallery = Gallery(str(gallery_folder), detector, aligned=False, cache=str(tmp_path / "cache"))
     known = gallery.people(sface_embedder)
     assert list(known.names) == ["astronaut", "astronaut", "loose", "other"]
-    assert (gallery.without_face, gallery.describe()["photos"], gallery.describe()["people"]) == (1, 4, 3)
+    assert gallery.describe(known) == {"folder": str(gallery_folder), "photos": 4, "people": 3}
+    assert len(gallery.photos) == 5
     assert torch.equal(gallery.people(sface_embedder).embeddings, known.embeddings)
     assert list((tmp_path / "cache").glob("embeddings*"))
 
@@ -175,6 +176,13 @@ def test_a_gallery_that_cannot_be(tmp_path: Path, detector: FaceDetector, sface_
     (tmp_path / "broken.jpg").write_text("no picture")
     with pytest.raises(PhotoError, match=r"receipt.gallery: photos: 1 cannot be used.*\n.*broken.jpg"):
         open_gallery(tmp_path).people(sface_embedder)
+
+
+def test_a_run_whose_gallery_cannot_be_leaves_nothing(ran: Runs, tmp_path: Path) -> None:
+    keys = recipe(ran.photo, tmp_path / "out") | {"receipt": {"gallery": str(tmp_path / "nowhere")}}
+    with pytest.raises(PhotoError, match="receipt.gallery"):
+        pipeline.run(check_recipe(keys))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
