@@ -11,17 +11,18 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from facecrypt.faces import Face, FaceDetector, FaceImage, cut, face_area
+from facecrypt.face_rules import Faces, face_rules
+from facecrypt.faces import Face, FaceDetector, cut, face_area
 from facecrypt.naturalness import mmd
 from facecrypt.photos import Photo, read_photo
 from facecrypt.protection import embed
-from facecrypt.receipt import People, Sighting, see_again
+from facecrypt.receipt import FoundAgain, FoundFace, People, Sighting, see_again
 from facecrypt.sentences import face_sentence
-from facecrypt.settings import FaceChoice, TransformName
+from facecrypt.settings import FaceChoice, LandmarksFrom, TransformName
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import Target
 
-Images = Mapping[TransformName, FaceImage | None]
+Looks = Mapping[TransformName, FoundFace | None]
 """One face in every state of the photo; None where it is not found."""
 
 
@@ -36,6 +37,7 @@ class Verdict:
             (the aimed-at image where there is no other); None where no face is found any more.
         threshold: Cosine from which the recogniser takes two faces for one person (FAR 1 %); None where it is unknown.
         still_recognised: Whether the similarity reaches the threshold; None where one of them is unknown.
+        chooses: Whether the recogniser chose the strength of the mask: its numbers show no protection from others.
         person: Whom of the gallery the recogniser takes the original face for; None without a gallery, or for nobody.
         before: What it sees of the original photo, by what happened to that: ``none`` is the photo as it is.
         after: What it sees of the saved photo, likewise.
@@ -46,6 +48,7 @@ class Verdict:
     target_similarity: float | None
     threshold: float | None
     still_recognised: bool | None
+    chooses: bool = False
     person: str | None = None
     before: dict[TransformName, Sighting] = field(default_factory=dict)
     after: dict[TransformName, Sighting] = field(default_factory=dict)
@@ -64,6 +67,12 @@ class FaceReport:
         ssim: Structural similarity of the aligned face, at most 1.
         mmd: Maximum mean discrepancy of the aligned face (Eq. 3).
         recognisers: Verdicts by name of the recogniser.
+        level: The level of strength that was chosen; None where the recipe leaves no choice.
+        escaped: Whether the face escapes every judge that chooses, with the margin of the recipe; None likewise.
+        index: Its number among all faces that were found in the original, from 1, the largest first; None for one
+            given by hand.
+        landmarks: How its landmarks in the original came about.
+        found_again: How it was found in the saved file; None where it was not, so that there is no verdict.
         sentence: What the held-out recognisers make of it, in plain words.
     """
 
@@ -75,6 +84,11 @@ class FaceReport:
     ssim: float
     mmd: float
     recognisers: dict[str, Verdict] = field(default_factory=dict)
+    level: str | None = None
+    escaped: bool | None = None
+    index: int | None = None
+    landmarks: LandmarksFrom = "detected"
+    found_again: FoundAgain | None = None
     sentence: str = ""
 
 
@@ -88,6 +102,7 @@ class Judge:
         white_box: Whether it is a surrogate of the run.
         targets: Its embeddings of the faces that check each target, ``(M, D)`` per target.
         people: The gallery as it sees it; None without one.
+        chooses: Whether it chooses the strength of the masks.
     """
 
     name: str
@@ -95,14 +110,21 @@ class Judge:
     white_box: bool
     targets: list[Tensor]
     people: People | None = None
+    chooses: bool = False
 
 
 def make_judge(
-    name: str, embedder: Embedder, white_box: bool, targets: Sequence[Target], people: People | None = None
+    name: str,
+    embedder: Embedder,
+    white_box: bool,
+    targets: Sequence[Target],
+    *,
+    people: People | None = None,
+    chooses: bool = False,
 ) -> Judge:
     """Return a judge that knows the targets."""
     known = [embed(embedder, target.checks or (target.aim,)).cpu() for target in targets]
-    return Judge(name, embedder, white_box, known, people)
+    return Judge(name, embedder, white_box, known, people, chooses)
 
 
 def verify(
@@ -115,7 +137,7 @@ def verify(
     targets: Sequence[Target],
     judges: Sequence[Judge],
     detector: FaceDetector,
-    choice: FaceChoice,
+    choice: FaceChoice | Faces,
     transforms: Sequence[TransformName] = (),
 ) -> list[FaceReport]:
     """Return what the judges see in a saved photo, face by face.
@@ -129,28 +151,30 @@ def verify(
         targets: The target identities.
         judges: The recognisers.
         detector: Finds the faces of the saved file.
-        choice: ``aligned`` where the photo is an aligned face; else every face is searched.
+        choice: What the recipe says of faces: ``aligned`` where the photo is an aligned face; else every face is
+            searched, as finely as in the original.
         transforms: What else happens to both photos before the judges see them once more.
 
     Raises:
         PhotoError: If the saved file cannot be read.
     """
     protected = read_photo(saved)
-    aligned = choice == "aligned"
-    before: dict[TransformName, list[FaceImage | None]] = {"none": [cut(photo, face) for face in faces]}
-    after: dict[TransformName, list[FaceImage | None]] = {}
-    after["none"] = see_again(protected, "none", faces, detector, aligned=aligned)
+    rules = face_rules(choice)
+    before: dict[TransformName, list[FoundFace | None]] = {"none": [FoundFace(cut(photo, face)) for face in faces]}
+    after: dict[TransformName, list[FoundFace | None]] = {}
+    after["none"] = see_again(protected, "none", faces, detector, rules)
     for transform in transforms:
         if transform not in after:
-            before[transform] = see_again(photo, transform, faces, detector, aligned=aligned)
-            after[transform] = see_again(protected, transform, faces, detector, aligned=aligned)
+            before[transform] = see_again(photo, transform, faces, detector, rules)
+            after[transform] = see_again(protected, transform, faces, detector, rules)
     people = {judge.name: judge.people.without(photo.digest) for judge in judges if judge.people}
     reports = []
     for number, (face, target, spent) in enumerate(zip(faces, chosen, seconds, strict=True)):
         clean, masked = face_area(photo, face), face_area(protected, face)
         unchanged = torch.equal(clean, masked)
-        clean_looks: Images = {transform: images[number] for transform, images in before.items()}
-        looks: Images = {transform: images[number] for transform, images in after.items()}
+        clean_looks: Looks = {transform: found[number] for transform, found in before.items()}
+        looks: Looks = {transform: found[number] for transform, found in after.items()}
+        again = looks["none"]
         verdicts = {judge.name: _judge(judge, clean_looks, looks, target, people.get(judge.name)) for judge in judges}
         reports.append(
             FaceReport(
@@ -162,19 +186,22 @@ def verify(
                 ssim=float(structural_similarity_index_measure(masked, clean, data_range=1.0)),  # type: ignore[arg-type]
                 mmd=mmd(masked, clean).item(),
                 recognisers=verdicts,
+                index=face.index,
+                landmarks=face.landmarks_from,
+                found_again=again.how if again else None,
                 sentence=face_sentence({name: asdict(verdict) for name, verdict in verdicts.items()}),
             )
         )
     return reports
 
 
-def _judge(judge: Judge, before: Images, after: Images, target: int, people: People | None) -> Verdict:
+def _judge(judge: Judge, before: Looks, after: Looks, target: int, people: People | None) -> Verdict:
     threshold = judge.embedder.spec.threshold
-    shown = [image for images in (before, after) for image in images.values() if image is not None]
+    shown = [found.image for looks in (before, after) for found in looks.values() if found]
     embeddings = iter(embed(judge.embedder, shown).cpu())
     faces = [
-        {transform: None if image is None else next(embeddings) for transform, image in images.items()}
-        for images in (before, after)
+        {transform: next(embeddings) if found else None for transform, found in looks.items()}
+        for looks in (before, after)
     ]
     original = faces[0]["none"]
     assert original is not None  # It is the face that was protected.
@@ -195,6 +222,7 @@ def _judge(judge: Judge, before: Images, after: Images, target: int, people: Peo
         target_similarity=None if now is None else (judge.targets[target] @ now).max().item(),
         threshold=threshold,
         still_recognised=saw["none"].still_recognised,
+        chooses=judge.chooses,
         person=person,
         before=seen,
         after=saw,

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from facecrypt.budget import fit_photo
@@ -16,6 +18,7 @@ from facecrypt.manifest import Manifest, manifest_path, recipe_digest
 from facecrypt.naming import beside
 from facecrypt.photos import Photo, read_photo, write_photo
 from facecrypt.recipe import Recipe
+from facecrypt.selection import SkippedFace, choose_faces, load_references
 
 
 @dataclass
@@ -32,12 +35,14 @@ class Job:
         error: Why the photo cannot be protected, or empty.
         status: ``failed`` or ``unchanged`` where there is an error.
         masks: One per face.
+        levels: Number of the level of strength at which each mask was made, the lightest being 0.
         targets: Index of each face's target.
         seconds: Time of each face.
         backup: Where the original stays when the destination is the photo itself.
         manifest: What knows of the photos that are protected already.
         already: Whether there is nothing to do, since it was done before.
         encoding: How the file was written, such as ``lossy JPEG``.
+        skipped: Faces that are left as they are.
     """
 
     index: int
@@ -49,12 +54,20 @@ class Job:
     error: str = ""
     status: str = "protected"
     masks: list[torch.Tensor] = field(default_factory=list)
+    levels: list[int] = field(default_factory=list)
     targets: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     backup: Path | None = None
     manifest: Manifest | None = None
     already: bool = False
     encoding: str | None = None
+    skipped: list[SkippedFace] = field(default_factory=list)
+
+    def prepare(self) -> None:
+        """Make room for what is made of each face, beginning at the lightest level."""
+        count = len(self.faces)
+        self.masks = [torch.empty(0)] * count
+        self.levels, self.targets, self.seconds = [0] * count, [0] * count, [0.0] * count
 
     def fail(self, error: FacecryptError, status: str = "failed") -> Job:
         """Note why the photo cannot be protected."""
@@ -71,6 +84,9 @@ class Photos(Dataset[Job]):
         recipe: For the choice of faces, and for what happens to the photo itself.
         detector: Finds the faces.
         manifests: What knows of photos that are protected already; without it, each is protected.
+
+    Raises:
+        FacecryptError: If a photo of a person whom the recipe names, as in ``faces.only``, cannot be used.
     """
 
     def __init__(
@@ -86,7 +102,7 @@ class Photos(Dataset[Job]):
         self._digest = recipe_digest(recipe)
         self._paths = list(paths)
         self._detector = detector
-        self._choice = recipe.faces
+        self._references = load_references(recipe.faces, detector)
         self._destinations = list(destinations)
         self._first: dict[Path, int] = {}
         for index, destination in enumerate(destinations):
@@ -111,43 +127,59 @@ class Photos(Dataset[Job]):
                     "Rename one of them, or protect them into different folders."
                 )
             if job.manifest and (reason := job.manifest.find_reason(job.source, job.destination, self._digest)):
-                job.already = True
+                job.already = not job.manifest.has_other_settings(job.source, self._digest)
                 return job.fail(PhotoError(reason), "unchanged")
             job.photo = read_photo(job.source)
-            job.faces = self._detector.find(job.photo, self._choice)
+            job.faces, job.skipped, reason = choose_faces(job.photo, recipe.faces, self._detector, self._references)
         except PhotoError as error:
             return job.fail(error)
-        if not job.faces:
-            return job.fail(
-                NoFaceFoundError(
-                    f"{job.source}: no face found, nothing was written. Use a photo with a larger, unobstructed face, "
-                    "or faces: aligned if it is an aligned face."
-                ),
-                "unchanged",
-            )
+        if reason:
+            return job.fail(NoFaceFoundError(f"{job.source}: {reason}"), "unchanged")
         job.images = [cut(job.photo, face) for face in job.faces]
         return job
 
 
-def save(job: Job, recipe: Recipe) -> None:
-    """Write the protected version of a photo; a failure becomes the job's error."""
+def save(job: Job, recipe: Recipe, levels: Sequence[Recipe]) -> None:
+    """Write the protected version of a photo; a failure becomes the job's error.
+
+    Args:
+        job: The photo with its masks.
+        recipe: The recipe of the run.
+        levels: The recipe at each level of its strength, as `level_recipes` returns it.
+    """
     if job.error or job.photo is None:
         return
-    # Only the infinity norm bounds a single channel.
-    epsilon = int(recipe.epsilon) if recipe.norm == "linf" else 255
     photo, manifest, digest = job.photo, job.manifest, recipe_digest(recipe)
 
     def announce(written: str) -> None:
         if manifest:
             manifest.add(job.source, photo.digest, job.destination, written, digest, job.backup)
 
-    masks = job.masks
-    if recipe.budget:
-        masks = fit_photo(photo, job.faces, masks, epsilon, recipe.budget.ssim)
     try:
-        pixels = add_masks(photo, job.faces, masks, epsilon)
+        pixels = draw(job, photo, levels)
         job.encoding = write_photo(
             photo, pixels, job.destination, recipe.metadata, backup=job.backup, announce=announce
         )
     except PhotoError as error:
         job.fail(error)
+
+
+def draw(job: Job, photo: Photo, levels: Sequence[Recipe]) -> NDArray[np.uint8]:
+    """Return the pixels of a protected photo, ``(H, W, 3)``: every face within the bounds of its own level.
+
+    Args:
+        job: The photo with its masks.
+        photo: What was read of it.
+        levels: The recipe at each level of its strength.
+    """
+    made = [levels[level] for level in job.levels]
+    bounds = [int(each.epsilon if each.norm == "linf" else each.ceiling or 255) for each in made]
+    epsilon = max(bounds)
+    masks = [
+        mask if bound == epsilon else mask.clamp(-bound / 255, bound / 255)
+        for mask, bound in zip(job.masks, bounds, strict=True)
+    ]
+    budgets = [each.budget.ssim if each.budget else None for each in made]
+    if any(budgets):
+        masks = fit_photo(photo, job.faces, masks, epsilon, budgets)
+    return add_masks(photo, job.faces, masks, epsilon)

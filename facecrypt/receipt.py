@@ -6,24 +6,47 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from facecrypt.errors import PhotoError
-from facecrypt.faces import Face, FaceDetector, FaceImage, Window, cut, patch_around
+from facecrypt.face_rules import Faces
+from facecrypt.faces import (
+    SAME_FACE_OVERLAP,
+    Face,
+    FaceDetector,
+    FaceImage,
+    Window,
+    cut,
+    overlap,
+    patch_around,
+    search_scale,
+)
 from facecrypt.gallery import EmbeddingCache, recogniser_key
 from facecrypt.photos import Photo, file_digest, find_photos
 from facecrypt.settings import TransformName
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.transforms import TRANSFORMS
 
-_SAME_FACE_OVERLAP = 0.3
-"""Intersection over union from which two detections are the same face; a mask moves a box by a few pixels at most."""
-_SEARCHED_SIDE = 1600
-"""Larger photos are shrunk to this side before they are searched, so that their search costs no more."""
+FoundAgain = Literal["detected", "detected in box", "known landmarks"]
+"""How a face was found again: by the search of the photo or, for a face given by hand that this does not find, by a
+search around its box, or not at all, so that it is judged where it was in the original."""
+
+
+class FoundFace(NamedTuple):
+    """A face of the original in some state of the photo.
+
+    Attributes:
+        image: What recognisers see of it.
+        how: How it was found.
+    """
+
+    image: FaceImage
+    how: FoundAgain = "detected"
 
 
 @dataclass(frozen=True)
@@ -172,8 +195,8 @@ class Gallery:
 
 
 def see_again(
-    photo: Photo, transform: TransformName, faces: Sequence[Face], detector: FaceDetector, *, aligned: bool
-) -> list[FaceImage | None]:
+    photo: Photo, transform: TransformName, faces: Sequence[Face], detector: FaceDetector, rules: Faces
+) -> list[FoundFace | None]:
     """Return faces as they are found in a photo that was changed; None for one that is not found any more.
 
     The photo as it is, is searched as a whole. A changed one is searched around the known places where that is much
@@ -184,34 +207,46 @@ def see_again(
         transform: What happens to it.
         faces: Its faces, as they were found in the original.
         detector: Finds the faces.
-        aligned: Whether the photo is itself an aligned face.
+        rules: Which faces the recipe means: the photo is searched as finely as they say, and not at all where it is
+            itself an aligned face.
     """
     height, width = photo.pixels.shape[:2]
     changed = Photo(photo.path, TRANSFORMS[transform](photo.pixels))
-    scale = np.tile([changed.pixels.shape[1] / width, changed.pixels.shape[0] / height], 2)
-    boxes = [(np.array(face.box) * scale).tolist() for face in faces]
-    windows = [] if aligned or transform == "none" else _windows(changed, boxes)
+    scale = np.array([changed.pixels.shape[1] / width, changed.pixels.shape[0] / height], np.float32)
+    known = [_scaled(face, scale) for face in faces]
+    aligned = rules.choose == "aligned"
+    min_size = rules.min_size and rules.min_size * float(scale.min())
+    windows = [] if aligned or transform == "none" else _windows(changed, [face.box for face in known], min_size)
     if windows:
-        found = [face for window in windows for face in _find_in(changed, window, detector)]
+        found = [face for window in windows for face in _find_in(changed, window, detector, min_size)]
     else:
-        found = detector.find(changed, "aligned" if aligned else "all")
-    images: list[FaceImage | None] = []
-    for box in boxes:
-        again = max(found, key=lambda other: overlap(box, other.box), default=None)  # used at once
-        same = again is not None and overlap(box, again.box) >= _SAME_FACE_OVERLAP
-        images.append(cut(changed, again) if again is not None and same else None)
-    return images
+        found = detector.find(changed, "aligned" if aligned else "all", min_size)
+    return [_find_again(face, changed, found, detector) for face in known]
 
 
-def overlap(a: Sequence[float], b: Sequence[float]) -> float:
-    """Return the intersection over union of two boxes, given as left, top, right, bottom."""
-    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
-    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height
-    return width * height / union if union > 0 else 0.0
+def _scaled(face: Face, scale: NDArray[np.float32]) -> Face:
+    """Return a face in a photo whose width and height were multiplied."""
+    if (scale == 1).all():
+        return face
+    left, top, right, bottom = (np.array(face.box) * np.tile(scale, 2)).tolist()
+    landmarks = face.landmarks * scale
+    return replace(face, box=(left, top, right, bottom), landmarks=landmarks, patch=patch_around(landmarks))
 
 
-def _windows(photo: Photo, boxes: Sequence[Sequence[float]]) -> list[Window]:
+def _find_again(face: Face, photo: Photo, found: Sequence[Face], detector: FaceDetector) -> FoundFace | None:
+    # A mask or a transform moves a box by a few pixels at most.
+    again = max(found, key=lambda other: overlap(face.box, other.box), default=None)
+    if again is not None and overlap(face.box, again.box) >= SAME_FACE_OVERLAP:
+        return FoundFace(cut(photo, again))
+    if face.landmarks_from == "detected":
+        return None
+    # Somebody knew where this face is, so somebody else may know it too: no reason to take it for safe.
+    if (again := detector.find_in(photo, face.box)) is not None:
+        return FoundFace(cut(photo, again), "detected in box")
+    return FoundFace(cut(photo, face), "known landmarks")
+
+
+def _windows(photo: Photo, boxes: Sequence[Sequence[float]], min_size: float | None) -> list[Window]:
     """Return each box with its own size of room on every side; nothing where that is no small part of the photo."""
     height, width = photo.pixels.shape[:2]
     windows = []
@@ -219,18 +254,20 @@ def _windows(photo: Photo, boxes: Sequence[Sequence[float]]) -> list[Window]:
         room = max(right - left, bottom - top)
         low, high = (max(0, int(left - room)), max(0, int(top - room))), (int(right + room) + 1, int(bottom + room) + 1)
         windows.append(Window(*low, min(width, high[0]), min(height, high[1])))
-    work = sum(_work(window.right - window.left, window.bottom - window.top) for window in windows)
-    return windows if work < _work(width, height) / 4 else []
+    work = sum(_work(window.right - window.left, window.bottom - window.top, min_size) for window in windows)
+    return windows if work < _work(width, height, min_size) / 4 else []
 
 
-def _work(width: int, height: int) -> float:
+def _work(width: int, height: int, min_size: float | None) -> float:
     """Return how many pixels are searched of a picture."""
-    return width * height * min(1.0, _SEARCHED_SIDE / max(width, height)) ** 2
+    return width * height * search_scale(width, height, min_size) ** 2
 
 
-def _find_in(photo: Photo, window: Window, detector: FaceDetector) -> list[Face]:
+def _find_in(photo: Photo, window: Window, detector: FaceDetector, min_size: float | None) -> list[Face]:
     left, top, right, bottom = window
-    faces = detector.find(Photo(photo.path, np.ascontiguousarray(photo.pixels[top:bottom, left:right])), "all")
+    faces = detector.find(
+        Photo(photo.path, np.ascontiguousarray(photo.pixels[top:bottom, left:right])), "all", min_size
+    )
     moved = []
     for face in faces:
         landmarks = face.landmarks + np.array([left, top], np.float32)

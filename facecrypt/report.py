@@ -16,8 +16,9 @@ import pydantic
 from facecrypt.errors import PhotoError
 from facecrypt.evaluation import FaceReport
 from facecrypt.photos import file_digest
-from facecrypt.recipe import Recipe
+from facecrypt.recipe import Recipe, recipe_values
 from facecrypt.report_page import render
+from facecrypt.selection import SkippedFace
 from facecrypt.sentences import run_summary
 
 _PACKAGES = ("torch", "lightning", "kornia", "torchmetrics", "timm", "facenet-pytorch", "omegaconf", "numpy", "pillow")
@@ -36,6 +37,7 @@ class PhotoReport:
         backup: Where the original is kept if it was replaced; else None.
         encoding: How the file was written: ``lossless PNG``, ``lossy JPEG``, ...; None where nothing was.
         already: Whether an earlier run did the work, so that this one left it alone.
+        skipped: Faces that were found and left as they are, each with the reason.
         source_sha256: SHA-256 of the input as it was protected; None where it was not.
         output_sha256: SHA-256 of the protected file.
         carried_over: Whether an earlier run protected and measured the photo: all but source, status and reason are
@@ -52,6 +54,7 @@ class PhotoReport:
     backup: str | None = None
     encoding: str | None = None
     already: bool = False
+    skipped: list[SkippedFace] = field(default_factory=list)
     source_sha256: str | None = None
     output_sha256: str | None = None
     carried_over: bool = False
@@ -113,7 +116,7 @@ def make(
     return Report(
         metadata.version("facecrypt"),
         versions,
-        asdict(recipe),
+        recipe_values(recipe),
         recipe.seed,
         device,
         round(seconds, 2),

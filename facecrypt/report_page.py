@@ -18,7 +18,7 @@ from PIL import Image
 
 from facecrypt.errors import PhotoError
 from facecrypt.photos import read_photo
-from facecrypt.sentences import LABELS, face_outcome, face_sentence
+from facecrypt.sentences import LABELS, face_names, face_outcome, face_sentence, is_evidence
 
 if TYPE_CHECKING:
     from facecrypt.report import Report
@@ -45,10 +45,12 @@ def render(report: Report) -> str:
     for photo in report.photos:
         pictures = _pictures(photo, left, side)
         left -= len(pictures)
+        names = face_names(photo["faces"])
         faces = [
             face
             | {
                 "number": number,
+                "name": names[number - 1],
                 "pictures": pictures[number - 1] if number <= len(pictures) else None,
                 "outcome": face_outcome(face["recognisers"]),
                 "sentence": face.get("sentence") or face_sentence(face["recognisers"]),
@@ -65,6 +67,7 @@ def render(report: Report) -> str:
         photos=photos,
         faces=count,
         ranked=ranked,
+        chosen=any(judge.get("chooses") for photo in photos for face in photo["faces"] for judge in face["judges"]),
         earlier=sum(bool(photo.get("already")) for photo in photos),
         outcome=next((each for each in order if each in outcomes), "unknown"),
         gain=MASK_GAIN,
@@ -88,9 +91,22 @@ def _digest(text: str) -> str:
 def _judges(verdicts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the receipts of a face, those of held-out recognisers first."""
     return [
-        {"name": name, "rows": _rows(verdict), "ranked": _is_ranked(verdict), **verdict}
-        for name, verdict in sorted(verdicts.items(), key=lambda item: bool(item[1]["white_box"]))
+        {
+            "name": name,
+            "role": _role(verdict),
+            "evidence": is_evidence(verdict),
+            "rows": _rows(verdict),
+            "ranked": _is_ranked(verdict),
+            **verdict,
+        }
+        for name, verdict in sorted(verdicts.items(), key=lambda item: not is_evidence(item[1]))
     ]
+
+
+def _role(verdict: Mapping[str, Any]) -> str:
+    if verdict["white_box"]:
+        return "surrogate: gave gradients, shows no protection"
+    return "chose the strength: no evidence" if verdict.get("chooses") else "held-out: gave no gradients"
 
 
 def _is_ranked(verdict: Mapping[str, Any]) -> bool:

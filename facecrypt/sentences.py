@@ -1,7 +1,7 @@
 """What measured numbers mean, in plain sentences that promise no more than was measured.
 
 Only held-out recognisers speak of protection. A surrogate gave the gradients that made the mask, so that it is fooled
-says nothing about others.
+says nothing about others; nor does that one is fooled which chose the strength of the mask.
 """
 
 from __future__ import annotations
@@ -32,6 +32,29 @@ asked recognises it, or none gave a verdict."""
 
 Verdicts: TypeAlias = Mapping[str, Mapping[str, Any]]
 """Verdicts by name of the recogniser, as report.json has them."""
+
+
+def is_evidence(verdict: Mapping[str, Any]) -> bool:
+    """Return whether a recogniser is held out: it neither gave gradients nor chose the strength of the mask."""
+    return not (verdict["white_box"] or verdict.get("chooses"))
+
+
+def face_names(faces: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what the protected faces of a photo are called: by their numbers among all found ones, or as given.
+
+    Args:
+        faces: The faces of a photo as report.json has them.
+    """
+    given = [number for number, face in enumerate(faces) if face.get("index", number) is None]
+    several = len(given) > 1
+    return [
+        f"face {given.index(number) + 1} given by hand"
+        if number in given and several
+        else "face given by hand"
+        if number in given
+        else f"face {face.get('index', number + 1)}"
+        for number, face in enumerate(faces)
+    ]
 
 
 def judge_outcome(verdict: Mapping[str, Any]) -> Outcome:
@@ -92,7 +115,7 @@ def run_summary(photos: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _held_out(verdicts: Verdicts) -> dict[str, Mapping[str, Any]]:
-    return {name: verdict for name, verdict in verdicts.items() if not verdict["white_box"]}
+    return {name: verdict for name, verdict in verdicts.items() if is_evidence(verdict)}
 
 
 def _after(verdict: Mapping[str, Any], recognised: bool) -> list[str]:

@@ -17,10 +17,11 @@ from torch.nn import functional
 from facecrypt import pipeline, report
 from facecrypt.errors import FacecryptWarning, PhotoError, RecipeError
 from facecrypt.evaluation import make_judge, verify
-from facecrypt.faces import Face, FaceDetector, cut
+from facecrypt.face_rules import Faces
+from facecrypt.faces import Face, FaceDetector, cut, face_at, place_face
 from facecrypt.photos import Photo, file_digest, read_photo
 from facecrypt.protection import embed
-from facecrypt.receipt import Gallery, People, overlap, see_again
+from facecrypt.receipt import FoundFace, Gallery, People, see_again
 from facecrypt.recipe import check_recipe
 from facecrypt.settings import TransformName
 from facecrypt.surrogates.embedder import Embedder
@@ -28,6 +29,7 @@ from facecrypt.targets import Target
 
 VIRTUAL = Path(pipeline.__file__).parent / "data" / "virtual_targets"
 IN_PLACE = {"in_place": True, "receipt": {"transforms": []}}
+ALL = Faces(choose="all")
 TRANSFORMS: list[TransformName] = ["jpeg_75", "half_size", "blur"]
 
 
@@ -36,9 +38,9 @@ class Counting(FaceDetector):
 
     searched = 0
 
-    def find(self, photo: Photo, choice: Any) -> list[Face]:
+    def find(self, photo: Photo, choice: Any, min_size: float | None = None) -> list[Face]:
         self.searched += photo.pixels.shape[0] * photo.pixels.shape[1]
-        return super().find(photo, choice)
+        return super().find(photo, choice, min_size)
 
 
 def similarity(embedder: Embedder, photo: Photo, face: Face, other: Any) -> float:
@@ -51,9 +53,9 @@ def test_a_changed_photo_shows_the_same_person(
     transform: TransformName, photo: Photo, face: Face, detector: FaceDetector, sface_embedder: Embedder
 ) -> None:
     """Also where the photo has another size afterwards, as a screenshot has."""
-    (again,) = see_again(photo, transform, [face], detector, aligned=False)
+    (again,) = see_again(photo, transform, [face], detector, ALL)
     assert again is not None
-    assert similarity(sface_embedder, photo, face, again) > 0.9
+    assert similarity(sface_embedder, photo, face, again.image) > 0.9
 
 
 def test_only_the_neighbourhood_of_small_faces_is_searched(photo: Photo, face: Face, sface_embedder: Embedder) -> None:
@@ -62,41 +64,61 @@ def test_only_the_neighbourhood_of_small_faces_is_searched(photo: Photo, face: F
     large, counting = Photo(photo.path, pixels), Counting()
     (placed,) = counting.find(large, "all")
     counting.searched = 0
-    (whole,) = see_again(large, "none", [placed], counting, aligned=False)
+    (whole,) = see_again(large, "none", [placed], counting, ALL)
     assert counting.searched == 900 * 1500
     counting.searched = 0
-    (near,) = see_again(large, "jpeg_75", [placed], counting, aligned=False)
+    (near,) = see_again(large, "jpeg_75", [placed], counting, ALL)
     assert counting.searched < 900 * 1500 / 4
     assert whole is not None
     assert near is not None
-    assert similarity(sface_embedder, large, placed, near) > 0.9
+    assert similarity(sface_embedder, large, placed, near.image) > 0.9
     counting.searched = 0
-    see_again(photo, "jpeg_75", [face], counting, aligned=False)  # Here the face fills the photo: one search of it all.
+    see_again(photo, "jpeg_75", [face], counting, ALL)  # Here the face fills the photo: one search of it all.
     assert counting.searched == 512 * 512
 
 
 def test_a_face_that_is_gone_is_not_another_one(photo: Photo, face: Face, detector: FaceDetector) -> None:
     pixels = photo.pixels.copy()
     pixels[:220, 140:310] = 127
-    assert see_again(Photo(photo.path, pixels), "none", [face], detector, aligned=False) == [None]
+    assert see_again(Photo(photo.path, pixels), "none", [face], detector, ALL) == [None]
     elsewhere = replace(face, box=(0.0, 300.0, 90.0, 400.0))
-    assert see_again(photo, "blur", [elsewhere], detector, aligned=False) == [None]
+    assert see_again(photo, "blur", [elsewhere], detector, ALL) == [None]
 
 
 def test_an_aligned_face_is_searched_nowhere(photo: Photo, detector: FaceDetector) -> None:
     (found,) = detector.find(photo, "aligned")
-    (again,) = see_again(photo, "half_size", [found], detector, aligned=True)
+    (again,) = see_again(photo, "half_size", [found], detector, Faces(choose="aligned"))
     assert again is not None
-    assert torch.equal(again.landmarks, cut(photo, found).landmarks)
+    assert torch.equal(again.image.landmarks, cut(photo, found).landmarks)
 
 
-def test_overlap_counts_pixels() -> None:
-    first, second = np.zeros((20, 20), bool), np.zeros((20, 20), bool)
-    first[2:10, 1:9], second[5:15, 4:12] = True, True
-    expected = (first & second).sum() / (first | second).sum()
-    assert overlap((1, 2, 9, 10), (4, 5, 12, 15)) == pytest.approx(expected)
-    assert overlap((0, 0, 1, 1), (5, 5, 6, 6)) == 0.0
-    assert overlap((0, 0, 0, 0), (0, 0, 0, 0)) == 0.0
+@pytest.mark.parametrize("transform", ["none", "jpeg_75", "screenshot"])
+def test_a_face_given_by_hand_is_never_lost(
+    transform: TransformName, photo: Photo, face: Face, detector: FaceDetector, sface_embedder: Embedder
+) -> None:
+    def again(shown: Photo, given: Face) -> FoundFace:
+        (found,) = see_again(shown, transform, [given], detector, ALL)
+        assert found is not None
+        return found
+
+    given = face_at(face.landmarks.tolist())
+    upright = again(photo, given)
+    assert upright.how == "detected"
+    assert similarity(sface_embedder, photo, given, upright.image) > 0.9
+    # The search of a whole photo finds no face that lies on its side.
+    turned = Photo(photo.path, np.rot90(photo.pixels).copy())
+    x, y = face.landmarks.T
+    lying = face_at(np.stack([y, photo.pixels.shape[1] - 1 - x], axis=1).tolist())
+    in_box = again(turned, lying)
+    assert in_box.how == "detected in box"
+    assert similarity(sface_embedder, turned, lying, in_box.image) > 0.8
+    empty = place_face((40, 300, 120, 400))
+    known = again(photo, empty)
+    assert known.how == "known landmarks"
+    before = cut(photo, empty).pixels
+    if transform == "screenshot":  # It is larger: both are compared in one size.
+        before = functional.interpolate(before[None], size=known.image.pixels.shape[-2:], mode="bilinear")[0]
+    assert (known.image.pixels - before).abs().mean() < 0.03
 
 
 def people(generator: torch.Generator) -> tuple[People, list[torch.Tensor], torch.Tensor]:

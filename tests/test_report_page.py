@@ -146,6 +146,26 @@ def test_a_surrogate_is_marked_and_never_praised(made: report.Report) -> None:
     assert '<p class="says lead recognised">Of 5 held-out recognisers, 1 still takes this face' in html
 
 
+def test_a_judge_that_chose_the_strength_is_never_praised(made: report.Report) -> None:
+    (face,) = made.photos[0]["faces"]
+    judges = {"picky": verdict(False, 0.1, 0.2) | {"chooses": True}, "judge": verdict(False, 0.1, 0.2)}
+    face = face | {"recognisers": judges, "level": "mid", "escaped": True, "index": 3}
+    other = face | {"escaped": False, "index": None, "landmarks": "given", "found_again": "known landmarks"}
+    skipped = [{"index": 1, "reason": "it is smaller than <min_size>"}]
+    html = report_page.render(replace(made, photos=[made.photos[0] | {"faces": [face, other], "skipped": skipped}]))
+    receipts = re.findall(r"<h4>(\w+)</h4>.*?</table>", html, re.DOTALL)
+    assert receipts == ["judge", "picky"] * 2
+    (picky, _) = re.findall(r"<h4>picky</h4>.*?</table>", html, re.DOTALL)
+    assert "chose the strength: no evidence" in picky
+    assert "another person" in picky
+    assert 'class="good"' not in picky
+    assert re.findall(r"<h3[^>]*>(.*?)</h3>", html) == ["Face 3", "Face given by hand"]
+    assert "Face 1 of all found was left as it is: it is smaller than &lt;min_size&gt;." in html
+    assert "Strength: mid, the lightest level that escapes" in html
+    assert "the strongest level, and a recogniser that chose it still recognises" in html
+    assert html.count("No search finds it in the saved photo, so it was judged where it was in the original.") == 1
+
+
 def test_an_entry_without_looks_before_and_after(made: report.Report) -> None:
     """As older reports have them."""
     old = {key: value for key, value in verdict(False, 0.2, 0.2).items() if key not in ("before", "after", "person")}

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from facecrypt.sentences import LABELS, face_outcome, face_sentence, judge_outcome, run_summary
+from facecrypt.sentences import LABELS, face_names, face_outcome, face_sentence, judge_outcome, run_summary
 from facecrypt.transforms import TRANSFORMS
 
 
@@ -14,13 +14,20 @@ def sighting(similarity: float | None, threshold: float | None, place: Any = Non
 
 
 def verdict(
-    saved: float | None, *, threshold: float | None = 0.5, white_box: bool = False, blind: bool = False, **after: Any
+    saved: float | None,
+    *,
+    threshold: float | None = 0.5,
+    white_box: bool = False,
+    blind: bool = False,
+    chooses: bool = False,
+    **after: Any,
 ) -> dict[str, Any]:
     """A verdict on a saved photo and after changes; `blind`: the changes alone hide the original, too."""
     clean = {name: sighting(0.1 if blind else 0.9, threshold) for name in after}
     seen = sighting(saved, threshold)
     return {
         "white_box": white_box,
+        "chooses": chooses,
         "similarity": saved,
         "target_similarity": None,
         "threshold": threshold,
@@ -75,11 +82,12 @@ def test_every_transform_has_a_label() -> None:
 def test_a_face(judges: dict[str, Any], outcome: str, says: str) -> None:
     assert face_outcome(judges) == outcome
     assert face_sentence(judges) == says
-    # A surrogate that is fooled, or not, changes nothing.
+    # A surrogate that is fooled, or not, changes nothing; nor does a recogniser that chose the strength.
     for similarity in (-0.9, 0.9):
-        with_surrogate = {**judges, "surrogate": verdict(similarity, white_box=True, blur=similarity)}
-        assert face_sentence(with_surrogate) == says
-        assert face_outcome(with_surrogate) == outcome
+        for part in ({"white_box": True}, {"chooses": True}):
+            with_another = {**judges, "another": verdict(similarity, blur=similarity, **part)}
+            assert face_sentence(with_another) == says
+            assert face_outcome(with_another) == outcome
 
 
 @pytest.mark.parametrize(
@@ -98,13 +106,23 @@ def test_a_gallery(person: str | None, start: int | None, end: int | None, says:
     assert face_sentence({"dlib": seen}).endswith(f"otherwise. {says}")
 
 
+def test_faces_are_called_by_their_numbers_among_all_found_ones() -> None:
+    assert face_names([{"index": 3}, {"index": None}]) == ["face 3", "face given by hand"]
+    assert face_names([{"index": None}, {"index": 1}, {"index": None}]) == [
+        "face 1 given by hand",
+        "face 1",
+        "face 2 given by hand",
+    ]
+    assert face_names([{}, {}]) == ["face 1", "face 2"]  # As older reports have them.
+
+
 def photos(*faces: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"faces": []}, {"faces": [{"recognisers": face} for face in faces]}]
 
 
 def test_a_run() -> None:
     kept, again, gone = {"j": verdict(0.8)}, {"j": verdict(0.2, blur=0.8)}, {"k": verdict(0.1)}
-    unknown = {"s": verdict(-0.5, white_box=True)}
+    unknown = {"s": verdict(-0.5, white_box=True), "c": verdict(-0.5, chooses=True)}
     assert run_summary(photos()) == "No face was protected, so there is nothing to measure."
     assert run_summary(photos(kept)) == face_sentence(kept)
     assert run_summary(photos(unknown, unknown)) == (
