@@ -202,7 +202,7 @@ def test_the_report_keeps_its_contract(mixed: tuple[Run, dict[str, str], dict[st
     assert {"facecrypt", "versions", "recipe", "seed", "device", "seconds", "photos", "summary"} <= set(report)
     assert report["device"] == "cpu"
     entry = ["source", "output", "status", "reason", "faces", "backup", "encoding", "already"]
-    entry += ["source_sha256", "output_sha256", "carried_over"]
+    entry += ["skipped", "source_sha256", "output_sha256", "carried_over"]
     assert all(list(photo) == entry for photo in report["photos"])
     face = result.photo("good.png")["faces"][0]
     measures = ["box", "target", "seconds", "max_abs", "psnr", "ssim", "mmd"]
