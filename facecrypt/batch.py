@@ -127,7 +127,23 @@ class Batch:
         bound holds whatever the low pass and the map do. The map scales the step and, where the ball bounds single
         channels, the ball.
         """
-        return self._project(masks - self.step_size * self.strength * self.smooth(direction))
+        return self._project(masks - self.step_size * self.strength * self.smooth(self._fade_colour(direction)))
+
+    def _fade_colour(self, direction: Tensor) -> Tensor:
+        """Return steps with less colour: what a channel does beyond the mean of the three counts by a share only.
+
+        The mean of signs lies between them, so steps under ``linf`` stay as long as they were at most; those under
+        ``l2`` get their length back.
+        """
+        colour, norm = self.loop.settings.colour, self.loop.settings.norm
+        if colour == 1:
+            return direction
+        grey = direction.mean(dim=1, keepdim=True)
+        faded = grey + colour * (direction - grey)
+        if norm == "linf":
+            return faded
+        tiny = torch.finfo(faded.dtype).tiny
+        return faded * (euclidean_norm(direction) / euclidean_norm(faded).clamp_min(tiny))
 
     def adapt_epsilon(self, masks: Tensor) -> None:
         """Set each face's share of epsilon to what would use up its SSIM budget, judging by the mask it has now."""

@@ -120,21 +120,29 @@ def build_surrogates(recipe: Recipe, notes: list[str]) -> list[Surrogate]:
 
     Args:
         recipe: A checked recipe.
-        notes: Gets a remark for every fallback taken.
+        notes: Gets a remark for every fallback taken and every optional one left out.
 
     Raises:
         WeightsError: If weights cannot be loaded and the recipe names no way out.
-        RecipeError: If one network would be used twice, or a licence is not permitted.
+        RecipeError: If none is left, one network would be used twice, or a licence is not permitted.
     """
     surrogates: list[Surrogate] = []
     for index, slot in enumerate(recipe.surrogates):
-        name, embedder = _surrogate(slot.name, slot.args, slot.fallback, notes)
+        try:
+            name, embedder = _surrogate(slot.name, slot.args, slot.fallback, notes)
+        except WeightsError as error:
+            if not slot.optional:
+                raise
+            notes.append(f"surrogate {slot.name} gives no gradients in this run: {error}")
+            continue
         _permit(recipe, f"surrogates[{index}]", name, embedder)
         if any(same_network(embedder, other.embedder) for other in surrogates):
             raise RecipeError("surrogates", [f"the network of {name!r} would be used twice. Leave one of them out."])
         mixup = Mixup(slot.mixup.probability, slot.mixup.ratio) if slot.mixup else None
         name = _unused(name, [other.name for other in surrogates])
         surrogates.append(Surrogate(name, embedder, slot.weight, slot.dropout, mixup))
+    if not surrogates:
+        raise RecipeError("surrogates", ["none of them can be loaded, and all are optional. Name one that is here."])
     return surrogates
 
 

@@ -166,6 +166,7 @@ def build_loop(recipe: Recipe, surrogates: Sequence[Surrogate], targets: Sequenc
             surrogates_per_step=recipe.surrogates_per_step,
             seed=recipe.seed,
             region=recipe.region,
+            colour=recipe.colour,
             texture=recipe.texture,
             feather=recipe.feather,
             low_pass=recipe.low_pass,

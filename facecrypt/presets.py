@@ -30,6 +30,7 @@ KEYS = (
     "gradient",
     "optimizer",
     "region",
+    "colour",
     "texture",
     "feather",
     "low_pass",

@@ -66,6 +66,7 @@ class Settings:
         surrogates_per_step: How many surrogates give gradients at an iteration, drawn anew each time; None is all.
         seed: Seed of that draw.
         region: Where in a patch the mask may be how strong; None: everywhere the same.
+        colour: Share of a step's colour that is kept; 1: all of it, 0: steps change lightness alone.
         texture: How strictly the mask follows the texture of the face, see `regions.texture_map`; 0: not at all.
         feather: Width of the fade to 0 at a patch's border, in pixels.
         low_pass: Standard deviation of the Gaussian that smooths gradients and steps, in pixels; 0: none.
@@ -84,6 +85,7 @@ class Settings:
     surrogates_per_step: int | None = None
     seed: int = 0
     region: Region | None = None
+    colour: float = 1.0
     texture: float = 0.0
     feather: int = 0
     low_pass: float = 0.0

@@ -92,6 +92,7 @@ class SurrogateSlot:
         dropout: Probability that an element of its feature maps is dropped where it gives gradients, anew for every
             view, face and step (DFANet); 0 is the network as it is.
         fallback: Names to try in this order where the surrogate's weights cannot be loaded; warned of, and reported.
+        optional: Do without it, and say so, where neither its weights nor those of a fallback can be loaded.
         mixup: Mix its features with those of clean pictures while its gradients are taken; none by default.
     """
 
@@ -101,6 +102,7 @@ class SurrogateSlot:
     weight: Weight = 1.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     fallback: list[str] = field(default_factory=list)
+    optional: bool = False
     mixup: MixupOptions | None = None
 
 
@@ -235,6 +237,8 @@ class Recipe:
         steps: Number of iterations.
         step_size: Length of a step, in the unit of epsilon.
         region: Where in the patch the mask may be how strong; the same everywhere by default.
+        colour: Share of each step's colour that is kept: 1 all of it, 0 none, so that only lightness changes. What a
+            channel does beyond the mean of the three is its colour; eyes see tints that SSIM does not.
         texture: How strictly the mask's strength follows the texture around each pixel, sparing smooth skin: 0 not at
             all, 1 in proportion to its standard deviation, 2 to its variance.
         feather: Width, in pixels of the patch at its working size, over which the mask fades to 0 at the patch's
@@ -286,6 +290,7 @@ class Recipe:
     steps: Annotated[int, Field(ge=1)] = 50
     step_size: Annotated[float, Field(gt=0, le=255)] = 1.5
     region: Region | None = None
+    colour: Annotated[float, Field(ge=0, le=1)] = 1.0
     texture: Annotated[float, Field(ge=0, le=2)] = 0.0
     feather: Annotated[int, Field(ge=0, le=64)] = 0
     low_pass: Annotated[float, Field(ge=0, le=16)] = 0.0

@@ -417,6 +417,18 @@ def test_without_a_fallback_missing_weights_are_an_error(tmp_path: Path, capsys:
     assert "nowhere" in line
 
 
+def test_an_optional_surrogate_may_be_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = f"{{name: arcface_vit_tiny, optional: true, args: {{folder: {tmp_path / 'nowhere'}}}}}"
+    result = run(capsys, tmp_path / "out", f"surrogates=[{{name: sface}}, {missing}]")
+    assert result.status == cli.DONE
+    (note,) = result.report["notes"]
+    assert note.startswith("surrogate arcface_vit_tiny gives no gradients in this run: ")
+    assert set(result.report["photos"][0]["faces"][0]["recognisers"]) == {"sface", "dlib_resnet"}
+    result = run(capsys, tmp_path / "none", f"surrogates=[{missing}]")
+    assert result.status == cli.WRONG
+    assert "none of them can be loaded, and all are optional. Name one that is here." in result.stderr
+
+
 def test_a_run_without_a_judge_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = run(capsys, tmp_path / "out", "held_out=[]")
     assert result.status == cli.DONE

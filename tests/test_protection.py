@@ -236,6 +236,23 @@ def test_a_ceiling_bounds_single_channels_of_an_l2_ball(
     assert bounded.square().mean().sqrt() <= 6 / 255 * 1.0001
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_colour_is_the_share_of_what_channels_do_beyond_their_mean(
+    norm: str, face_image: FaceImage, sface_embedder: Embedder, targets: list[Target]
+) -> None:
+    def colourfulness(colour: float) -> float:
+        loop = make_loop([sface_embedder], targets[:1], Fixed(), norm=norm, colour=colour, steps=1, step_size=1 / 255)
+        (mask,), _ = loop.run([face_image], [0])
+        # Where neither black nor white is near, or the projection onto valid pixels would colour a grey step.
+        inside = ((face_image.pixels > 0.1) & (face_image.pixels < 0.9)).all(dim=0)
+        tint = (mask - mask.mean(dim=0))[:, inside].square().sum().sqrt()
+        return (tint / mask[:, inside].square().sum().sqrt()).item()
+
+    full, half, none = colourfulness(1), colourfulness(0.5), colourfulness(0)
+    assert none < 1e-5
+    assert 0.1 < half < 0.75 * full
+
+
 def test_a_ceiling_holds_where_a_budget_scales_masks(
     face_image: FaceImage, sface_embedder: Embedder, targets: list[Target]
 ) -> None:

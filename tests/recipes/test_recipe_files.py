@@ -14,7 +14,7 @@ FILES = sorted((ROOT / "recipes").rglob("*.yaml"))
 
 def test_there_are_recipes() -> None:
     names = {file.stem for file in FILES}
-    assert {"quickstart", "tipim", "tipim_arcface", "tipim_ensemble"} <= names
+    assert {"quickstart", "tipim", "tipim_arcface", "tipim_ensemble", "tipim_plus"} <= names
     assert {"baselines", "benchmarks"} <= {file.parent.name for file in FILES}
 
 
