@@ -43,6 +43,7 @@ SLOTS = {
     "Region": "`region`",
     "Budget": "`budget`",
     "StrengthChoice": "`strength`",
+    "Receipt": "`receipt`",
     "Faces": "`faces`, where it is a mapping",
     "TrainerOptions": "`trainer`",
 }
@@ -134,7 +135,7 @@ def _default(item: Any) -> str:
     value = item.default if item.default is not MISSING else item.default_factory()
     if isinstance(value, recipe.Slot):
         return f"`{{name: {value.name}}}`"
-    if isinstance(value, recipe.TrainerOptions | recipe.OwnIdentity | benchmark.ProtocolSource):
+    if isinstance(value, recipe.TrainerOptions | recipe.OwnIdentity | recipe.Receipt | benchmark.ProtocolSource):
         return "see below"
     return "none" if value is None else f"`{value!r}`".replace("'", "") if value != "" else ""
 

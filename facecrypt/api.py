@@ -154,7 +154,7 @@ class Protected:
             return f"{title}. {html.escape(self.reason)}</p>"
         data = base64.b64encode(picture).decode()
         rows = "".join(
-            f"<tr><td>{number}</td><td>{html.escape(name)}{'*' if verdict.white_box else ''}</td>"
+            f"<tr><td>{number}</td><td>{html.escape(name)}{'*' if verdict.white_box or verdict.chooses else ''}</td>"
             f"<td>{_number(verdict.similarity, 'no face found')}</td><td>{_number(verdict.threshold, 'unknown')}</td>"
             f"<td>{_SAYS[verdict.still_recognised]}</td></tr>"
             for number, face in enumerate(self.faces, 1)
@@ -164,7 +164,7 @@ class Protected:
             f'{title}. Left the original, right the protected picture ({self.encoding}).</p><img src="data:image/png;'
             f'base64,{data}" alt="original and protected picture"><table><thead><tr><th>Face</th><th>Recogniser</th>'
             f"<th>Similarity</th><th>Same person from</th><th>It says</th></tr></thead><tbody>{rows}</tbody></table>"
-            "<p>* gave gradients (white-box): says nothing about recognisers that did not.</p>"
+            "<p>* gave gradients (white-box) or chose how strong the mask is: says nothing about other recognisers.</p>"
         )
 
     def _refuse(self) -> NoReturn:

@@ -166,7 +166,9 @@ def _obfuscated(file: Path, probe: Probe, row: Row) -> Path:
 
 def folder_of(row: Row, probes: Sequence[Probe], targets: Sequence[Target]) -> str:
     """Return a folder name that changes with anything that changes the pictures."""
-    words = [dump_recipe(replace(row.recipe, output="", trainer=type(row.recipe.trainer)()))] if row.recipe else []
+    recipe = row.recipe
+    neutral = recipe and replace(recipe, output="", receipt=type(recipe.receipt)(), trainer=type(recipe.trainer)())
+    words = [dump_recipe(neutral)] if neutral else []
     words += [repr(row.obfuscation), *(str(probe.path) for probe in probes), *(target.name for target in targets)]
     words += [str(target.aim.pixels.sum().item()) for target in targets]
     digest = hashlib.sha256("\n".join(words).encode()).hexdigest()[:10]

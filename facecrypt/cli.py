@@ -216,6 +216,8 @@ def _summarise(result: Report) -> None:
                 mark = "*" if verdict["white_box"] else " (chose the strength)" if verdict["chooses"] else ""
                 print(f"    {name}{mark}: {_sentence(verdict)}")
     marked = any(v["white_box"] for p in result.photos for f in p["faces"] for v in f["recognisers"].values())
+    if len([face for photo in result.photos for face in photo["faces"]]) > 1:
+        print(result.summary)
     if marked:
         print("* gave gradients (white-box): says nothing about recognisers that did not.")
     print(f"report: {result.recipe['output']}/report.html ({result.seconds:.1f} s)")

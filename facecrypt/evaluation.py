@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,17 +12,18 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from facecrypt.face_rules import Faces, face_rules
-from facecrypt.faces import SAME_FACE_OVERLAP, Face, FaceDetector, cut, face_area, overlap
+from facecrypt.faces import Face, FaceDetector, cut, face_area
 from facecrypt.naturalness import mmd
 from facecrypt.photos import Photo, read_photo
 from facecrypt.protection import embed
-from facecrypt.settings import FaceChoice, LandmarksFrom
+from facecrypt.receipt import FoundAgain, FoundFace, People, Sighting, see_again
+from facecrypt.sentences import face_sentence
+from facecrypt.settings import FaceChoice, LandmarksFrom, TransformName
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import Target
 
-FoundAgain = Literal["detected", "detected in box", "known landmarks"]
-"""How a face was found in the saved file: by the search of the whole photo or, for a face given by hand that this does
-not find, by a search around its box, or not at all, so that it is judged where it was in the original."""
+Looks = Mapping[TransformName, FoundFace | None]
+"""One face in every state of the photo; None where it is not found."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,9 @@ class Verdict:
         threshold: Cosine from which the recogniser takes two faces for one person (FAR 1 %); None where it is unknown.
         still_recognised: Whether the similarity reaches the threshold; None where one of them is unknown.
         chooses: Whether the recogniser chose the strength of the mask: its numbers show no protection from others.
+        person: Whom of the gallery the recogniser takes the original face for; None without a gallery, or for nobody.
+        before: What it sees of the original photo, by what happened to that: ``none`` is the photo as it is.
+        after: What it sees of the saved photo, likewise.
     """
 
     white_box: bool
@@ -46,6 +49,9 @@ class Verdict:
     threshold: float | None
     still_recognised: bool | None
     chooses: bool = False
+    person: str | None = None
+    before: dict[TransformName, Sighting] = field(default_factory=dict)
+    after: dict[TransformName, Sighting] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ class FaceReport:
             given by hand.
         landmarks: How its landmarks in the original came about.
         found_again: How it was found in the saved file; None where it was not, so that there is no verdict.
+        sentence: What the held-out recognisers make of it, in plain words.
     """
 
     box: tuple[float, float, float, float]
@@ -82,6 +89,7 @@ class FaceReport:
     index: int | None = None
     landmarks: LandmarksFrom = "detected"
     found_again: FoundAgain | None = None
+    sentence: str = ""
 
 
 @dataclass
@@ -93,6 +101,7 @@ class Judge:
         embedder: The recogniser.
         white_box: Whether it is a surrogate of the run.
         targets: Its embeddings of the faces that check each target, ``(M, D)`` per target.
+        people: The gallery as it sees it; None without one.
         chooses: Whether it chooses the strength of the masks.
     """
 
@@ -100,15 +109,22 @@ class Judge:
     embedder: Embedder
     white_box: bool
     targets: list[Tensor]
+    people: People | None = None
     chooses: bool = False
 
 
 def make_judge(
-    name: str, embedder: Embedder, white_box: bool, targets: Sequence[Target], chooses: bool = False
+    name: str,
+    embedder: Embedder,
+    white_box: bool,
+    targets: Sequence[Target],
+    *,
+    people: People | None = None,
+    chooses: bool = False,
 ) -> Judge:
     """Return a judge that knows the targets."""
     known = [embed(embedder, target.checks or (target.aim,)).cpu() for target in targets]
-    return Judge(name, embedder, white_box, known, chooses)
+    return Judge(name, embedder, white_box, known, people, chooses)
 
 
 def verify(
@@ -122,6 +138,7 @@ def verify(
     judges: Sequence[Judge],
     detector: FaceDetector,
     choice: FaceChoice | Faces,
+    transforms: Sequence[TransformName] = (),
 ) -> list[FaceReport]:
     """Return what the judges see in a saved photo, face by face.
 
@@ -136,62 +153,80 @@ def verify(
         detector: Finds the faces of the saved file.
         choice: What the recipe says of faces: ``aligned`` where the photo is an aligned face; else every face is
             searched, as finely as in the original.
+        transforms: What else happens to both photos before the judges see them once more.
 
     Raises:
         PhotoError: If the saved file cannot be read.
     """
     protected = read_photo(saved)
     rules = face_rules(choice)
-    found = detector.find(protected, "aligned" if rules.choose == "aligned" else "all", rules.min_size)
+    before: dict[TransformName, list[FoundFace | None]] = {"none": [FoundFace(cut(photo, face)) for face in faces]}
+    after: dict[TransformName, list[FoundFace | None]] = {}
+    after["none"] = see_again(protected, "none", faces, detector, rules)
+    for transform in transforms:
+        if transform not in after:
+            before[transform] = see_again(photo, transform, faces, detector, rules)
+            after[transform] = see_again(protected, transform, faces, detector, rules)
+    people = {judge.name: judge.people.without(photo.digest) for judge in judges if judge.people}
     reports = []
-    for face, target, spent in zip(faces, chosen, seconds, strict=True):
-        again, how = _find_again(face, protected, found, detector)
-        before, after = face_area(photo, face), face_area(protected, face)
-        unchanged = torch.equal(before, after)
+    for number, (face, target, spent) in enumerate(zip(faces, chosen, seconds, strict=True)):
+        clean, masked = face_area(photo, face), face_area(protected, face)
+        unchanged = torch.equal(clean, masked)
+        clean_looks: Looks = {transform: found[number] for transform, found in before.items()}
+        looks: Looks = {transform: found[number] for transform, found in after.items()}
+        again = looks["none"]
+        verdicts = {judge.name: _judge(judge, clean_looks, looks, target, people.get(judge.name)) for judge in judges}
         reports.append(
             FaceReport(
                 box=tuple(round(value, 1) for value in face.box),  # type: ignore[arg-type]  # four in, four out
                 target=targets[target].name,
                 seconds=round(spent, 3),
                 max_abs=_largest_change(photo, protected, face),
-                psnr=None if unchanged else peak_signal_noise_ratio(after, before, data_range=1.0).item(),
-                ssim=float(structural_similarity_index_measure(after, before, data_range=1.0)),  # type: ignore[arg-type]
-                mmd=mmd(after, before).item(),
-                recognisers={judge.name: _judge(judge, photo, face, protected, again, target) for judge in judges},
+                psnr=None if unchanged else peak_signal_noise_ratio(masked, clean, data_range=1.0).item(),
+                ssim=float(structural_similarity_index_measure(masked, clean, data_range=1.0)),  # type: ignore[arg-type]
+                mmd=mmd(masked, clean).item(),
+                recognisers=verdicts,
                 index=face.index,
                 landmarks=face.landmarks_from,
-                found_again=how,
+                found_again=again.how if again else None,
+                sentence=face_sentence({name: asdict(verdict) for name, verdict in verdicts.items()}),
             )
         )
     return reports
 
 
-def _find_again(
-    face: Face, protected: Photo, found: Sequence[Face], detector: FaceDetector
-) -> tuple[Face | None, FoundAgain | None]:
-    """Return a face of the original as it is found in the saved file, and how."""
-    # A mask moves a box by a few pixels at most.
-    again = max(found, key=lambda other: overlap(face.box, other.box), default=None)
-    if again is not None and overlap(face.box, again.box) >= SAME_FACE_OVERLAP:
-        return again, "detected"
-    if face.landmarks_from == "detected":
-        return None, None
-    # Somebody knew where this face is, so somebody else may know it too: no reason to take it for safe.
-    if (again := detector.find_in(protected, face.box)) is not None:
-        return again, "detected in box"
-    return face, "known landmarks"
-
-
-def _judge(judge: Judge, photo: Photo, face: Face, protected: Photo, again: Face | None, target: int) -> Verdict:
+def _judge(judge: Judge, before: Looks, after: Looks, target: int, people: People | None) -> Verdict:
     threshold = judge.embedder.spec.threshold
-    if again is None:
-        return Verdict(judge.white_box, None, None, threshold, None, chooses=judge.chooses)
-    original = embed(judge.embedder, [cut(photo, face)]).cpu()[0]
-    now = embed(judge.embedder, [cut(protected, again)]).cpu()[0]
-    similarity = torch.dot(now, original).item()
-    to_target = (judge.targets[target] @ now).max().item()
-    still = None if threshold is None else similarity >= threshold
-    return Verdict(judge.white_box, similarity, to_target, threshold, still, chooses=judge.chooses)
+    shown = [found.image for looks in (before, after) for found in looks.values() if found]
+    embeddings = iter(embed(judge.embedder, shown).cpu())
+    faces = [
+        {transform: next(embeddings) if found else None for transform, found in looks.items()}
+        for looks in (before, after)
+    ]
+    original = faces[0]["none"]
+    assert original is not None  # It is the face that was protected.
+    person = people.recognise(original, threshold) if people else None
+
+    def see(face: Tensor | None) -> Sighting:
+        if face is None:
+            return Sighting(None, None, None)
+        similarity = torch.dot(face, original).item()
+        place = people.place(face, person, judge.targets, target) if people else None
+        return Sighting(similarity, None if threshold is None else similarity >= threshold, place)
+
+    seen, saw = ({transform: see(face) for transform, face in each.items()} for each in faces)
+    now = faces[1]["none"]
+    return Verdict(
+        white_box=judge.white_box,
+        similarity=saw["none"].similarity,
+        target_similarity=None if now is None else (judge.targets[target] @ now).max().item(),
+        threshold=threshold,
+        still_recognised=saw["none"].still_recognised,
+        chooses=judge.chooses,
+        person=person,
+        before=seen,
+        after=saw,
+    )
 
 
 def _largest_change(photo: Photo, protected: Photo, face: Face) -> int:

@@ -112,8 +112,7 @@ class FaceDetector:
                 )
             landmarks = (np.asarray(ARCFACE_TEMPLATE, np.float32) + 0.5) * (width / _ALIGNED_SIDE) - 0.5
             return [Face((0.0, 0.0, float(width), float(height)), landmarks, Patch(0, 0, width), index=1)]
-        finely = _SMALLEST_FACE / min_size if min_size else 0.0
-        shrink = min(1.0, max(_DETECTION_SIDE / max(height, width), finely))
+        shrink = search_scale(width, height, min_size)
         size = (round(width * shrink), round(height * shrink))
         if min(size) < _SMALLEST_FACE:  # MTCNN fails on pictures smaller than its smallest face.
             return []
@@ -174,6 +173,18 @@ def _turn_back(points: NDArray[Any], turns: int, size: tuple[int, int]) -> NDArr
     x, y = points.T
     right, bottom = size[0] - 1, size[1] - 1
     return np.stack([(x, y), (right - y, x), (right - x, bottom - y), (y, bottom - x)][turns], axis=1)
+
+
+def search_scale(width: int, height: int, min_size: float | None) -> float:
+    """Return the factor, at most 1, by which a photo is shrunk before it is searched.
+
+    Args:
+        width: Of the photo, in pixels.
+        height: Likewise.
+        min_size: As `FaceDetector.find` takes it.
+    """
+    finely = _SMALLEST_FACE / min_size if min_size else 0.0
+    return min(1.0, max(_DETECTION_SIDE / max(height, width), finely))
 
 
 def place_face(box: Sequence[float]) -> Face:

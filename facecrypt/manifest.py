@@ -173,6 +173,7 @@ def recipe_digest(recipe: Recipe) -> str:
         photos=None,
         output="protected",
         held_out=[],
+        receipt=type(recipe.receipt)(),
         batch_size=1,
         workers=0,
         allow_white_box=False,

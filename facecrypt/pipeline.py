@@ -23,8 +23,9 @@ from facecrypt.inputs import RECORDS, choose_photos
 from facecrypt.jobs import Job, Photos, save
 from facecrypt.lightning_loop import OnProgress, ProtectionModule, protect
 from facecrypt.manifest import open_manifests
-from facecrypt.photos import sweep
+from facecrypt.photos import file_digest, sweep
 from facecrypt.protection import ProtectionLoop, Settings, Surrogate
+from facecrypt.receipt import Gallery
 from facecrypt.recipe import Recipe, dump_recipe, level_recipes
 from facecrypt.strength import Ladder, has_escaped, name_level, strength_notes
 from facecrypt.targets import Target, load_targets
@@ -61,9 +62,17 @@ def run(
         [source for source, _ in chosen], [destination for _, destination in chosen], recipe, detector, manifests
     )
     crew = assemble(recipe)
+    gallery = _open_gallery(recipe, detector, aligned)
+    judges = [
+        make_judge(name, embedder, white, targets, people=gallery.people(embedder) if gallery else None)
+        for name, embedder, white in crew.judges
+    ]
+    people = judges[0].people  # Which photos show a face does not depend on the recogniser.
+    if gallery and people and (faceless := len(gallery.photos) - len(people.names)):
+        crew.notes.append(f"receipt.gallery: no face found in {faceless} of its photos, which are left out")
+        warn(crew.notes[-1])
     output = _prepare_output(recipe)
     sweep({output, *(destination.parent for _, destination in chosen)})
-    judges = [make_judge(name, embedder, white, targets) for name, embedder, white in crew.judges]
     choosers = [make_judge(name, embedder, False, targets, chooses=True) for name, embedder in crew.choosers]
     levels = level_recipes(recipe)
     loops = [build_loop(level, crew.surrogates, targets) for level in levels]
@@ -71,6 +80,7 @@ def run(
     judges += choosers
     module = ProtectionModule(loops, judges, recipe, ladder)
     records = output / RECORDS
+    earlier = report.read_earlier(output, records)
 
     def finish(job: Job) -> None:
         photo = _write_and_verify(job, recipe, levels, targets, judges, detector)
@@ -84,7 +94,10 @@ def run(
             if note:
                 warn(note)
                 crew.notes.append(note)
-    result = report.make(recipe, crew.notes, photos, time.monotonic() - started, str(trainer.strategy.root_device))
+    photos = report.carry_over(photos, [destination for _, destination in chosen], earlier)
+    known = gallery.describe(people) if gallery and people else None
+    device = str(trainer.strategy.root_device)
+    result = report.make(recipe, crew.notes, photos, time.monotonic() - started, device, known)
     trainer.strategy.barrier()
     if trainer.is_global_zero:
         report.write(result, output, dump_recipe(recipe))
@@ -184,6 +197,7 @@ def _write_and_verify(
                 judges=judges,
                 detector=detector,
                 choice=recipe.faces,
+                transforms=recipe.receipt.transforms,
             )
         except PhotoError as error:
             job.fail(error)
@@ -203,7 +217,16 @@ def _write_and_verify(
         encoding=job.encoding,
         already=job.already,
         skipped=job.skipped,
+        source_sha256=None if job.error or job.photo is None else job.photo.digest,
+        output_sha256=None if job.error else file_digest(job.destination),
     )
+
+
+def _open_gallery(recipe: Recipe, detector: FaceDetector, aligned: bool) -> Gallery | None:
+    options = recipe.receipt
+    if options.gallery is None:
+        return None
+    return Gallery(options.gallery, detector, aligned=aligned, cache=options.cache)
 
 
 def _prepare_output(recipe: Recipe) -> Path:

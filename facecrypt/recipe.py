@@ -18,7 +18,7 @@ from facecrypt.face_rules import Faces, WordOrRules, face_faults, simplify
 from facecrypt.naming import template_fault
 from facecrypt.presets import KEYS, fill, override_with_preset
 from facecrypt.registry import Kind
-from facecrypt.settings import MetadataPolicy, Norm, PhotoFormat, ViewsMode
+from facecrypt.settings import MetadataPolicy, Norm, PhotoFormat, TransformName, ViewsMode
 from facecrypt.surrogates.spec import Weights
 from facecrypt.values import component_faults, read_values, structure_faults
 
@@ -168,6 +168,24 @@ class StrengthChoice:
 
 
 @dataclass
+class Receipt:
+    """What the report measures besides the saved photo as it is. It does not change what a photo becomes.
+
+    Attributes:
+        transforms: What happens to the original and to the saved photo before all recognisers see them once more;
+            ``[]`` for nothing, which is fastest.
+        gallery: Folder with photos of known people, a subfolder for each person (a photo beside them is one person,
+            too), in which the rank of each face is measured; null for none.
+        cache: Folder that keeps the gallery's embeddings for later runs, as private as the photos; null keeps none.
+    """
+
+    __pydantic_config__ = STRICT
+    transforms: list[TransformName] = field(default_factory=lambda: ["jpeg_75", "half_size", "blur"])
+    gallery: Annotated[str, Field(min_length=1)] | None = None
+    cache: Annotated[str, Field(min_length=1)] | None = None
+
+
+@dataclass
 class TrainerOptions:
     """What Lightning's Trainer is told about the hardware; see its documentation for the values.
 
@@ -231,6 +249,7 @@ class Recipe:
         preset: Name of a preset, such as ``mid``, which fills in keys that the recipe leaves out: ``facecrypt list
             preset`` shows them.
         strength: Choose the strength of each face by recognisers that it must escape; none by default.
+        receipt: What the report measures besides the saved photo as it is.
         faces: Which faces: ``all``, ``largest``, ``aligned`` where each photo is itself an aligned, square face, or a
             mapping that chooses by number, likeness or size, or gives faces by hand.
         format: Format of the protected photos: ``same`` writes a JPEG as a JPEG, ``png`` loses nothing.
@@ -278,6 +297,7 @@ class Recipe:
     budget: Budget | None = None
     preset: str | None = None
     strength: StrengthChoice | None = None
+    receipt: Receipt = field(default_factory=Receipt)
     faces: WordOrRules = "all"
     format: PhotoFormat = "same"
     name: str = "{stem}{suffix}"
@@ -396,6 +416,7 @@ _PARTS: dict[str, type] = {
     "budget": Budget,
     "strength": StrengthChoice,
     "judges": HeldOutSlot,
+    "receipt": Receipt,
     "faces": Faces,
     "trainer": TrainerOptions,
 }

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from importlib import metadata, resources
+from dataclasses import asdict, dataclass, field, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+import pydantic
 
 from facecrypt.errors import PhotoError
 from facecrypt.evaluation import FaceReport
-from facecrypt.photos import read_photo
+from facecrypt.photos import file_digest
 from facecrypt.recipe import Recipe, recipe_values
+from facecrypt.report_page import render
 from facecrypt.selection import SkippedFace
+from facecrypt.sentences import run_summary
 
 _PACKAGES = ("torch", "lightning", "kornia", "torchmetrics", "timm", "facenet-pytorch", "omegaconf", "numpy", "pillow")
-_SHOWN_FACES = 200
-"""A page with more faces than this would not open on a phone; report.json holds them all."""
-_MASK_GAIN = 8
-_PICTURE_SIDE = 320
 
 
 @dataclass(frozen=True)
@@ -45,7 +38,13 @@ class PhotoReport:
         encoding: How the file was written: ``lossless PNG``, ``lossy JPEG``, ...; None where nothing was.
         already: Whether an earlier run did the work, so that this one left it alone.
         skipped: Faces that were found and left as they are, each with the reason.
+        source_sha256: SHA-256 of the input as it was protected; None where it was not.
+        output_sha256: SHA-256 of the protected file.
+        carried_over: Whether an earlier run protected and measured the photo: all but source, status and reason are
+            from its report.
     """
+
+    __pydantic_config__ = pydantic.ConfigDict(allow_inf_nan=False)
 
     source: str
     output: str | None
@@ -56,6 +55,9 @@ class PhotoReport:
     encoding: str | None = None
     already: bool = False
     skipped: list[SkippedFace] = field(default_factory=list)
+    source_sha256: str | None = None
+    output_sha256: str | None = None
+    carried_over: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Report:
         seconds: Duration of the run.
         notes: What a reader must know, such as a fallback taken.
         photos: One entry per photo, as `PhotoReport` describes, in the order of the input.
+        summary: What the held-out recognisers make of all faces, in plain words.
+        gallery: Folder, number of photos and number of people in which ranks were measured; None without a gallery.
     """
 
     facecrypt: str
@@ -81,6 +85,8 @@ class Report:
     seconds: float
     notes: list[str]
     photos: list[dict[str, Any]]
+    summary: str = ""
+    gallery: dict[str, Any] | None = None
 
     @property
     def complete(self) -> bool:
@@ -88,7 +94,14 @@ class Report:
         return all(photo["status"] == "protected" or photo.get("already") for photo in self.photos)
 
 
-def make(recipe: Recipe, notes: Sequence[str], photos: Sequence[dict[str, Any]], seconds: float, device: str) -> Report:
+def make(
+    recipe: Recipe,
+    notes: Sequence[str],
+    photos: Sequence[dict[str, Any]],
+    seconds: float,
+    device: str,
+    gallery: dict[str, Any] | None = None,
+) -> Report:
     """Return the report of a run.
 
     Args:
@@ -97,6 +110,7 @@ def make(recipe: Recipe, notes: Sequence[str], photos: Sequence[dict[str, Any]],
         photos: One `PhotoReport` per photo, as a mapping.
         seconds: Duration of the run.
         device: Device that made the masks.
+        gallery: Folder, number of photos and number of people of the gallery of its receipts.
     """
     versions = {name: metadata.version(name) for name in _PACKAGES}
     return Report(
@@ -108,7 +122,66 @@ def make(recipe: Recipe, notes: Sequence[str], photos: Sequence[dict[str, Any]],
         round(seconds, 2),
         list(notes),
         list(photos),
+        run_summary(photos),
+        gallery,
     )
+
+
+def read_earlier(folder: Path, records: Path) -> dict[str, PhotoReport]:
+    """Return the measured photos of earlier runs by their sources.
+
+    Args:
+        folder: The output folder, with the report of the last run that came to its end.
+        records: Where a run that did not left what it had measured, a file for each photo. These are newer.
+    """
+    photos: list[Any] = []
+    for path in (folder / "report.json", *sorted(records.glob("*.json"))):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            photos += content["photos"] if path.parent == folder else [content]
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            continue  # It is no report, or was cut short: then there is nothing to take over.
+    adapter, earlier = pydantic.TypeAdapter(PhotoReport), {}
+    for photo in photos:
+        try:
+            entry = adapter.validate_python(photo)
+        except pydantic.ValidationError:
+            continue
+        if entry.faces:
+            earlier[entry.source] = entry
+    return earlier
+
+
+def carry_over(
+    photos: Sequence[dict[str, Any]], destinations: Sequence[Path], earlier: Mapping[str, PhotoReport]
+) -> list[dict[str, Any]]:
+    """Return the photos of a run; those that an earlier one protected have the faces that it measured, marked so.
+
+    Only where source and output are the same files with the same content, so that the numbers still hold.
+
+    Args:
+        photos: One `PhotoReport` per photo, as a mapping.
+        destinations: Where the protected version of each goes.
+        earlier: From `read_earlier`.
+    """
+    carried = []
+    for photo, destination in zip(photos, destinations, strict=True):
+        old = earlier.get(photo["source"]) if photo["already"] else None
+        if old is not None and _still_true(old, Path(photo["source"]), destination):
+            new = replace(old, status=photo["status"], reason=photo["reason"], already=True, carried_over=True)
+            carried.append(asdict(new))
+        else:
+            carried.append(photo)
+    return carried
+
+
+def _still_true(old: PhotoReport, source: Path, destination: Path) -> bool:
+    if old.output is None or Path(old.output).absolute() != destination.absolute():
+        return False
+    if None in (old.source_sha256, old.output_sha256) or file_digest(destination) != old.output_sha256:
+        return False
+    # A photo that was replaced is its own output: its original, if it is kept, has another name.
+    return file_digest(source) in (old.source_sha256, old.output_sha256)
 
 
 def write(report: Report, folder: Path, recipe: str) -> None:
@@ -125,63 +198,6 @@ def write(report: Report, folder: Path, recipe: str) -> None:
     write_text(folder / "report.json", json.dumps(asdict(report), indent=2, allow_nan=False) + "\n")
     write_text(folder / "report.html", render(report))
     write_text(folder / "recipe.yaml", recipe)
-
-
-def render(report: Report) -> str:
-    """Return the report as one self-contained HTML page, with the pictures of up to 200 faces."""
-    template = (resources.files("facecrypt") / "data" / "report.html.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    photos, left = [], _SHOWN_FACES
-    for photo in report.photos:
-        pictures = _pictures(photo, left)
-        left -= len(pictures)
-        photos.append({**photo, "pictures": pictures})
-    verdicts = [v for p in report.photos for f in p["faces"] for v in f["recognisers"].values()]
-    held_out = any(not (v["white_box"] or v.get("chooses")) for v in verdicts)
-    return environment.from_string(template).render(report=report, photos=photos, held_out=held_out, gain=_MASK_GAIN)
-
-
-def _pictures(photo: Mapping[str, Any], limit: int) -> list[dict[str, str]]:
-    """Return the original, the protected face and the amplified mask of a photo's first faces as data URLs."""
-    if photo["output"] is None or limit <= 0:
-        return []
-    try:
-        original = photo.get("backup") or photo["source"]
-        before, after = read_photo(Path(original)).pixels, read_photo(Path(photo["output"])).pixels
-    except PhotoError:
-        return []  # Somebody moved the files meanwhile; the numbers still stand.
-    pictures = []
-    for face in photo["faces"][:limit]:
-        region = _around(face["box"], before.shape[1], before.shape[0])
-        original, protected = before[region], after[region]
-        mask = 128 + _MASK_GAIN * (protected.astype(np.int16) - original)
-        pictures.append(
-            {
-                "original": _data_url(original),
-                "protected": _data_url(protected),
-                "mask": _data_url(mask.clip(0, 255).astype(np.uint8)),
-            }
-        )
-    return pictures
-
-
-def _around(box: Sequence[float], width: int, height: int) -> tuple[slice, slice]:
-    left, top, right, bottom = box
-    margin = 0.25 * max(right - left, bottom - top)
-    return (
-        slice(max(0, int(top - margin)), min(height, int(bottom + margin) + 1)),
-        slice(max(0, int(left - margin)), min(width, int(right + margin) + 1)),
-    )
-
-
-def _data_url(pixels: NDArray[np.uint8]) -> str:
-    image = Image.fromarray(pixels)
-    image.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def write_text(path: Path, text: str) -> None:

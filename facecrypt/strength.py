@@ -14,6 +14,7 @@ from facecrypt.jobs import Job, draw
 from facecrypt.photos import write_photo
 from facecrypt.presets import describe
 from facecrypt.recipe import Recipe
+from facecrypt.sentences import face_names
 from facecrypt.targets import Target
 
 
@@ -129,9 +130,9 @@ def strength_notes(recipe: Recipe, photos: Sequence[Mapping[str, Any]]) -> list[
             "evidence of protection"
         )
     left = [
-        f"{photo['source']} (face {number})"
+        f"{photo['source']} ({name})"
         for photo in photos
-        for number, face in enumerate(photo["faces"], 1)
+        for name, face in zip(face_names(photo["faces"]), photo["faces"], strict=True)
         if face["escaped"] is False
     ]
     if left:

@@ -124,10 +124,13 @@ def test_a_placed_face_has_the_proportions_of_found_ones(face: Face) -> None:
     assert overlap(face_at(face.landmarks.tolist()).box, face.box) > 0.6
 
 
-def test_overlap_of_boxes() -> None:
-    assert overlap((0, 0, 2, 2), (1, 1, 3, 3)) == pytest.approx(1 / 7)
-    assert overlap((0, 0, 2, 2), (0, 0, 2, 2)) == 1
-    assert overlap((0, 0, 2, 2), (2, 0, 4, 2)) == 0
+def test_overlap_counts_pixels() -> None:
+    first, second = np.zeros((20, 20), bool), np.zeros((20, 20), bool)
+    first[2:10, 1:9], second[5:15, 4:12] = True, True
+    expected = (first & second).sum() / (first | second).sum()
+    assert overlap((1, 2, 9, 10), (4, 5, 12, 15)) == pytest.approx(expected)
+    assert overlap((0, 0, 1, 1), (5, 5, 6, 6)) == 0.0
+    assert overlap((0, 0, 0, 0), (0, 0, 0, 0)) == 0.0
 
 
 def test_the_similarity_is_the_least_squares_fit(face: Face) -> None:

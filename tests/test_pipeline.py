@@ -199,25 +199,28 @@ def test_good_photo_beside_bad_ones(name: str, mixed: tuple[Run, dict[str, str],
 def test_the_report_keeps_its_contract(mixed: tuple[Run, dict[str, str], dict[str, bytes]]) -> None:
     result, _, _ = mixed
     report = result.report
-    assert {"facecrypt", "versions", "recipe", "seed", "device", "seconds", "photos"} <= set(report)
+    assert {"facecrypt", "versions", "recipe", "seed", "device", "seconds", "photos", "summary"} <= set(report)
     assert report["device"] == "cpu"
     entry = ["source", "output", "status", "reason", "faces", "backup", "encoding", "already"]
+    entry += ["skipped", "source_sha256", "output_sha256", "carried_over"]
     assert all(list(photo) == entry for photo in report["photos"])
     face = result.photo("good.png")["faces"][0]
     measures = ["box", "target", "seconds", "max_abs", "psnr", "ssim", "mmd"]
-    assert list(face) == [*measures, "recognisers", "level", "escaped"]
-    assert (face["level"], face["escaped"]) == (None, None)
+    places = ["index", "landmarks", "found_again"]
+    assert list(face) == [*measures, "recognisers", "level", "escaped", *places, "sentence"]
+    assert [face[key] for key in ("level", "escaped", *places)] == [None, None, 1, "detected", "detected"]
     assert set(face["recognisers"]) == {"sface", "dlib_resnet"}
     keys = ["white_box", "similarity", "target_similarity", "threshold", "still_recognised", "chooses"]
     for name, verdict in face["recognisers"].items():
-        assert list(verdict) == keys
+        assert list(verdict) == [*keys, "person", "before", "after"]
+        assert list(verdict["before"]) == list(verdict["after"]) == ["none", "jpeg_75", "half_size", "blur"]
         assert not verdict["chooses"]
         assert verdict["white_box"] == (name == "sface")
         assert verdict["still_recognised"] == (verdict["similarity"] >= verdict["threshold"])
     html = (result.output / "report.html").read_text()
     assert "http://" not in html
     assert "https://" not in html
-    assert html.count("<figure>") == 3 * len(GOOD)
+    assert html.count("<img") == 3 * len(GOOD)
 
 
 def test_the_resolved_recipe_makes_the_same_photo_again(

@@ -160,6 +160,7 @@ function faceReport(face, number, photo) {
   const closeups = element("div", undefined, "closeups");
   closeups.append(closeup("before", face.box, photo), closeup("after", face.box, photo));
   const text = element("p", `Changed by at most ${face.max_abs} grey levels, SSIM ${face.ssim.toFixed(3)}.`);
+  const sentence = element("p", face.sentence);
   const table = element("table");
   const head = element("tr");
   head.append(
@@ -179,7 +180,7 @@ function faceReport(face, number, photo) {
     );
     table.append(row);
   }
-  report.append(title, closeups, text, table);
+  report.append(title, closeups, sentence, text, table);
   return report;
 }
 
