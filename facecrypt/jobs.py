@@ -65,6 +65,9 @@ class Job:
 class Photos(Dataset[Job]):
     """The photos of a run, read and searched for faces.
 
+    Attributes:
+        found: Faces of photos that were searched before, by the number of the photo; these are not searched again.
+
     Args:
         paths: The photos.
         destinations: Where the protected version of each goes.
@@ -81,6 +84,7 @@ class Photos(Dataset[Job]):
         detector: FaceDetector,
         manifests: Mapping[Path, Manifest] | None = None,
     ) -> None:
+        self.found: Mapping[int, list[Face]] = {}
         self._manifests = manifests or {}
         self._recipe = recipe
         self._digest = recipe_digest(recipe)
@@ -114,7 +118,8 @@ class Photos(Dataset[Job]):
                 job.already = True
                 return job.fail(PhotoError(reason), "unchanged")
             job.photo = read_photo(job.source)
-            job.faces = self._detector.find(job.photo, self._choice)
+            known = self.found.get(index)
+            job.faces = self._detector.find(job.photo, self._choice) if known is None else known
         except PhotoError as error:
             return job.fail(error)
         if not job.faces:

@@ -16,12 +16,12 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
-from torch.utils.data import DataLoader
 
 from facecrypt.evaluation import Judge
 from facecrypt.jobs import Job, Photos
 from facecrypt.protection import Masks, OnStep, ProtectionLoop
 from facecrypt.recipe import Recipe
+from facecrypt.sharing import PhotoShares
 
 
 def protect(
@@ -38,10 +38,11 @@ def protect(
     Returns:
         The Trainer, which knows this process's place among the others.
     """
-    jobs = DataLoader(photos, batch_size=recipe.batch_size, num_workers=recipe.workers, collate_fn=list)
+    shares = PhotoShares(recipe, photos, module.loop)
     trainer = lightning.Trainer(
         **asdict(recipe.trainer),
-        callbacks=[JobWriter(finish), StepProgress(len(photos))],
+        callbacks=[JobWriter(finish), StepProgress(shares)],
+        use_distributed_sampler=False,  # It would count photos; the shares are balanced by faces.
         inference_mode=False,
         logger=False,
         enable_checkpointing=False,
@@ -51,7 +52,7 @@ def protect(
     with warnings.catch_warnings():
         # Reading a photo takes milliseconds, protecting it seconds: one process may well do both.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        trainer.predict(module, jobs, return_predictions=False)
+        trainer.predict(module, datamodule=shares, return_predictions=False)
     return trainer
 
 
@@ -61,7 +62,7 @@ class ProtectionModule(lightning.LightningModule):
     Args:
         loop: Makes the masks.
         judges: Recognisers that must be on the device when files are verified.
-        recipe: For batch size and seed.
+        recipe: For the seed.
     """
 
     def __init__(self, loop: ProtectionLoop, judges: Sequence[Judge], recipe: Recipe) -> None:
@@ -69,7 +70,6 @@ class ProtectionModule(lightning.LightningModule):
         self.loop = loop
         self.judges = nn.ModuleList(judge.embedder for judge in judges)
         self.on_step: OnStep | None = None
-        self._faces_per_batch = recipe.batch_size
         self._seed = recipe.seed
 
     def transfer_batch_to_device(self, batch: list[Job], device: torch.device, dataloader_idx: int) -> list[Job]:
@@ -77,10 +77,12 @@ class ProtectionModule(lightning.LightningModule):
         return batch
 
     def predict_step(self, batch: list[Job], batch_idx: int) -> list[Job]:
-        """Make the masks of all faces of some photos."""
+        """Make the masks of all faces of some photos, as many faces together as the shares of photos say."""
+        shares = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning declares it nowhere.
+        assert isinstance(shares, PhotoShares)
         todo = [(job, number) for job in batch for number in range(len(job.faces))]
-        for start in range(0, len(todo), self._faces_per_batch):
-            part = todo[start : start + self._faces_per_batch]
+        for start in range(0, len(todo), shares.faces_per_batch):
+            part = todo[start : start + shares.faces_per_batch]
             began = time.monotonic()
             made = self.loop.run(
                 [job.images[number] for job, number in part],
@@ -126,8 +128,8 @@ class JobWriter(BasePredictionWriter):
 class StepProgress(lightning.Callback):
     """A progress bar: photos done, steps of the current batch, and how similar its faces still are to themselves."""
 
-    def __init__(self, photos: int) -> None:
-        self._photos = photos
+    def __init__(self, shares: PhotoShares) -> None:
+        self._shares = shares
         self._bar: Progress | None = None
 
     def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -137,7 +139,7 @@ class StepProgress(lightning.Callback):
         assert isinstance(pl_module, ProtectionModule)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         bar = Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True))
-        photos = bar.add_task("photos", total=-(-self._photos // trainer.world_size), note="")
+        photos = bar.add_task("photos", total=len(self._shares.share), note="")
         steps = bar.add_task("steps", total=pl_module.loop.settings.steps, note="")
         self._tasks = photos, steps
         self._bar = bar

@@ -1,0 +1,109 @@
+"""Which photos each process of a run protects, and how they reach it: searched ahead, balanced by faces, in batches."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+
+import lightning
+from torch import distributed
+from torch.utils.data import DataLoader, Dataset
+
+from facecrypt.capacity import faces_at_once
+from facecrypt.faces import Face
+from facecrypt.jobs import Job, Photos
+from facecrypt.protection import ProtectionLoop
+from facecrypt.recipe import Recipe
+
+
+class PhotoShares(lightning.LightningDataModule):
+    """Gives each process of a Trainer its photos.
+
+    With several processes, each first searches every n-th photo for faces; they tell each other what they found, and
+    each works out the same balanced shares. So no photo is searched twice. Aligned faces need no search: one photo is
+    one face.
+
+    Args:
+        recipe: For the batch size, the workers and the choice of faces.
+        photos: All photos of the run.
+        loop: Makes the masks; what it needs for a face is measured where the recipe leaves the batch size open.
+    """
+
+    def __init__(self, recipe: Recipe, photos: Photos, loop: ProtectionLoop) -> None:
+        super().__init__()
+        # More processes than photos: those without one have nothing to do, which is no fault.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
+        self.share: list[int] = []
+        self.faces_per_batch = 0
+        self._recipe = recipe
+        self._photos = photos
+        self._loop = loop
+
+    def predict_dataloader(self) -> DataLoader[Job]:
+        """Return the photos of this process; every process must call it, when its device is ready."""
+        trainer = self.trainer
+        assert trainer is not None
+        ranks, rank = trainer.world_size, trainer.global_rank
+        if self._recipe.batch_size == "auto":
+            # The processes of one machine share its main memory, and each has a graphics card of its own.
+            self.faces_per_batch = faces_at_once(self._loop, max(1, ranks // trainer.num_nodes))
+        else:
+            self.faces_per_batch = self._recipe.batch_size
+        if ranks == 1:
+            self.share = list(range(len(self._photos)))
+        elif self._recipe.faces == "aligned":
+            self.share = list(range(rank, len(self._photos), ranks))
+        else:
+            self._photos.found = self._search(ranks, rank)
+            counts = [len(self._photos.found.get(index, ())) for index in range(len(self._photos))]
+            self.share = share_out(counts, ranks)[rank]
+        return DataLoader(
+            self._photos,
+            batch_size=self.faces_per_batch,
+            sampler=self.share,
+            num_workers=self._recipe.workers,
+            collate_fn=list,
+        )
+
+    def _search(self, ranks: int, rank: int) -> dict[int, list[Face]]:
+        """Return the faces of all photos that can be read, by the number of the photo, as all processes found them."""
+        mine = range(rank, len(self._photos), ranks)
+        # Only what is found comes out of the workers: a photo has many millions of bytes.
+        loader = DataLoader(_Search(self._photos), batch_size=None, sampler=mine, num_workers=self._recipe.workers)
+        found = {index: faces for index, faces in loader if faces is not None}
+        parts: list[dict[int, list[Face]]] = [{} for _ in range(ranks)]
+        distributed.all_gather_object(parts, found)
+        return {index: faces for part in parts for index, faces in part.items()}
+
+
+class _Search(Dataset[tuple[int, list[Face] | None]]):
+    """The faces of photos; None for photos that cannot be read or need no work."""
+
+    def __init__(self, photos: Photos) -> None:
+        self._photos = photos
+
+    def __getitem__(self, index: int) -> tuple[int, list[Face] | None]:
+        job = self._photos[index]
+        return index, None if job.photo is None else job.faces
+
+
+def share_out(counts: Sequence[int], ranks: int) -> list[list[int]]:
+    """Return the photos of each process, such that all have about as many faces.
+
+    The photos with most faces go first, each to the process with fewest faces so far (Graham's rule, at most 4/3 of the
+    best possible); photos without faces go where fewest photos are.
+
+    Args:
+        counts: Faces of each photo.
+        ranks: Number of processes.
+
+    Returns:
+        Indices of photos in ascending order, for each process.
+    """
+    shares: list[list[int]] = [[] for _ in range(ranks)]
+    loads = [(0, 0, rank) for rank in range(ranks)]
+    for index in sorted(range(len(counts)), key=lambda index: -counts[index]):
+        faces, photos, rank = loads[0]
+        heapq.heapreplace(loads, (faces + counts[index], photos + 1, rank))
+        shares[rank].append(index)
+    return [sorted(share) for share in shares]
