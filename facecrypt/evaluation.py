@@ -16,6 +16,7 @@ from facecrypt.naturalness import mmd
 from facecrypt.photos import Photo, read_photo
 from facecrypt.protection import embed
 from facecrypt.settings import FaceChoice
+from facecrypt.stopwatch import stage
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import Target
 
@@ -92,6 +93,7 @@ def make_judge(name: str, embedder: Embedder, white_box: bool, targets: Sequence
     )
 
 
+@stage("verify")
 def verify(
     saved: Path,
     photo: Photo,

@@ -16,6 +16,7 @@ from torch.nn import functional
 from facecrypt.errors import PhotoError
 from facecrypt.photos import Photo
 from facecrypt.settings import FaceChoice
+from facecrypt.stopwatch import stage
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, Template
 
 WORKING_SIDE = 192
@@ -70,6 +71,7 @@ class FaceDetector:
 
         self._mtcnn: Any = MTCNN(keep_all=True, min_face_size=_SMALLEST_FACE, device="cpu")
 
+    @stage("detect")
     def find(self, photo: Photo, choice: FaceChoice) -> list[Face]:
         """Return the faces of a photo, the largest first.
 

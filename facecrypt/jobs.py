@@ -16,6 +16,7 @@ from facecrypt.manifest import Manifest, manifest_path, recipe_digest
 from facecrypt.naming import beside
 from facecrypt.photos import Photo, read_photo, write_photo
 from facecrypt.recipe import Recipe
+from facecrypt.stopwatch import stage
 
 
 @dataclass
@@ -134,6 +135,7 @@ class Photos(Dataset[Job]):
         return job
 
 
+@stage("write")
 def save(job: Job, recipe: Recipe) -> None:
     """Write the protected version of a photo; a failure becomes the job's error."""
     if job.error or job.photo is None:

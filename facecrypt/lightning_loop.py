@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import torch
 from lightning.pytorch.callbacks import BasePredictionWriter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -22,6 +21,7 @@ from facecrypt.jobs import Job, Photos
 from facecrypt.protection import Masks, OnStep, ProtectionLoop
 from facecrypt.recipe import Recipe
 from facecrypt.sharing import PhotoShares
+from facecrypt.stopwatch import stage
 
 
 def protect(
@@ -72,10 +72,7 @@ class ProtectionModule(lightning.LightningModule):
         self.on_step: OnStep | None = None
         self._seed = recipe.seed
 
-    def transfer_batch_to_device(self, batch: list[Job], device: torch.device, dataloader_idx: int) -> list[Job]:
-        """Leave photos where they are: the loop moves the patches, and nothing else is needed on the device."""
-        return batch
-
+    @stage("protect")
     def predict_step(self, batch: list[Job], batch_idx: int) -> list[Job]:
         """Make the masks of all faces of some photos, as many faces together as the shares of photos say."""
         shares = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning declares it nowhere.

@@ -25,6 +25,7 @@ from facecrypt.manifest import open_manifests
 from facecrypt.photos import sweep
 from facecrypt.protection import ProtectionLoop, Settings, Surrogate
 from facecrypt.recipe import Recipe, dump_recipe
+from facecrypt.stopwatch import stage
 from facecrypt.targets import Target, load_targets
 from facecrypt.views import OneOf, View
 
@@ -44,13 +45,15 @@ def run(recipe: Recipe) -> report.Report:
     started = time.monotonic()
     chosen = choose_photos(recipe, sample_photo())
     manifests = open_manifests(recipe, [destination for _, destination in chosen])
-    detector = FaceDetector()
-    targets = load_targets(recipe.targets, recipe.max_targets, detector, recipe.faces)
-    crew = assemble(recipe)
+    with stage("build"):
+        detector = FaceDetector()
+        targets = load_targets(recipe.targets, recipe.max_targets, detector, recipe.faces)
+        crew = assemble(recipe)
     output = _prepare_output(recipe)
     sweep({output, *(destination.parent for _, destination in chosen)})
-    judges = [make_judge(name, embedder, white, targets) for name, embedder, white in crew.judges]
-    module = ProtectionModule(build_loop(recipe, crew.surrogates, targets), judges, recipe)
+    with stage("build"):
+        judges = [make_judge(name, embedder, white, targets) for name, embedder, white in crew.judges]
+        module = ProtectionModule(build_loop(recipe, crew.surrogates, targets), judges, recipe)
     records = output / RECORDS
 
     def finish(job: Job) -> None:

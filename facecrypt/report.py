@@ -22,6 +22,7 @@ from facecrypt.errors import PhotoError
 from facecrypt.evaluation import FaceReport
 from facecrypt.photos import read_photo
 from facecrypt.recipe import Recipe
+from facecrypt.stopwatch import stage
 
 _PACKAGES = ("torch", "lightning", "kornia", "torchmetrics", "timm", "facenet-pytorch", "omegaconf", "numpy", "pillow")
 _SHOWN_FACES = 200
@@ -108,6 +109,7 @@ def make(recipe: Recipe, notes: Sequence[str], photos: Sequence[dict[str, Any]],
     )
 
 
+@stage("report")
 def write(report: Report, folder: Path, recipe: str) -> None:
     """Write report.json, report.html and recipe.yaml into the output folder, each at once or not at all.
 
