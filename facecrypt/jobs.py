@@ -39,6 +39,7 @@ class Job:
         manifest: What knows of the photos that are protected already.
         already: Whether there is nothing to do, since it was done before.
         encoding: How the file was written, such as ``lossy JPEG``.
+        settings: From `recipe_digest`, for the manifest.
     """
 
     index: int
@@ -56,6 +57,7 @@ class Job:
     manifest: Manifest | None = None
     already: bool = False
     encoding: str | None = None
+    settings: str = ""
 
     def fail(self, error: FacecryptError, status: str = "failed") -> Job:
         """Note why the photo cannot be protected."""
@@ -101,7 +103,7 @@ class Photos(Dataset[Job]):
         return len(self._paths)
 
     def __getitem__(self, index: int) -> Job:
-        job = Job(index, self._paths[index], self._destinations[index])
+        job = Job(index, self._paths[index], self._destinations[index], settings=self._digest)
         recipe = self._recipe
         job.manifest = self._manifests.get(
             manifest_path(job.destination, Path(recipe.output).expanduser(), recipe.in_place)
@@ -142,11 +144,11 @@ def save(job: Job, recipe: Recipe) -> None:
         return
     # Only the infinity norm bounds a single channel.
     epsilon = int(recipe.epsilon) if recipe.norm == "linf" else 255
-    photo, manifest, digest = job.photo, job.manifest, recipe_digest(recipe)
+    photo, manifest = job.photo, job.manifest
 
     def announce(written: str) -> None:
         if manifest:
-            manifest.add(job.source, photo.digest, job.destination, written, digest, job.backup)
+            manifest.add(job.source, photo.digest, job.destination, written, job.settings, job.backup)
 
     masks = job.masks
     if recipe.budget:

@@ -7,7 +7,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata, resources
 from pathlib import Path
@@ -121,7 +121,8 @@ def write(report: Report, folder: Path, recipe: str) -> None:
     Raises:
         PhotoError: If a file cannot be written.
     """
-    write_text(folder / "report.json", json.dumps(asdict(report), indent=2, allow_nan=False) + "\n")
+    # In pieces and without a copy: with many photos, each of them would take as much memory as the report itself.
+    _write(folder / "report.json", json.JSONEncoder(indent=2, allow_nan=False).iterencode(vars(report)), end="\n")
     write_text(folder / "report.html", render(report))
     write_text(folder / "recipe.yaml", recipe)
 
@@ -192,12 +193,17 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         PhotoError: If it cannot be written.
     """
+    _write(path, [text])
+
+
+def _write(path: Path, pieces: Iterable[str], end: str = "") -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
+                file.writelines(pieces)
+                file.write(end)
             Path(temporary).chmod(0o644)
             Path(temporary).replace(path)
         except BaseException:
