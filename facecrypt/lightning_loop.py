@@ -7,11 +7,13 @@ import warnings
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import BasePredictionWriter
+from lightning.pytorch.strategies import DDPStrategy
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
@@ -22,6 +24,9 @@ from facecrypt.protection import Masks, OnStep, ProtectionLoop
 from facecrypt.recipe import Recipe
 from facecrypt.sharing import PhotoShares
 from facecrypt.stopwatch import stage
+
+_PATIENCE = timedelta(days=7)
+"""How long a process waits for the others, which may have slower devices or larger photos; 30 minutes by default."""
 
 
 def protect(
@@ -39,8 +44,11 @@ def protect(
         The Trainer, which knows this process's place among the others.
     """
     shares = PhotoShares(recipe, photos, module.loop)
+    hardware = asdict(recipe.trainer)
+    if hardware["strategy"] == "ddp":
+        hardware["strategy"] = DDPStrategy(timeout=_PATIENCE)
     trainer = lightning.Trainer(
-        **asdict(recipe.trainer),
+        **hardware,
         callbacks=[JobWriter(finish), StepProgress(shares)],
         use_distributed_sampler=False,  # It would count photos; the shares are balanced by faces.
         inference_mode=False,
