@@ -71,7 +71,7 @@ def test_a_wrong_number_of_faces_and_no_face(tmp_path: Path, capsys: pytest.Capt
     recipe = str(ROOT / "recipes/quickstart.yaml")
     with pytest.raises(SystemExit):
         cli.main(["bench", recipe, "--faces", "0"])
-    assert "argument --faces" in capsys.readouterr().err
+    assert "argument --faces: '0' is no whole number from 1 on" in capsys.readouterr().err
     Image.new("RGB", (90, 90), "gray").save(tmp_path / "wall.png")
     assert cli.main(["bench", recipe, f"photos={tmp_path / 'wall.png'}"]) == cli.WRONG
     assert "none of them shows a face" in capsys.readouterr().err
