@@ -1,11 +1,12 @@
 # make demo   sets everything up and protects the sample photo; needs Python 3.11 or newer and a package index
 # make test   sets everything up and runs the tests
-# make check  what CI runs: lint, types, tests
+# make check  what CI runs: lint, types, tests, the documentation
+# make site   builds the documentation into build/site
 PYTHON ?= python3
 VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install -c .ci/constraints.txt
 
-.PHONY: demo test lint types check docs picture clean
+.PHONY: demo test lint types check docs gallery site clean
 
 demo: $(VENV)/.runtime
 	$(VENV)/bin/facecrypt run recipes/quickstart.yaml
@@ -20,17 +21,20 @@ lint: $(VENV)/.development
 types: $(VENV)/.development
 	$(VENV)/bin/mypy facecrypt plugins/facecrypt-example/facecrypt_example
 
-check: lint types test
+check: lint types test site
 	$(VENV)/bin/pytest plugins/facecrypt-example/tests
 	$(VENV)/bin/facecrypt run plugins/facecrypt-example/recipe.yaml output=protected/example
 
 docs: $(VENV)/.development
 	$(VENV)/bin/python docs/generate.py
 
-# The picture in README.md.
-picture: $(VENV)/.runtime
-	$(VENV)/bin/facecrypt run recipes/quickstart.yaml output=protected/picture
-	$(VENV)/bin/python docs/picture.py protected/picture/astronaut.png
+# The pictures of docs/gallery.md, one of which is in README.md.
+gallery: $(VENV)/.runtime
+	$(VENV)/bin/python docs/gallery.py
+
+# Strict: a broken link is an error. Nothing is fetched, neither here nor by who reads the pages.
+site: $(VENV)/.site
+	PATH="$(abspath $(VENV))/bin:$$PATH" NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict -f .ci/mkdocs.yml
 
 clean:
 	rm -rf $(VENV) build *.egg-info
@@ -39,9 +43,13 @@ $(VENV)/.runtime: pyproject.toml .ci/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "facecrypt needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) --quiet --editable '.[dlib]'
+	$(PIP) --quiet --editable '.[dlib,ui]'
 	@touch $@
 
 $(VENV)/.development: $(VENV)/.runtime plugins/facecrypt-example/pyproject.toml
 	$(PIP) --quiet --editable '.[dlib,test,dev]' --editable plugins/facecrypt-example
+	@touch $@
+
+$(VENV)/.site: $(VENV)/.runtime
+	$(PIP) --quiet --editable '.[docs]'
 	@touch $@

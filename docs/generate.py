@@ -42,6 +42,8 @@ SLOTS = {
     "OwnIdentity": "`own_identity`",
     "Region": "`region`",
     "Budget": "`budget`",
+    "StrengthChoice": "`strength`",
+    "Faces": "`faces`, where it is a mapping",
     "TrainerOptions": "`trainer`",
 }
 
@@ -54,6 +56,9 @@ BENCHMARK_SLOTS = {
     "Setting": "An entry of `settings`",
 }
 
+
+LOOSE = {"args": "mapping", "set": "mapping", "levels": "list of names and mappings"}
+"""Keys whose values are checked by more than their type."""
 
 FRBENCH = "*The recognisers of frbench, listed in [surrogates](surrogates.md), all with the same arguments.*"
 
@@ -118,10 +123,10 @@ def _keys(title: str, owner: type[Any]) -> str:
     meanings = _entries(inspect.getdoc(owner) or "", "Attributes")
     rows = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
     for item in fields(owner):
-        kind = "mapping" if item.name in ("args", "set") else describe_type(hints[item.name])
+        kind = LOOSE.get(item.name) or describe_type(hints[item.name])
         default = "required" if item.default is MISSING and item.default_factory is MISSING else _default(item)
         meaning = meanings.get(item.name, {"name": "Registered name.", "args": "Its arguments."}.get(item.name, ""))
-        rows.append(f"| `{item.name}` | {kind} | {default} | {meaning} |")
+        rows.append(f"| `{item.name.rstrip('_')}` | {kind} | {default} | {meaning} |")
     return f"## {title}\n\n" + "\n".join(rows) + "\n"
 
 

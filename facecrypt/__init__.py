@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from facecrypt.registry import register
 
-__all__ = ["register"]
+if TYPE_CHECKING:
+    from facecrypt.api import Protected, protect
+
+__all__ = ["protect", "Protected", "register"]
+
+
+def __getattr__(name: str) -> object:
+    """Import what programs use when they use it: PIL and the checks of recipes take a while."""
+    if name in ("protect", "Protected"):
+        from facecrypt import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,7 +17,7 @@ from facecrypt.budget import largest_fit, next_share
 from facecrypt.faces import FaceImage, crop, crop_grid, face_grid
 from facecrypt.naturalness import ssim
 from facecrypt.optimizers import euclidean_norm, project
-from facecrypt.regions import strength_map
+from facecrypt.regions import strength_map, texture_map
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.mixup import Features, mixing, record
 from facecrypt.targets import Distances
@@ -55,6 +55,9 @@ class Batch:
             strength_map(*each, settings.region, settings.feather) for each in zip(landmarks, self.sides, strict=True)
         ]
         self.strength = inside * torch.stack([_pad(each, self.side) for each in maps]).to(device)
+        if settings.texture:
+            shares = [texture_map(face.pixels[None].to(device), settings.texture)[0] for face in faces]
+            self.strength = self.strength * torch.stack([_pad(each, self.side) for each in shares])
         self.epsilon = settings.epsilon * unit
         self.step_size = settings.step_size * unit
         # The share of epsilon that each face may use; below 1 only where there is a budget.
@@ -147,7 +150,9 @@ class Batch:
         return scaled(largest_fit(lambda factors: self._ssim(scaled(factors)) >= budget, high))
 
     def _project(self, masks: Tensor) -> Tensor:
-        norm = self.loop.settings.norm
+        norm, ceiling = self.loop.settings.norm, self.loop.settings.ceiling
+        if ceiling is not None:
+            masks = masks.clamp(-ceiling, ceiling)  # The projection onto the ball only shortens what is left.
         bound = self.epsilon * self.share * (self.strength if norm == "linf" else 1)
         return project(masks, self.pixels, bound, norm)
 

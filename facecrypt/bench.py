@@ -24,20 +24,22 @@ from facecrypt import pipeline
 from facecrypt.capacity import faces_at_once
 from facecrypt.crew import build_surrogates
 from facecrypt.errors import NoFaceFoundError, PhotoError
+from facecrypt.face_rules import face_rules
 from facecrypt.faces import FaceDetector, FaceImage, cut
 from facecrypt.inputs import choose_photos
 from facecrypt.literal import Literal
 from facecrypt.photos import read_photo
 from facecrypt.protection import ProtectionLoop, Surrogate
-from facecrypt.recipe import Recipe
+from facecrypt.recipe import Recipe, level_recipes
+from facecrypt.report import Report
+from facecrypt.selection import choose_faces, load_references
 from facecrypt.stopwatch import Path as Stages
 from facecrypt.stopwatch import Stopwatch, stage
+from facecrypt.strength import name_level
 from facecrypt.targets import Target, load_targets
 
-_INSIDE_STEPS = 10
-"""Iterations of the run that looks inside protection: a whole round of ``greedy`` with ``every: 10``."""
 _LITERAL_STEPS = 2
-_STAGES = ("start-up", "build", "read", "detect", "protect", "write", "verify", "report", "other")
+_STAGES = ("start-up", "build", "read", "detect", "protect", "strength", "write", "verify", "report", "other")
 _FUNCTIONS: dict[Callable[..., Any], str] = {
     torch.autograd.grad: "backward",
     Tensor.backward: "backward",
@@ -106,7 +108,7 @@ class Figures:
         cores: Processor cores of the machine.
         photos: Photos of the run.
         faces: Faces that were protected.
-        steps: Iterations of each.
+        steps: Iterations of each; where the strength is chosen, those of the strongest level.
         faces_per_batch: Largest number of faces protected together.
         seconds: Of the whole run, start-up included.
         seconds_per_face: Without ``start-up`` and ``build``, which a run does once.
@@ -142,7 +144,8 @@ def measure(recipe: Recipe, faces: int, literal: bool, started: float = 0.0) -> 
 
     The recipe's photos, or the sample photo, are repeated until there are enough faces. Everything is written to a
     folder that goes away. One process does all, photos are read in it, and nothing runs ahead, so that times add up.
-    What happens inside ``protect`` comes from a second run of one batch, since looking inside slows it down.
+    What happens inside ``protect`` comes from a second run of one batch, since looking inside slows it down; where the
+    strength is chosen, at the strongest level.
 
     Args:
         recipe: A checked recipe.
@@ -171,8 +174,9 @@ def measure(recipe: Recipe, faces: int, literal: bool, started: float = 0.0) -> 
         gpu_peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
     done = sum(len(photo["faces"]) for photo in report.photos)
     seconds = _by_stage(watch) | {"start-up": started}
-    each = seconds["protect"] / done / recipe.steps
-    inside = _Inside(recipe, device)
+    levels = level_recipes(recipe)
+    each = seconds["protect"] / _iterations(report, levels, recipe)
+    inside = _Inside(levels[-1], device)
     at_once = recipe.batch_size if isinstance(recipe.batch_size, int) else faces_at_once(inside.loop)
     parts = inside.parts(images[: min(at_once, done)])
     rows = _rows(seconds, parts)
@@ -184,7 +188,7 @@ def measure(recipe: Recipe, faces: int, literal: bool, started: float = 0.0) -> 
         cores=os.cpu_count() or 1,
         photos=len(report.photos),
         faces=done,
-        steps=recipe.steps,
+        steps=levels[-1].steps,
         faces_per_batch=at_once,
         seconds=whole,
         seconds_per_face=repeated / done,
@@ -202,6 +206,7 @@ def _collect(recipe: Recipe, folder: Path, faces: int) -> list[FaceImage]:
     """Fill a folder with copies of a recipe's photos until they show enough faces, and return these."""
     folder.mkdir()
     detector, images = FaceDetector(), list[FaceImage]()
+    references = load_references(recipe.faces, detector)
     sources = [source for source, _ in choose_photos(recipe, pipeline.sample_photo())]
     for number, source in enumerate(itertools.cycle(sources)):
         if number == len(sources) and not images:
@@ -210,13 +215,20 @@ def _collect(recipe: Recipe, folder: Path, faces: int) -> list[FaceImage]:
             break
         try:
             photo = read_photo(source)
-            found = detector.find(photo, recipe.faces)
+            found = choose_faces(photo, recipe.faces, detector, references).faces
         except PhotoError:
             continue
         images += [cut(photo, face) for face in found]
         if found:
             shutil.copyfile(source, folder / f"{number:06d}-{source.name}")
     return images
+
+
+def _iterations(report: Report, levels: Sequence[Recipe], recipe: Recipe) -> int:
+    """Return the iterations of all faces together, those at lighter levels than a face's own included."""
+    names = [name_level(level) for level in recipe.strength.levels] if recipe.strength else [None]
+    reached = [names.index(face["level"]) for photo in report.photos for face in photo["faces"]]
+    return sum(level.steps for last in reached for level in levels[: last + 1])
 
 
 def _by_stage(watch: Stopwatch) -> dict[str, float]:
@@ -231,6 +243,8 @@ def _rows(seconds: dict[str, float], parts: dict[str, float]) -> list[Row]:
     whole, inside = sum(seconds.values()), sum(parts.values())
     rows = []
     for name, spent in seconds.items():
+        if name == "strength" and not spent:  # The recipe leaves no choice.
+            continue
         if name == "protect":
             split = [(f"protect: {part}", spent * value / inside) for part, value in parts.items()]
             rows += [Row(part, value, value / whole) for part, value in split]
@@ -244,7 +258,10 @@ class _Inside:
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self.recipe, self.device = recipe, device
-        self.targets: list[Target] = load_targets(recipe.targets, recipe.max_targets, FaceDetector(), recipe.faces)
+        aligned = face_rules(recipe.faces).choose == "aligned"
+        self.targets: list[Target] = load_targets(
+            recipe.targets, recipe.max_targets, FaceDetector(), "aligned" if aligned else "largest"
+        )
         self.surrogates: list[Surrogate] = build_surrogates(recipe, [])
         self.loop: ProtectionLoop = pipeline.build_loop(recipe, self.surrogates, self.targets).to(device)
         self.dtype = _PRECISIONS.get(recipe.trainer.precision, torch.float32)
@@ -260,7 +277,7 @@ class _Inside:
         loop.naturalness = [(_timed(term, "naturalness"), weight) for term, weight in loop.naturalness]
         hooks = [hook for embedder in loop.embedders for hook in _hook(embedder.network, watch)]
         with watch.running(), _MarkFunctions():
-            self._run(loop, faces, min(self.recipe.steps, _INSIDE_STEPS))
+            self._run(loop, faces, self.recipe.steps)
         for hook in hooks:
             hook.remove()
         return _named(watch.seconds)
@@ -281,11 +298,10 @@ class _Inside:
                     torch.autograd.grad(embedder(crop).sum(), crop)
         drawn = self.recipe.surrogates_per_step or len(self.loop.embedders)
         once = passes.total * self.recipe.views_per_step * drawn / len(self.loop.embedders)
-        steps = min(self.recipe.steps, _INSIDE_STEPS)
         whole = _Operations()
         with whole:
-            self._run(self.loop, [face], steps)
-        done = whole.total / steps
+            self._run(self.loop, [face], self.recipe.steps)
+        done = whole.total / self.recipe.steps
         rate = self._machine_rate()
         return Arithmetic(once / 1e9, done / 1e9, rate / 1e9, once / rate, each * rate / once, done / rate / each)
 

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from pydantic import Field
 
 from facecrypt.errors import RecipeError
+from facecrypt.presets import override_with_preset
 from facecrypt.recipe import STRICT, Args, HeldOutSlot, Recipe, SurrogateSlot, check_recipe, load_recipe
 from facecrypt.settings import Adversary, TransformName
 from facecrypt.values import component_faults, override_values, read_values, structure_faults
@@ -124,8 +125,10 @@ class Benchmark:
         transforms: What happens to every saved photo before it is identified, one after the other as rows of their own:
             ``none``, compression, resizing, screenshots, platforms, purification.
         adversaries: Who identifies, as rows of their own: ``none`` searches the gallery as it is; ``protected_gallery``
-            has collected protected photos, so that all gallery photos of the protected people are protected as well,
-            by the method under test, while clean photos are left out of it.
+            has collected protected photos instead of clean ones; ``growing_gallery`` begins with half of the clean ones
+            and takes in the protected versions of the others as far as it recognises somebody in them;
+            ``linear_probe`` trains a linear classifier on clean and protected photos. For all but the first, all
+            gallery photos of the protected people are protected as well, by the method under test.
         probes: Number of probes, drawn with the seed; all by default.
         distractors: Folders of further photos for the gallery, of people whom nobody names.
         targets: ``protocol`` aims at the protocol's targets, ``virtual`` at the built-in pack, whose check images then
@@ -268,7 +271,8 @@ def _row(benchmark: Benchmark, method: Method, setting: Setting, folder: Path) -
     if method.every_target:
         changes["target_selector"] = {"name": "fixed"}
     path = folder / method.recipe
-    values = read_values(str(path), [f"{key}={json.dumps(value)}" for key, value in changes.items()])
+    overrides = override_with_preset([f"{key}={json.dumps(value)}" for key, value in changes.items()])
+    values = read_values(str(path), overrides)
     return Row(method.label, setting.label, check_recipe(values, str(path)), method.every_target, None)
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from facecrypt.benchmark import Row
-from facecrypt.crew import build_surrogates, warn
+from facecrypt.crew import build_choosers, build_surrogates, warn
 from facecrypt.errors import PhotoError
+from facecrypt.evaluation import make_judge
 from facecrypt.faces import Face, FaceDetector, face_area
 from facecrypt.jobs import Job, Photos, save
 from facecrypt.lightning_loop import ProtectionModule, protect
@@ -28,9 +29,11 @@ from facecrypt.obfuscation import obfuscate
 from facecrypt.photos import Photo, read_photo, write_photo
 from facecrypt.pipeline import build_loop
 from facecrypt.protection import Surrogate
-from facecrypt.recipe import Recipe, dump_recipe
+from facecrypt.recipe import Recipe, dump_recipe, level_recipes
 from facecrypt.report import write_text
 from facecrypt.settings import TransformName
+from facecrypt.strength import Ladder
+from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import Target
 from facecrypt.transforms import TRANSFORMS
 
@@ -61,12 +64,14 @@ class Saved:
         target: Name of the only target, or empty.
         seconds: Mean time per face, or None where no mask was made.
         surrogates: Recognisers that gave gradients.
+        choosers: Recognisers that chose the strength.
     """
 
     files: list[Path]
     target: str
     seconds: float | None
     surrogates: list[Surrogate]
+    choosers: list[Embedder] = field(default_factory=list)
 
 
 def make_files(
@@ -83,21 +88,24 @@ def make_files(
     assert recipe is not None
     notes: list[str] = []
     surrogates = build_surrogates(recipe, notes)
+    choosers = build_choosers(recipe, notes)
     for note in notes:
         warn(note)
     targets = targets[: recipe.max_targets]
     if not row.every_target:
-        return [_protect(recipe, surrogates, probes, targets, folder, "", detector)]
+        return [_protect(recipe, surrogates, choosers, probes, targets, folder, "", detector)]
     runs = []
     for index, target in enumerate(targets):
         single = replace(recipe, target_selector=replace(recipe.target_selector, name="fixed", args={"index": index}))
-        runs.append(_protect(single, surrogates, probes, targets, folder / f"{index:02d}", target.name, detector))
+        place = folder / f"{index:02d}"
+        runs.append(_protect(single, surrogates, choosers, probes, targets, place, target.name, detector))
     return runs
 
 
 def _protect(
     recipe: Recipe,
     surrogates: list[Surrogate],
+    choosers: Sequence[tuple[str, Embedder]],
     probes: Sequence[Probe],
     targets: Sequence[Target],
     folder: Path,
@@ -107,24 +115,28 @@ def _protect(
     files = [folder / _name(number, probe) for number, probe in enumerate(probes)]
     todo = [number for number, file in enumerate(files) if probes[number].face is not None and not file.is_file()]
     if todo:
-        loop = build_loop(recipe, surrogates, targets)
+        levels = level_recipes(recipe)
+        loops = [build_loop(level, surrogates, targets) for level in levels]
+        judges = [make_judge(name, embedder, False, targets, chooses=True) for name, embedder in choosers]
+        ladder = Ladder(recipe, levels, judges, targets, detector) if judges else None
         paths, wanted = [probes[number].path for number in todo], [files[number] for number in todo]
 
         def finish(job: Job) -> None:
             # The time goes first: a photo that is there counts as done.
             if not job.error:
                 write_text(_sidecar(job.destination), json.dumps(sum(job.seconds) / len(job.seconds)))
-            save(job, recipe)
+            save(job, recipe, levels)
             if job.error:
                 raise PhotoError(job.error)
 
         photos = Photos(paths, wanted, recipe, detector)
-        protect(recipe, ProtectionModule(loop, [], recipe), photos, finish)
+        protect(recipe, ProtectionModule(loops, judges, recipe, ladder), photos, finish)
     done = [number for number, file in enumerate(files) if file.is_file()]
     seconds = [float(json.loads(_sidecar(files[number]).read_text())) for number in done]
     # A probe in which no face is found cannot be protected: it stays as it is, and counts so.
     final = [file if file.is_file() else probes[number].path for number, file in enumerate(files)]
-    return Saved(final, target, float(np.mean(seconds)) if seconds else None, surrogates)
+    mean = float(np.mean(seconds)) if seconds else None
+    return Saved(final, target, mean, surrogates, [embedder for _, embedder in choosers])
 
 
 def transformed(saved: Saved, transform: TransformName, folder: Path, probes: Sequence[Probe]) -> list[Path]:

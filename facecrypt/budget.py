@@ -56,7 +56,7 @@ def largest_fit(fits: Callable[[Tensor], Tensor], high: Tensor) -> Tensor:
 
 
 def fit_photo(
-    photo: Photo, faces: Sequence[Face], masks: Sequence[Tensor], epsilon: int, budget: float
+    photo: Photo, faces: Sequence[Face], masks: Sequence[Tensor], epsilon: int, budgets: Sequence[float | None]
 ) -> list[Tensor]:
     """Return the masks of a photo, scaled down where a face of the saved 8-bit photo would miss its budget.
 
@@ -68,11 +68,14 @@ def fit_photo(
         faces: The faces that were protected.
         masks: One per face, as `add_masks` takes them.
         epsilon: Largest change of a channel in grey levels.
-        budget: Lowest SSIM allowed, of each aligned face area.
+        budgets: Lowest SSIM allowed of each aligned face area; None where there is no budget.
     """
     everyone = range(len(faces))
 
     def keeps(number: int, sizes: Sequence[float]) -> bool:
+        budget = budgets[number]
+        if budget is None:
+            return True
         scaled = [mask * size for mask, size in zip(masks, sizes, strict=True)]
         return _saved_ssim(photo, faces, scaled, epsilon, number) >= budget + _ROUNDING
 

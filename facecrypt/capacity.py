@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from facecrypt.faces import WORKING_SIDE, FaceImage
 from facecrypt.protection import ProtectionLoop
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
+from facecrypt.targets import Distances, Situation, TargetSelector
 
 _MOST = {"cpu": 8, "cuda": 64}
 """More faces at once no longer make a step faster; on a CPU that is measured (docs/performance.md)."""
@@ -29,6 +30,7 @@ def faces_at_once(loop: ProtectionLoop, processes: int = 1) -> int:
     """Return how many faces to protect together on the loop's device, at least 1.
 
     One iteration of one and of two made-up faces of the largest size is run, and the bytes of its tensors are counted.
+    A selector that tries only close targets then finds all equally close: the most that any iteration can need.
 
     Args:
         loop: What makes the masks.
@@ -65,15 +67,28 @@ def _peak_bytes(loop: ProtectionLoop, count: int) -> int:
         torch.ones(1, WORKING_SIDE, WORKING_SIDE),
         (0.1 + 0.8 * places) * WORKING_SIDE,
     )
-    settings = loop.settings
+    settings, selector = loop.settings, loop.target_selector
     try:
-        loop.settings = replace(settings, steps=1)
+        loop.settings, loop.target_selector = replace(settings, steps=1), _Undecided(selector)
         counter = _Counter()
         with counter:
             loop.run([face] * count, list(range(count)))
     finally:
-        loop.settings = settings
+        loop.settings, loop.target_selector = settings, selector
     return counter.peak
+
+
+class _Undecided:
+    """A selector before its hardest choice: every target is as close to a face as any other."""
+
+    def __init__(self, selector: TargetSelector) -> None:
+        self._selector = selector
+
+    def __call__(self, situation: Situation) -> Tensor:
+        """Return what the selector chooses then."""
+        to_self, to_targets = situation.now
+        even = to_targets.mean(dim=1, keepdim=True).expand_as(to_targets)
+        return self._selector(replace(situation, now=Distances(to_self, even)))
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives it no types.

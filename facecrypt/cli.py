@@ -16,12 +16,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from rich.table import Table
 
-from facecrypt import registry, weights, weights_cli
+from facecrypt import presets, registry, weights, weights_cli
 from facecrypt.errors import FacecryptError, FacecryptWarning
 from facecrypt.registry import KINDS
 
@@ -109,8 +110,16 @@ def _parser() -> argparse.ArgumentParser:
             "overrides", metavar="key=value", nargs="*", help="replace a value, as in surrogates[0].weight=2"
         )
 
-    listing = commands.add_parser("list", help="list the components that recipes can name")
-    listing.add_argument("kind", metavar="KIND", nargs="?", choices=KINDS, help=f"only one kind: {', '.join(KINDS)}")
+    page = commands.add_parser("ui", parents=[offline], help="protect a photo on a web page of this machine")
+    page.add_argument("--port", type=int, default=7860, help="where to listen on 127.0.0.1; 0 for any free port")
+    page.add_argument("--no-browser", action="store_true", help="do not open the page")
+    page.add_argument("--recipe", metavar="RECIPE", help="a YAML file; the quickstart recipe by default")
+    page.add_argument("overrides", metavar="key=value", nargs="*", help="replace a value of the recipe")
+    page.set_defaults(command=_ui)
+
+    listing = commands.add_parser("list", help="list the components and presets that recipes can name")
+    kinds = (*KINDS, "preset")
+    listing.add_argument("kind", metavar="KIND", nargs="?", choices=kinds, help=f"only one kind: {', '.join(kinds)}")
     listing.set_defaults(command=_list)
     stored = commands.add_parser("weights", parents=[offline], help="list, fetch and verify the recognisers' weights")
     weights_cli.add_commands(stored, offline)
@@ -216,11 +225,27 @@ def _show(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _ui(arguments: argparse.Namespace) -> int:
+    from facecrypt.api import quickstart
+    from facecrypt.recipe import load_recipe
+
+    path = arguments.recipe or quickstart()
+    load_recipe(path, arguments.overrides)  # What is wrong with it is said before torch takes seconds to import.
+    if find_spec("starlette") is None or find_spec("uvicorn") is None:
+        raise FacecryptError("ui: needs starlette and uvicorn, which are not installed. Install facecrypt[ui].")
+    from facecrypt.ui.server import serve
+    from facecrypt.ui.session import recipes_by_strength
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    serve(recipes_by_strength(path, arguments.overrides), arguments.port, not arguments.no_browser)
+    return DONE
+
+
 def _list(arguments: argparse.Namespace) -> int:
     about = ["kind", "name", "what it is", "origin"]
     # The other kinds have no weights: everything about them is here.
     table = Table(*about, "published accuracy", "weights", "size", "licence", "offline", box=None, pad_edge=False)
-    for component in registry.list_components(arguments.kind):
+    for component in registry.list_components(arguments.kind) if arguments.kind != "preset" else []:
         row = [component.kind, component.name, component.summary, component.origin]
         if component.spec is None:
             table.add_row(*row, "", "", "", "", "" if component.kind == "surrogate" else "yes")
@@ -230,6 +255,9 @@ def _list(arguments: argparse.Namespace) -> int:
         size = weights_cli.describe_size(each, path)
         origin = weights_cli.describe_origin(each)
         table.add_row(*row, component.spec.accuracy, origin, size, each.licence, "yes" if path else "no")
+    if arguments.kind in (None, "preset"):
+        for name, values in presets.load_presets().items():
+            table.add_row("preset", name, presets.describe(values), registry.BUILT_IN, "", "", "", "", "yes")
     for plugin, reason in registry.broken_plugins().items():
         table.add_row("plugin", plugin, f"broken: {reason}", plugin, "", "", "", "", "")
     weights_cli.print_table(table)
@@ -242,10 +270,16 @@ def _summarise(result: Report) -> None:
             print(f"{photo['status']}: {photo['reason']}")
             continue
         print(f"protected: {photo['source']} -> {photo['output']}")
-        for number, face in enumerate(photo["faces"], 1):
-            print(f"  face {number}: changed by at most {face['max_abs']} grey levels, SSIM {face['ssim']:.3f}")
+        for skipped in photo["skipped"]:
+            print(f"  face {skipped['index']}: left as it is, {skipped['reason']}")
+        for face in photo["faces"]:
+            which = face["index"] or f"given by hand ({face['landmarks']})"
+            print(f"  face {which}: changed by at most {face['max_abs']} grey levels, SSIM {face['ssim']:.3f}")
+            if face["level"] is not None:
+                print(f"  strength: {face['level']}{'' if face['escaped'] else ', which was not enough'}")
             for name, verdict in face["recognisers"].items():
-                print(f"    {name}{'*' if verdict['white_box'] else ''}: {_sentence(verdict)}")
+                mark = "*" if verdict["white_box"] else " (chose the strength)" if verdict["chooses"] else ""
+                print(f"    {name}{mark}: {_sentence(verdict)}")
     marked = any(v["white_box"] for p in result.photos for f in p["faces"] for v in f["recognisers"].values())
     if marked:
         print("* gave gradients (white-box): says nothing about recognisers that did not.")

@@ -22,11 +22,13 @@ class Crew:
     Attributes:
         surrogates: Those that give gradients.
         judges: Name, recogniser, and whether it also gives gradients: the surrogates and the held-out ones.
+        choosers: Name and recogniser of those that choose the strength; none of them is held out.
         notes: What a reader of the report must know: fallbacks taken, judges left out, no judge at all.
     """
 
     surrogates: list[Surrogate] = field(default_factory=list)
     judges: list[tuple[str, Embedder, bool]] = field(default_factory=list)
+    choosers: list[tuple[str, Embedder]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -58,6 +60,14 @@ def assemble(recipe: Recipe) -> Crew:
             )
         held_out += not white_box
         crew.judges.append((_unused(judge.name, [name for name, _, _ in crew.judges]), embedder, white_box))
+    crew.choosers = build_choosers(recipe, crew.notes)
+    for index, (name, embedder) in enumerate(crew.choosers):
+        if any(same_network(embedder, other) for _, other, _ in crew.judges):
+            raise RecipeError(
+                "strength",
+                [f"judges: the network of {name!r} is a surrogate or held out too. Name it in one place only."],
+            )
+        crew.choosers[index] = _unused(name, [taken for taken, _, _ in crew.judges]), embedder
     if not held_out:
         crew.notes.append(
             "no held-out recogniser judged this run: its numbers say nothing about recognisers that gave no gradients"
@@ -65,6 +75,39 @@ def assemble(recipe: Recipe) -> Crew:
     for note in crew.notes:
         warn(note)
     return crew
+
+
+def build_choosers(recipe: Recipe, notes: list[str]) -> list[tuple[str, Embedder]]:
+    """Build the recognisers that choose the strength; none where the recipe leaves no choice.
+
+    Args:
+        recipe: A checked recipe.
+        notes: Gets a remark for every recogniser that cannot be loaded, where it is optional.
+
+    Raises:
+        WeightsError: If weights cannot be loaded and the recipe names no way out.
+        RecipeError: If none is left, one has no threshold, two are one network, or a licence is not permitted.
+    """
+    choosers: list[tuple[str, Embedder]] = []
+    for index, judge in enumerate(recipe.strength.judges if recipe.strength else []):
+        try:
+            embedder: Embedder = registry.build("surrogate", judge.name, judge.args)
+        except WeightsError as error:
+            if not judge.optional:
+                raise
+            notes.append(f"{judge.name} does not help to choose the strength: {error}")
+            continue
+        path = f"judges[{index}]"
+        _permit(recipe, f"strength.{path}", judge.name, embedder)
+        if embedder.spec.threshold is None:
+            fault = f"{path}: the threshold of {judge.name!r} is unknown, so it cannot say when a face has escaped."
+            raise RecipeError("strength", [f"{fault} Name another recogniser."])
+        if any(same_network(embedder, other) for _, other in choosers):
+            raise RecipeError("strength", [f"{path}: the network of {judge.name!r} is named twice. Name each once."])
+        choosers.append((_unused(judge.name, [name for name, _ in choosers]), embedder))
+    if recipe.strength and not choosers:
+        raise RecipeError("strength", ["judges: none of them can be loaded. Name one that is here."])
+    return choosers
 
 
 def warn(note: str) -> None:

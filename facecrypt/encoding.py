@@ -49,8 +49,10 @@ def encode(
         PhotoError: If the format cannot hold the transparency, or the ICC profile could not be read back.
     """
     kept = photo._metadata.select(metadata, pixels.shape[1], pixels.shape[0])
-    if file_format == "BMP" and photo._alpha is not None:
-        raise PhotoError(f"{destination}: a BMP file cannot keep the transparency of {photo.path}. Use format png.")
+    if file_format in ("BMP", "JPEG") and photo._alpha is not None:
+        raise PhotoError(
+            f"{destination}: a {file_format} file cannot keep the transparency of {photo.path}. Use format png."
+        )
     if file_format == "PNG" and len(photo._icc_profile or b"") > MAX_TEXT_CHUNK:  # Pillow could not read it back
         raise PhotoError(f"{destination}: the ICC profile of {photo.path} is over 1 MiB. Convert the photo to sRGB.")
     channels = _channels(photo, pixels)

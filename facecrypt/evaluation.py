@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from facecrypt.faces import Face, FaceDetector, cut, face_area
+from facecrypt.face_rules import Faces, face_rules
+from facecrypt.faces import SAME_FACE_OVERLAP, Face, FaceDetector, cut, face_area, overlap
 from facecrypt.naturalness import mmd
 from facecrypt.photos import Photo, read_photo
 from facecrypt.protection import embed
-from facecrypt.settings import FaceChoice
+from facecrypt.settings import FaceChoice, LandmarksFrom
 from facecrypt.stopwatch import stage
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import Target
 
-_SAME_FACE_OVERLAP = 0.3
-"""Intersection over union from which two detections are the same face; a mask moves a box by a few pixels at most."""
+FoundAgain = Literal["detected", "detected in box", "known landmarks"]
+"""How a face was found in the saved file: by the search of the whole photo or, for a face given by hand that this does
+not find, by a search around its box, or not at all, so that it is judged where it was in the original."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Verdict:
             (the aimed-at image where there is no other); None where no face is found any more.
         threshold: Cosine from which the recogniser takes two faces for one person (FAR 1 %); None where it is unknown.
         still_recognised: Whether the similarity reaches the threshold; None where one of them is unknown.
+        chooses: Whether the recogniser chose the strength of the mask: its numbers show no protection from others.
     """
 
     white_box: bool
@@ -42,6 +46,7 @@ class Verdict:
     target_similarity: float | None
     threshold: float | None
     still_recognised: bool | None
+    chooses: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,12 @@ class FaceReport:
         ssim: Structural similarity of the aligned face, at most 1.
         mmd: Maximum mean discrepancy of the aligned face (Eq. 3).
         recognisers: Verdicts by name of the recogniser.
+        level: The level of strength that was chosen; None where the recipe leaves no choice.
+        escaped: Whether the face escapes every judge that chooses, with the margin of the recipe; None likewise.
+        index: Its number among all faces that were found in the original, from 1, the largest first; None for one
+            given by hand.
+        landmarks: How its landmarks in the original came about.
+        found_again: How it was found in the saved file; None where it was not, so that there is no verdict.
     """
 
     box: tuple[float, float, float, float]
@@ -67,6 +78,11 @@ class FaceReport:
     ssim: float
     mmd: float
     recognisers: dict[str, Verdict] = field(default_factory=dict)
+    level: str | None = None
+    escaped: bool | None = None
+    index: int | None = None
+    landmarks: LandmarksFrom = "detected"
+    found_again: FoundAgain | None = None
 
 
 @dataclass
@@ -78,19 +94,22 @@ class Judge:
         embedder: The recogniser.
         white_box: Whether it is a surrogate of the run.
         targets: Its embeddings of the faces that check each target, ``(M, D)`` per target.
+        chooses: Whether it chooses the strength of the masks.
     """
 
     name: str
     embedder: Embedder
     white_box: bool
     targets: list[Tensor]
+    chooses: bool = False
 
 
-def make_judge(name: str, embedder: Embedder, white_box: bool, targets: Sequence[Target]) -> Judge:
+def make_judge(
+    name: str, embedder: Embedder, white_box: bool, targets: Sequence[Target], chooses: bool = False
+) -> Judge:
     """Return a judge that knows the targets."""
-    return Judge(
-        name, embedder, white_box, [embed(embedder, target.checks or (target.aim,)).cpu() for target in targets]
-    )
+    known = [embed(embedder, target.checks or (target.aim,)).cpu() for target in targets]
+    return Judge(name, embedder, white_box, known, chooses)
 
 
 @stage("verify")
@@ -104,7 +123,7 @@ def verify(
     targets: Sequence[Target],
     judges: Sequence[Judge],
     detector: FaceDetector,
-    choice: FaceChoice,
+    choice: FaceChoice | Faces,
 ) -> list[FaceReport]:
     """Return what the judges see in a saved photo, face by face.
 
@@ -117,18 +136,18 @@ def verify(
         targets: The target identities.
         judges: The recognisers.
         detector: Finds the faces of the saved file.
-        choice: ``aligned`` where the photo is an aligned face; else every face is searched.
+        choice: What the recipe says of faces: ``aligned`` where the photo is an aligned face; else every face is
+            searched, as finely as in the original.
 
     Raises:
         PhotoError: If the saved file cannot be read.
     """
     protected = read_photo(saved)
-    found = detector.find(protected, "aligned" if choice == "aligned" else "all")
+    rules = face_rules(choice)
+    found = detector.find(protected, "aligned" if rules.choose == "aligned" else "all", rules.min_size)
     reports = []
     for face, target, spent in zip(faces, chosen, seconds, strict=True):
-        again = max(found, key=lambda other: overlap(face.box, other.box), default=None)
-        if again is not None and overlap(face.box, again.box) < _SAME_FACE_OVERLAP:
-            again = None
+        again, how = _find_again(face, protected, found, detector)
         before, after = face_area(photo, face), face_area(protected, face)
         unchanged = torch.equal(before, after)
         reports.append(
@@ -141,30 +160,40 @@ def verify(
                 ssim=float(structural_similarity_index_measure(after, before, data_range=1.0)),  # type: ignore[arg-type]
                 mmd=mmd(after, before).item(),
                 recognisers={judge.name: _judge(judge, photo, face, protected, again, target) for judge in judges},
+                index=face.index,
+                landmarks=face.landmarks_from,
+                found_again=how,
             )
         )
     return reports
 
 
-def overlap(a: Sequence[float], b: Sequence[float]) -> float:
-    """Return the intersection over union of two boxes, given as left, top, right, bottom."""
-    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
-    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height
-    return width * height / union if union > 0 else 0.0
+def _find_again(
+    face: Face, protected: Photo, found: Sequence[Face], detector: FaceDetector
+) -> tuple[Face | None, FoundAgain | None]:
+    """Return a face of the original as it is found in the saved file, and how."""
+    # A mask moves a box by a few pixels at most.
+    again = max(found, key=lambda other: overlap(face.box, other.box), default=None)
+    if again is not None and overlap(face.box, again.box) >= SAME_FACE_OVERLAP:
+        return again, "detected"
+    if face.landmarks_from == "detected":
+        return None, None
+    # Somebody knew where this face is, so somebody else may know it too: no reason to take it for safe.
+    if (again := detector.find_in(protected, face.box)) is not None:
+        return again, "detected in box"
+    return face, "known landmarks"
 
 
 def _judge(judge: Judge, photo: Photo, face: Face, protected: Photo, again: Face | None, target: int) -> Verdict:
     threshold = judge.embedder.spec.threshold
     if again is None:
-        return Verdict(judge.white_box, None, None, threshold, None)
+        return Verdict(judge.white_box, None, None, threshold, None, chooses=judge.chooses)
     original = embed(judge.embedder, [cut(photo, face)]).cpu()[0]
     now = embed(judge.embedder, [cut(protected, again)]).cpu()[0]
     similarity = torch.dot(now, original).item()
     to_target = (judge.targets[target] @ now).max().item()
-    return Verdict(
-        judge.white_box, similarity, to_target, threshold, None if threshold is None else similarity >= threshold
-    )
+    still = None if threshold is None else similarity >= threshold
+    return Verdict(judge.white_box, similarity, to_target, threshold, still, chooses=judge.chooses)
 
 
 def _largest_change(photo: Photo, protected: Photo, face: Face) -> int:

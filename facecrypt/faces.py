@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +16,7 @@ from torch.nn import functional
 
 from facecrypt.errors import PhotoError
 from facecrypt.photos import Photo
-from facecrypt.settings import FaceChoice
-from facecrypt.stopwatch import stage
+from facecrypt.settings import FaceChoice, LandmarksFrom
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, Template
 
 WORKING_SIDE = 192
@@ -26,6 +26,16 @@ _DETECTION_SIDE = 1600
 """Photos are searched at this width or height at most: MTCNN's time grows with the area."""
 _SMALLEST_FACE = 20
 _SMALLEST_PROBABILITY = 0.9
+_BOX_MARGIN = 0.5
+"""Share of a hand-given box that is searched beyond it on each side: networks want to see a face's surroundings."""
+_BOX_SIDE = 160
+"""Longer side, in pixels, to which such a box is scaled for the search."""
+_BOX_THRESHOLDS = (0.4, 0.5, 0.5)
+"""Those of MTCNN's three networks where a person says that there is a face; elsewhere 0.6, 0.7 and 0.9."""
+_BOX_ON_CROP = (55.1, 64.3, 78.6, 104.7)
+"""Centre, width and height of MTCNN's box in pixels of the ArcFace crop: means over 150 photos of LFW."""
+SAME_FACE_OVERLAP = 0.3
+"""Intersection over union from which two boxes are of the same face."""
 _PATCH_MARGIN = 0.12
 """Share of the ArcFace crop that a patch adds on each side: dlib's chip reaches 8 % lower, views need the rest."""
 _ALIGNED_SIDE = 112
@@ -56,11 +66,15 @@ class Face:
         box: Left, top, right, bottom in photo pixels.
         landmarks: Left eye, right eye, nose, left and right mouth corner, ``(5, 2)``: x, y in photo pixels.
         patch: The region that the mask may change.
+        index: Its number among all faces that were found, from 1, the largest first; None for one given by hand.
+        landmarks_from: How the landmarks came about.
     """
 
     box: tuple[float, float, float, float]
     landmarks: NDArray[np.float32]
     patch: Patch
+    index: int | None = None
+    landmarks_from: LandmarksFrom = "detected"
 
 
 class FaceDetector:
@@ -71,14 +85,21 @@ class FaceDetector:
 
         self._mtcnn: Any = MTCNN(keep_all=True, min_face_size=_SMALLEST_FACE, device="cpu")
 
-    @stage("detect")
-    def find(self, photo: Photo, choice: FaceChoice) -> list[Face]:
+    @cached_property
+    def _for_boxes(self) -> Any:
+        from facenet_pytorch import MTCNN
+
+        return MTCNN(keep_all=True, min_face_size=_SMALLEST_FACE, thresholds=_BOX_THRESHOLDS, device="cpu")
+
+    def find(self, photo: Photo, choice: FaceChoice, min_size: float | None = None) -> list[Face]:
         """Return the faces of a photo, the largest first.
 
         Args:
             photo: The photo to search.
             choice: ``all`` faces, the ``largest``, or ``aligned``: the photo is itself an aligned face, nothing is
                 searched.
+            min_size: Search large photos finely enough to find faces of this many pixels. Smaller ones may be found
+                too.
 
         Raises:
             PhotoError: If an aligned face is not square.
@@ -90,8 +111,9 @@ class FaceDetector:
                     f"{photo.path}: {width}x{height} pixels, but an aligned face is square. Crop it, or use faces: all."
                 )
             landmarks = (np.asarray(ARCFACE_TEMPLATE, np.float32) + 0.5) * (width / _ALIGNED_SIDE) - 0.5
-            return [Face((0.0, 0.0, float(width), float(height)), landmarks, Patch(0, 0, width))]
-        shrink = min(1.0, _DETECTION_SIDE / max(height, width))
+            return [Face((0.0, 0.0, float(width), float(height)), landmarks, Patch(0, 0, width), index=1)]
+        finely = _SMALLEST_FACE / min_size if min_size else 0.0
+        shrink = min(1.0, max(_DETECTION_SIDE / max(height, width), finely))
         size = (round(width * shrink), round(height * shrink))
         if min(size) < _SMALLEST_FACE:  # MTCNN fails on pictures smaller than its smallest face.
             return []
@@ -108,7 +130,87 @@ class FaceDetector:
             if probability >= _SMALLEST_PROBABILITY
         ]
         faces.sort(key=lambda face: (face.box[2] - face.box[0]) * (face.box[3] - face.box[1]), reverse=True)
+        faces = [replace(face, index=number) for number, face in enumerate(faces, 1)]
         return faces[:1] if choice == "largest" else faces
+
+    def find_in(self, photo: Photo, box: Sequence[float]) -> Face | None:
+        """Return the face that a person says is in a box, or None where none is found there.
+
+        The surroundings of the box are searched at a size that suits the detector, in all four orientations and with
+        lower thresholds than a whole photo, and the likeliest face that overlaps the box is taken.
+
+        Args:
+            photo: The photo.
+            box: Left, top, right, bottom in photo pixels.
+        """
+        height, width = photo.pixels.shape[:2]
+        longer = max(box[2] - box[0], box[3] - box[1])
+        left, top = (int(value - _BOX_MARGIN * longer) for value in box[:2])
+        right, bottom = (int(value + _BOX_MARGIN * longer) + 1 for value in box[2:])
+        size = (round((right - left) * _BOX_SIDE / longer), round((bottom - top) * _BOX_SIDE / longer))
+        # Beyond the photo, its border is repeated: a face that fills the photo is not found without surroundings.
+        rows, columns = np.arange(top, bottom).clip(0, height - 1), np.arange(left, right).clip(0, width - 1)
+        part = np.asarray(Image.fromarray(photo.pixels[np.ix_(rows, columns)]).resize(size, Image.Resampling.BICUBIC))
+        factor = np.array([(right - left) / size[0], (bottom - top) / size[1]], np.float32)
+        best, most = None, 0.0
+        for turns in range(4):  # The detector knows faces that are rolled by up to 45 degrees.
+            boxes, probabilities, landmarks = self._for_boxes.detect(np.rot90(part, turns), landmarks=True)
+            if boxes is None:
+                continue
+            for corners, probability, marks in zip(boxes, probabilities, landmarks, strict=True):
+                ends = _turn_back(corners.reshape(2, 2), turns, size) * factor + (left, top)
+                found = (*ends.min(axis=0).tolist(), *ends.max(axis=0).tolist())
+                if probability > most and overlap(found, box) >= SAME_FACE_OVERLAP:
+                    points = (_turn_back(marks, turns, size) * factor + (left, top)).astype(np.float32)
+                    best, most = (
+                        Face(found, points, patch_around(points), landmarks_from="detected in box"),
+                        probability,
+                    )
+        return best
+
+
+def _turn_back(points: NDArray[Any], turns: int, size: tuple[int, int]) -> NDArray[Any]:
+    """Return where points ``(N, 2)`` of a picture of some width and height were before `numpy.rot90` turned it."""
+    x, y = points.T
+    right, bottom = size[0] - 1, size[1] - 1
+    return np.stack([(x, y), (right - y, x), (right - x, bottom - y), (y, bottom - x)][turns], axis=1)
+
+
+def place_face(box: Sequence[float]) -> Face:
+    """Return an upright face of average proportions in a box that a person gave.
+
+    Args:
+        box: Left, top, right, bottom in photo pixels.
+    """
+    x, y, width, height = _BOX_ON_CROP
+    scale = float(np.sqrt((box[2] - box[0]) * (box[3] - box[1]) / (width * height)))
+    centre = np.array([box[0] + box[2], box[1] + box[3]]) / 2
+    points = ((np.asarray(ARCFACE_TEMPLATE) - (x, y)) * scale + centre).astype(np.float32)
+    left, top, right, bottom = map(float, box)
+    return Face((left, top, right, bottom), points, patch_around(points), landmarks_from="placed in box")
+
+
+def face_at(landmarks: Sequence[Sequence[float]]) -> Face:
+    """Return the face whose landmarks a person gave, with the box that the detector would draw.
+
+    Args:
+        landmarks: x, y of left eye, right eye, nose, left and right mouth corner in photo pixels.
+    """
+    points = np.asarray(landmarks, np.float32)
+    x, y, width, height = _BOX_ON_CROP
+    corners = torch.tensor([[x + u * width / 2, y + v * height / 2] for u in (-1, 1) for v in (-1, 1)])
+    matrix = crop_to_image(torch.from_numpy(points)[None], ARCFACE_TEMPLATE)[0]
+    corners = corners @ matrix[:, :2].T + matrix[:, 2]
+    (left, top), (right, bottom) = corners.amin(0).tolist(), corners.amax(0).tolist()
+    return Face((left, top, right, bottom), points, patch_around(points), landmarks_from="given")
+
+
+def overlap(a: Sequence[float], b: Sequence[float]) -> float:
+    """Return the intersection over union of two boxes, given as left, top, right, bottom."""
+    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height
+    return width * height / union if union > 0 else 0.0
 
 
 def patch_around(landmarks: NDArray[np.float32]) -> Patch:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,13 @@ import torch
 from torch import Tensor
 
 from facecrypt import registry, tables
+from facecrypt.adversaries import Gallery, Identifier, grow, measure_threshold, stream_of, train_linear_probe
 from facecrypt.benchmark import Benchmark, Row, dump_benchmark
 from facecrypt.benchmark_files import Probe, Saved, folder_of, make_files, quality_of, transformed
 from facecrypt.crew import same_network, warn
 from facecrypt.errors import NoFaceFoundError, PhotoError, WeightsError
 from facecrypt.faces import FaceDetector, cut
-from facecrypt.gallery import EmbeddingCache, recogniser_key, search
+from facecrypt.gallery import EmbeddingCache, recogniser_key
 from facecrypt.metrics import (
     NO_FACE,
     best_over_targets,
@@ -37,11 +38,12 @@ from facecrypt.protocol import (
     IdentificationProtocol,
     build_protocol,
     distractor_entries,
+    is_distractor,
     load_protocol,
     subset,
 )
 from facecrypt.report import write_text
-from facecrypt.settings import TransformName
+from facecrypt.settings import Adversary, TransformName
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import Target
 
@@ -57,15 +59,30 @@ class Evaluator:
         label: How tables call it.
         embedder: The recogniser.
         key: Its key in the cache.
-        gallery: Unit embeddings, ``(G, D)``, of the gallery photos that show a face.
-        labels: Identity of each, ``(G,)``.
+        gallery: The gallery photos that show a face.
+        places: Place of each of them in the protocol's gallery, ``(G,)``.
     """
 
     label: str
     embedder: Embedder
     key: str
-    gallery: Tensor
-    labels: Tensor
+    gallery: Gallery
+    places: Tensor
+
+
+@dataclass(frozen=True)
+class Others:
+    """The gallery photos of the protected people, of which adversaries collect protected versions.
+
+    Attributes:
+        photos: The photos.
+        places: Place of each in the protocol's gallery, ``(M,)``.
+        distractors: Whether each photo of the protocol's gallery shows somebody whom nobody names, ``(G,)`` bool.
+    """
+
+    photos: list[Probe]
+    places: Tensor
+    distractors: Tensor
 
 
 def evaluate(benchmark: Benchmark, rows: Sequence[Row], command: str) -> list[dict[str, Any]]:
@@ -91,35 +108,33 @@ def evaluate(benchmark: Benchmark, rows: Sequence[Row], command: str) -> list[di
     probes = [_probe(entry, numbers[entry.identity], detector, benchmark) for entry in protocol.probes]
     targets = [_target(entry, detector, benchmark) for entry in protocol.targets]
     evaluators = _evaluators(benchmark, protocol, numbers, cache, detector)
-    shown_people = {entry.identity for entry in protocol.probes}
-    others = [
-        _probe(entry, numbers[entry.identity], detector, benchmark)
-        for entry in protocol.gallery
-        if entry.identity in shown_people and "protected_gallery" in benchmark.adversaries
-    ]
+    others = _others(protocol, numbers, detector, benchmark)
     results: list[dict[str, Any]] = []
     for row in rows:
         saved = make_files(row, probes, targets, output, detector)
         aimed = [numbers[target.name] for target in targets[: row.recipe.max_targets if row.recipe else None]]
         quality = quality_of(saved, probes)
+        clean = row.recipe is None and row.obfuscation is None
+        collected = make_files(row, others.photos, targets, output, detector) if others.photos else saved
         for adversary in benchmark.adversaries:
-            if adversary == "none":
-                searched = [evaluators] * len(saved)
-            elif row.recipe is None and row.obfuscation is None:
+            if adversary == "protected_gallery" and clean:
                 continue  # Nobody protects, so there is nothing to collect.
-            else:
-                collected = make_files(row, others, targets, output, detector)
-                searched = [_collect(evaluators, others, each, cache, detector, benchmark) for each in collected]
+            facing = [
+                [_face(adversary, each, others, run, clean, cache, detector, benchmark) for each in evaluators]
+                for run in collected
+            ]
             for transform in benchmark.transforms:
                 folder = output / "photos" / folder_of(row, probes, targets) / transform
                 shown = [transformed(each, transform, folder / f"{run:02d}", probes) for run, each in enumerate(saved)]
                 for number, evaluator in enumerate(evaluators):
                     seen = [
-                        _identify(each[number], files, probes, aimed, cache, detector, benchmark)
-                        for each, files in zip(searched, shown, strict=True)
+                        _identify(evaluator, each[number][0], files, probes, aimed, cache, detector, benchmark)
+                        for each, files in zip(facing, shown, strict=True)
                     ]
                     found = _result(row, transform, evaluator, saved, seen, quality, benchmark, len(probes))
-                    results.append(found | {"adversary": adversary, "n_gallery": len(searched[0][number].labels)})
+                    identifier, stream = facing[0][number]
+                    known = {"adversary": adversary, "n_gallery": identifier.size, "stream": stream}
+                    results.append(found | known)
         # After every row, so that a run that is stopped leaves what it knows.
         write_text(output / "metrics.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
     write_text(output / "benchmark.yaml", dump_benchmark(benchmark))
@@ -193,31 +208,70 @@ def _evaluators(
             raise PhotoError(
                 f"gallery: {found.sum()} of {len(paths)} photos show a face, {max(TOP)} are needed. Add photos."
             )
-        evaluators.append(Evaluator(slot.label, embedder, key, gallery[found], labels[found]))
+        places = found.nonzero().flatten()
+        evaluators.append(Evaluator(slot.label, embedder, key, Gallery(gallery[found], labels[found]), places))
     return evaluators
 
 
-def _collect(
-    evaluators: Sequence[Evaluator],
-    others: Sequence[Probe],
-    saved: Saved,
+def _others(
+    protocol: IdentificationProtocol, numbers: dict[str, int], detector: FaceDetector, benchmark: Benchmark
+) -> Others:
+    people = {entry.identity for entry in protocol.probes} if set(benchmark.adversaries) - {"none"} else set()
+    places = [place for place, entry in enumerate(protocol.gallery) if entry.identity in people]
+    entries = [protocol.gallery[place] for place in places]
+    photos = [_probe(entry, numbers[entry.identity], detector, benchmark) for entry in entries]
+    distractors = torch.tensor([is_distractor(entry) for entry in protocol.gallery])
+    return Others(photos, torch.tensor(places, dtype=torch.int64), distractors)
+
+
+def _face(
+    adversary: Adversary,
+    evaluator: Evaluator,
+    others: Others,
+    collected: Saved,
+    clean: bool,
     cache: EmbeddingCache,
     detector: FaceDetector,
     benchmark: Benchmark,
-) -> list[Evaluator]:
-    """Return the evaluators with protected photos in the gallery instead of all clean ones of the same people."""
-    own = torch.tensor([other.label for other in others])
-    result = []
-    for each in evaluators:
-        embeddings, found = cache.embed_files(saved.files, each.embedder, each.key, detector, benchmark.faces)
-        rest = ~torch.isin(each.labels, own)
-        gallery = torch.cat([each.gallery[rest], embeddings[found]])
-        result.append(replace(each, gallery=gallery, labels=torch.cat([each.labels[rest], own[found]])))
-    return result
+) -> tuple[Identifier, dict[str, int] | None]:
+    """Return who identifies by means of a recogniser, and what came of the stream of photos, if there was one.
+
+    Args:
+        adversary: What it does about protection.
+        evaluator: The recogniser, with the clean gallery.
+        others: The gallery photos of the protected people.
+        collected: Their protected versions.
+        clean: Whether these are the clean photos themselves, as nobody protects.
+        cache: Embeddings that are known.
+        detector: Finds faces.
+        benchmark: The benchmark.
+    """
+    gallery = evaluator.gallery
+    if adversary == "none":
+        return gallery, None
+    files = collected.files
+    embeddings, found = cache.embed_files(files, evaluator.embedder, evaluator.key, detector, benchmark.faces)
+    own = torch.tensor([other.label for other in others.photos])
+    if adversary == "protected_gallery":
+        theirs = torch.isin(evaluator.places, others.places)
+        return gallery.without(theirs).joined(embeddings[found], own[found]), None
+    if adversary == "linear_probe":
+        known = gallery.without(others.distractors[evaluator.places])
+        known = known if clean else known.joined(embeddings[found], own[found])
+        return train_linear_probe(known.embeddings, known.labels), None
+    later = stream_of(own.tolist(), [other.path.name for other in others.photos], benchmark.seed)
+    arriving = torch.tensor([index for index in later if found[index]], dtype=torch.int64)
+    begin = gallery.without(torch.isin(evaluator.places, others.places[torch.tensor(later, dtype=torch.int64)]))
+    threshold = evaluator.embedder.spec.threshold
+    if threshold is None:
+        threshold = measure_threshold(begin, benchmark.seed)
+    grown = grow(begin, embeddings[arriving], own[arriving], threshold)
+    return grown.gallery, {"photos": len(arriving), "joined": grown.joined, "right": grown.right}
 
 
 def _identify(
     evaluator: Evaluator,
+    identifier: Identifier,
     files: Sequence[Path],
     probes: Sequence[Probe],
     aimed: Sequence[int],
@@ -229,8 +283,7 @@ def _identify(
     embeddings, found = cache.embed_files(files, evaluator.embedder, evaluator.key, detector, benchmark.faces)
     ranked = torch.full((len(probes), max(TOP)), NO_FACE)
     if found.any():
-        _, indices = search(embeddings[found], evaluator.gallery, max(TOP))
-        ranked[found] = evaluator.labels[indices]
+        ranked[found] = identifier.rank(embeddings[found], max(TOP))
     own = torch.tensor([probe.label for probe in probes])
     return targeted_success(ranked, aimed, TOP), untargeted_success(ranked, own, TOP), found
 
@@ -252,6 +305,7 @@ def _result(
         "surrogates": [surrogate.name for surrogate in saved[0].surrogates],
         "evaluator": evaluator.label,
         "white_box": any(same_network(evaluator.embedder, s.embedder) for s in saved[0].surrogates),
+        "chooses": any(same_network(evaluator.embedder, chooser) for chooser in saved[0].choosers),
         "best_target": None,
     }
     for kind, place in (("t", 0), ("ut", 1)):

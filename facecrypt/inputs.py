@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from facecrypt.errors import PhotoError
+from facecrypt.face_rules import face_rules
 from facecrypt.naming import output_path
 from facecrypt.photos import find_photos, write_bytes
 from facecrypt.recipe import Recipe
@@ -25,7 +26,7 @@ def choose_photos(recipe: Recipe, sample: Path) -> list[tuple[Path, Path]]:
         sample: The photo of a recipe that names none.
 
     Raises:
-        PhotoError: If there are none.
+        PhotoError: If there are none, or several and the recipe gives faces of one by hand.
     """
     output = Path(recipe.output).expanduser()
     root: Path | None = None
@@ -42,6 +43,12 @@ def choose_photos(recipe: Recipe, sample: Path) -> list[tuple[Path, Path]]:
             raise PhotoError(
                 f"{recipe.photos}: no photos found outside the output folder {output}. Name another folder."
             )
+    key = face_rules(recipe.faces).by_hand
+    if key and len(paths) > 1:
+        raise PhotoError(
+            f"faces.{key}: gives a face of one photo by hand, but photos names {len(paths)}. Name that photo alone, "
+            "and protect the others without it."
+        )
     if recipe.in_place:
         return [(path, path.resolve()) for path in paths]
     chosen = []

@@ -6,7 +6,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ import lightning
 from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.strategies import DDPStrategy
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 from torch import nn
 
 from facecrypt.evaluation import Judge
@@ -24,13 +25,42 @@ from facecrypt.protection import Masks, OnStep, ProtectionLoop
 from facecrypt.recipe import Recipe
 from facecrypt.sharing import PhotoShares
 from facecrypt.stopwatch import stage
+from facecrypt.strength import Ladder
 
 _PATIENCE = timedelta(days=7)
 """How long a process waits for the others, which may have slower devices or larger photos; 30 minutes by default."""
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        done: Photos that are finished.
+        photos: Photos of this process.
+        step: Steps done with the faces that are being protected now; it starts anew for each batch of faces.
+        steps: Steps that each face takes.
+        similarity: Mean cosine between these faces and their originals, as the surrogates see them; None where there is
+            none, as before the first step.
+    """
+
+    done: int
+    photos: int
+    step: int
+    steps: int
+    similarity: float | None
+
+
+OnProgress = Callable[[Progress], None]
+"""Is told of the progress; what it raises ends the run."""
+
+
 def protect(
-    recipe: Recipe, module: ProtectionModule, photos: Photos, finish: Callable[[Job], None]
+    recipe: Recipe,
+    module: ProtectionModule,
+    photos: Photos,
+    finish: Callable[[Job], None],
+    on_progress: OnProgress | None = None,
 ) -> lightning.Trainer:
     """Make the masks of photos under Lightning; every process makes those of its own share.
 
@@ -39,6 +69,7 @@ def protect(
         module: What makes the masks.
         photos: The photos.
         finish: Called for every photo, with its masks or its error, in the process that made them.
+        on_progress: Told of the progress in place of a bar on the terminal.
 
     Returns:
         The Trainer, which knows this process's place among the others.
@@ -49,7 +80,7 @@ def protect(
         hardware["strategy"] = DDPStrategy(timeout=_PATIENCE)
     trainer = lightning.Trainer(
         **hardware,
-        callbacks=[JobWriter(finish), StepProgress(shares)],
+        callbacks=[JobWriter(finish), ProgressTeller(shares, on_progress) if on_progress else StepProgress(shares)],
         use_distributed_sampler=False,  # It would count photos; the shares are balanced by faces.
         inference_mode=False,
         logger=False,
@@ -68,35 +99,55 @@ class ProtectionModule(lightning.LightningModule):
     """Lightning's handle on the protection loop: devices, precision and sharding are the Trainer's business.
 
     Args:
-        loop: Makes the masks.
+        loops: Make the masks, one loop per level of strength, the lightest first.
         judges: Recognisers that must be on the device when files are verified.
         recipe: For the seed.
+        ladder: Says which faces need the next level; without it, all masks are of the first.
     """
 
-    def __init__(self, loop: ProtectionLoop, judges: Sequence[Judge], recipe: Recipe) -> None:
+    def __init__(
+        self, loops: Sequence[ProtectionLoop], judges: Sequence[Judge], recipe: Recipe, ladder: Ladder | None = None
+    ) -> None:
         super().__init__()
-        self.loop = loop
+        self.loops = list(loops)
+        self._moved = nn.ModuleList(loops)
         self.judges = nn.ModuleList(judge.embedder for judge in judges)
+        self.ladder = ladder
         self.on_step: OnStep | None = None
         self._seed = recipe.seed
 
-    @stage("protect")
+    @property
+    def loop(self) -> ProtectionLoop:
+        """The loop of the strongest level."""
+        return self.loops[-1]
+
     def predict_step(self, batch: list[Job], batch_idx: int) -> list[Job]:
-        """Make the masks of all faces of some photos, as many faces together as the shares of photos say."""
+        """Make the masks of all faces of some photos, level by level for those that need it."""
+        todo = [(job, number) for job in batch for number in range(len(job.faces))]
+        for job in batch:
+            job.prepare()
+        while todo:
+            for level, loop in enumerate(self.loops):
+                self._make([(job, number) for job, number in todo if job.levels[number] == level], loop)
+            # A mask that reaches into a neighbour's patch may undo it, so all faces of a changed photo are looked at.
+            changed = {job.index: job for job, _ in todo}.values()
+            todo = [(job, number) for job in changed for number in (self.ladder.climb(job) if self.ladder else [])]
+        return batch
+
+    @stage("protect")
+    def _make(self, todo: Sequence[tuple[Job, int]], loop: ProtectionLoop) -> None:
         shares = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning declares it nowhere.
         assert isinstance(shares, PhotoShares)
-        todo = [(job, number) for job in batch for number in range(len(job.faces))]
         for start in range(0, len(todo), shares.faces_per_batch):
             part = todo[start : start + shares.faces_per_batch]
             began = time.monotonic()
-            made = self.loop.run(
+            made = loop.run(
                 [job.images[number] for job, number in part],
                 [face_seed(self._seed, job.source, number) for job, number in part],
                 self.on_step,
             )
             spent = (time.monotonic() - began) / len(part)
             _hand_out(part, made, spent)
-        return batch
 
 
 def face_seed(seed: int, source: Path, number: int) -> int:
@@ -135,7 +186,7 @@ class StepProgress(lightning.Callback):
 
     def __init__(self, shares: PhotoShares) -> None:
         self._shares = shares
-        self._bar: Progress | None = None
+        self._bar: Bar | None = None
 
     def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Show the bar, in one process only."""
@@ -143,7 +194,7 @@ class StepProgress(lightning.Callback):
             return
         assert isinstance(pl_module, ProtectionModule)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        bar = Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True))
+        bar = Bar(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True))
         photos = bar.add_task("photos", total=len(self._shares.share), note="")
         steps = bar.add_task("steps", total=pl_module.loop.settings.steps, note="")
         self._tasks = photos, steps
@@ -177,8 +228,48 @@ class StepProgress(lightning.Callback):
             self._bar.stop()
 
 
+class ProgressTeller(lightning.Callback):
+    """Tells a function of the progress, in one process only.
+
+    Args:
+        shares: Knows the photos of this process.
+        tell: The function.
+    """
+
+    def __init__(self, shares: PhotoShares, tell: OnProgress) -> None:
+        self._shares = shares
+        self._tell = tell
+        self._done = 0
+
+    def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Tell that it begins, and listen to the steps."""
+        if not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, ProtectionModule)
+        self._steps = pl_module.loop.settings.steps
+        pl_module.on_step = self._at
+        self._at(0, None)
+
+    def on_predict_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count the photos."""
+        self._done += len(batch)
+        if trainer.is_global_zero:
+            self._at(self._steps, None)
+
+    def _at(self, step: int, similarity: float | None) -> None:
+        self._tell(Progress(self._done, len(self._shares.share), step, self._steps, similarity))
+
+
 def _hand_out(part: Sequence[tuple[Job, int]], made: Masks, seconds: float) -> None:
-    for (job, _), mask, target in zip(part, made.masks, made.targets, strict=True):
-        job.masks.append(mask)
-        job.targets.append(target)
-        job.seconds.append(seconds)
+    for (job, number), mask, target in zip(part, made.masks, made.targets, strict=True):
+        job.masks[number] = mask
+        job.targets[number] = target
+        job.seconds[number] += seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -40,11 +41,11 @@ class Look:
             self._distances = [Distances(each.to_self.mean(1), each.to_targets.mean(1)) for each in views]
             self._own = [own_identity(each.to_self, self.loop.settings.own_hinge).mean(1) for each in views]
         self.now = self._weighted(self._distances)
-        self._target_gradients: Tensor | None = None
+        self._tried: tuple[Tensor, Tensor] | None = None
 
     def situation(self, previous: Tensor | None) -> Situation:
         """Return what the target selector may know."""
-        return Situation(self.step, previous, self.now, self._try_all, self._draw_indices)
+        return Situation(self.step, previous, self.now, self._try_targets, self._draw_indices)
 
     def landscape(self, chosen: Tensor) -> Landscape:
         """Return what a gradient component may ask about the loss around the masks."""
@@ -68,8 +69,11 @@ class Look:
         The surrogates' gradients are scaled to one length per face before they are added, or the one with the largest
         gradients would decide alone; the sum then has their mean length. With one surrogate it is the plain gradient.
         """
-        if self._target_gradients is not None:
-            return self._target_gradients[chosen, torch.arange(len(chosen), device=chosen.device)]
+        if self._tried is not None:
+            order, gradients = self._tried
+            same = order == chosen.unsqueeze(1)
+            if same.any(dim=1).all():
+                return gradients[torch.arange(len(chosen), device=chosen.device), same.to(torch.uint8).argmax(dim=1)]
         return self._gradient_towards(chosen, last=True)
 
     def _naturalness_gradient(self) -> Tensor | float:
@@ -105,7 +109,7 @@ class Look:
 
         Args:
             targets: Index of each face's target, ``(B,)``.
-            last: Whether no other target follows.
+            last: Whether the graph of the surrogates is of no further use.
         """
         settings = self.loop.settings
         gradients = []
@@ -118,19 +122,30 @@ class Look:
             gradients.append(torch.autograd.grad(loss, self.masks, retain_graph=keep)[0])
         return _balance(gradients, self._weights)
 
-    def _try_all(self) -> Distances:
-        """Take the candidate step of Algorithm 1 towards every target and measure where it leads."""
+    def _try_targets(self, wanted: Tensor) -> Distances:
+        """Take the candidate step of Algorithm 1 towards every wanted target and measure where it leads.
+
+        Args:
+            wanted: Which targets of each face, ``(B, K)``; at least one of each.
+        """
         batch, settings = self.batch, self.loop.settings
-        faces, count = self.now.to_targets.shape
-        every = torch.arange(count, device=self.masks.device)
-        gradients = [self._gradient_towards(target.expand(faces), last=target == count - 1) for target in every]
-        self._target_gradients = torch.stack(gradients)
+        faces, count = wanted.shape
+        # In each round every face tries one of its own: the wanted ones first, and the first again once they are out.
+        rounds = int(wanted.sum(dim=1).max())
+        order = (~wanted).to(torch.uint8).argsort(dim=1, stable=True)[:, :rounds]
+        order = torch.where(wanted.gather(1, order), order, order[:, :1])
+        gradients = [self._gradient_towards(order[:, i], last=False) for i in range(rounds)]
+        self._tried = order, torch.stack(gradients, dim=1)
         with torch.no_grad():
             masks = self.masks.detach()
             steps = [normalize(batch.smooth(each), settings.norm) for each in gradients]
             candidates = torch.stack([batch.move(masks, step) for step in steps], dim=1)
             images = (batch.pixels.unsqueeze(1) + candidates).flatten(0, 1)
-            return self._weighted(batch.distances(batch.embed(images, self._surrogates), self._surrogates))
+            after = self._weighted(batch.distances(batch.embed(images, self._surrogates), self._surrogates))
+        to_self = self.now.to_self.unsqueeze(1).repeat(1, count)
+        to_targets = torch.full((faces, count, count), math.inf, device=wanted.device)
+        place = order.unsqueeze(2).expand(-1, -1, count)
+        return Distances(to_self.scatter(1, order, after.to_self), to_targets.scatter(1, place, after.to_targets))
 
     def _weighted(self, distances: Sequence[Distances]) -> Distances:
         """Return the average over the surrogates of this iteration, without gradient."""

@@ -99,6 +99,16 @@ class Manifest:
             return None
         return f"{photo}: was protected before with these settings, as {destination}."
 
+    def has_other_settings(self, photo: Path, recipe: str) -> bool:
+        """Return whether a photo was replaced by what another recipe made of it, so that this one was not followed.
+
+        Args:
+            photo: The input file.
+            recipe: Digest of the run's recipe.
+        """
+        made = self._by_output.get(file_digest(photo) or "")
+        return made is not None and made.backup is not None and made.recipe_sha256 != recipe
+
     def add(self, photo: Path, digest: str, output: Path, output_digest: str, recipe: str, backup: Path | None) -> None:
         """Note that a file is about to appear, beside what other processes note.
 
@@ -200,6 +210,7 @@ def recipe_digest(recipe: Recipe) -> str:
     """Return the SHA-256 of everything in a recipe that changes what a photo becomes."""
     neutral = replace(
         recipe,
+        preset=None,
         photos=None,
         output="protected",
         held_out=[],

@@ -14,6 +14,8 @@ import shutil
 import uuid
 import zlib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -26,17 +28,20 @@ from facecrypt.naming import output_path
 from facecrypt.settings import MetadataPolicy
 
 __all__ = [
+    "FORMATS",
     "Photo",
     "read_photo",
+    "as_format",
     "write_photo",
     "write_bytes",
     "find_photos",
     "output_path",
     "file_digest",
     "sweep",
+    "is_running",
 ]
 
-_FORMATS = {
+FORMATS = {
     ".png": "PNG",
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
@@ -48,8 +53,10 @@ _FORMATS = {
     ".heic": "HEIF",
     ".heif": "HEIF",
 }
+"""Extensions of photos, and Pillow's name of the format of each."""
+
 # Found in folders too, so that the run names them as left out and does not pass over them in silence.
-_PICTURES = (*_FORMATS, ".gif")
+_PICTURES = (*FORMATS, ".gif")
 
 
 def find_photos(where: str, *, recursive: bool = False) -> list[Path]:
@@ -81,7 +88,7 @@ def find_photos(where: str, *, recursive: bool = False) -> list[Path]:
         raise PhotoError(f"{where}: cannot be read ({error.strerror}). Check its name and your rights.") from error
     if not photos:
         raise PhotoError(
-            f"{where}: no photos found. A photo ends in {', '.join(_FORMATS)}; "
+            f"{where}: no photos found. A photo ends in {', '.join(FORMATS)}; "
             "name a photo, a folder that holds some, or a glob such as 'photos/**/*.jpg'."
         )
     return photos
@@ -150,6 +157,27 @@ def write_photo(
     return f"{'lossless' if is_lossless(photo, file_format) else 'lossy'} {file_format}"
 
 
+def as_format(photo: Photo, destination: Path) -> Photo:
+    """Return a photo that `write_photo` writes in the format of a file name's extension, without loss where it can.
+
+    Args:
+        photo: The photo, of any format.
+        destination: The file name.
+
+    Raises:
+        PhotoError: If the extension is that of no format that can be written.
+    """
+    file_format = FORMATS.get(destination.suffix.lower())
+    if file_format is None:
+        raise PhotoError(f"{destination}: ends in no known extension. Allowed: {', '.join(FORMATS)}.")
+    if file_format == photo._format:
+        return photo
+    if file_format == "HEIF" and find_spec("pillow_heif") is None:
+        raise PhotoError(f"{destination}: HEIC files need pillow-heif. Install facecrypt[heif], or save as PNG.")
+    deep = photo._deep if file_format in ("PNG", "TIFF") else None
+    return replace(photo, _format=file_format, _lossless=True, _deep=deep)
+
+
 def write_bytes(data: bytes, destination: Path, prepare: Callable[[Path], None] = lambda temporary: None) -> None:
     """Write a file at once or not at all, creating its folder.
 
@@ -187,7 +215,7 @@ def sweep(folders: Iterable[Path]) -> None:
     for folder in set(folders):
         for path in folder.glob(f".facecrypt-{_machine()}-*.tmp"):
             found = _TEMPORARY.fullmatch(path.name)
-            if found and not _is_running(int(found[1])):
+            if found and not is_running(int(found[1])):
                 path.unlink(missing_ok=True)
 
 
@@ -202,7 +230,8 @@ def _machine() -> str:
     return f"{zlib.crc32(platform.node().encode()):08x}"
 
 
-def _is_running(process: int) -> bool:
+def is_running(process: int) -> bool:
+    """Return whether a process of this machine lives; only POSIX can ask without disturbing it."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -222,7 +251,7 @@ def _check(photo: Photo, pixels: npt.NDArray[np.uint8], destination: Path) -> st
         raise ValueError(f"pixels: the channels differ, but {photo.path} is grayscale. Allowed: equal channels.")
     suffix = destination.suffix.lower()
     file_format = "PNG" if suffix == ".png" else photo._format
-    if _FORMATS.get(suffix) != file_format and suffix != photo.path.suffix.lower():
+    if FORMATS.get(suffix) != file_format and suffix != photo.path.suffix.lower():
         raise ValueError(f"destination: {destination} does not end like a {file_format} file. Allowed: .png as well.")
     return file_format
 

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,24 +17,34 @@ from facecrypt.crew import assemble, warn
 from facecrypt.encoding import QUALITY
 from facecrypt.errors import FacecryptError, PhotoError
 from facecrypt.evaluation import FaceReport, Judge, make_judge, verify
+from facecrypt.face_rules import face_rules
 from facecrypt.faces import FaceDetector
 from facecrypt.inputs import RECORDS, choose_photos
 from facecrypt.jobs import Job, Photos, save
-from facecrypt.lightning_loop import ProtectionModule, protect
+from facecrypt.lightning_loop import OnProgress, ProtectionModule, protect
 from facecrypt.manifest import open_manifests
 from facecrypt.photos import sweep
 from facecrypt.protection import ProtectionLoop, Settings, Surrogate
-from facecrypt.recipe import Recipe, dump_recipe
+from facecrypt.recipe import Recipe, dump_recipe, level_recipes
 from facecrypt.stopwatch import stage
+from facecrypt.strength import Ladder, has_escaped, name_level, strength_notes
 from facecrypt.targets import Target, load_targets
 from facecrypt.views import OneOf, View
 
 
-def run(recipe: Recipe) -> report.Report:
+def run(
+    recipe: Recipe,
+    *,
+    chosen: Sequence[tuple[Path, Path]] | None = None,
+    on_progress: OnProgress | None = None,
+) -> report.Report:
     """Protect the photos that a recipe names; leave files, report and resolved recipe in its output folder.
 
     Args:
         recipe: A checked recipe.
+        chosen: The photos, each with the file that its protected version goes to, instead of those that the recipe
+            names.
+        on_progress: Told of the progress instead of a bar on the terminal; what it raises ends the run.
 
     Returns:
         The report. Photos that could not be protected are in it, with the reason.
@@ -43,36 +53,40 @@ def run(recipe: Recipe) -> report.Report:
         FacecryptError: If the recipe or the input as a whole is wrong; nothing has been written then.
     """
     started = time.monotonic()
-    chosen = choose_photos(recipe, sample_photo())
+    chosen = choose_photos(recipe, sample_photo()) if chosen is None else chosen
     manifests = open_manifests(recipe, [destination for _, destination in chosen])
     with stage("build"):
         detector = FaceDetector()
-        targets = load_targets(recipe.targets, recipe.max_targets, detector, recipe.faces)
+        aligned = face_rules(recipe.faces).choose == "aligned"
+        targets = load_targets(recipe.targets, recipe.max_targets, detector, "aligned" if aligned else "largest")
+        jobs = Photos(
+            [source for source, _ in chosen], [destination for _, destination in chosen], recipe, detector, manifests
+        )
         crew = assemble(recipe)
     output = _prepare_output(recipe)
     sweep({output, *(destination.parent for _, destination in chosen)})
     with stage("build"):
         judges = [make_judge(name, embedder, white, targets) for name, embedder, white in crew.judges]
-        module = ProtectionModule(build_loop(recipe, crew.surrogates, targets), judges, recipe)
+        choosers = [make_judge(name, embedder, False, targets, chooses=True) for name, embedder in crew.choosers]
+        levels = level_recipes(recipe)
+        loops = [build_loop(level, crew.surrogates, targets) for level in levels]
+        ladder = Ladder(recipe, levels, choosers, targets, detector) if choosers else None
+        judges += choosers
+        module = ProtectionModule(loops, judges, recipe, ladder)
     records = output / RECORDS
 
     def finish(job: Job) -> None:
-        photo = _write_and_verify(job, recipe, targets, judges, detector)
+        photo = _write_and_verify(job, recipe, levels, targets, judges, detector)
         (records / f"{job.index}.json").write_text(json.dumps(asdict(photo)))
 
-    trainer = protect(
-        recipe,
-        module,
-        Photos(
-            [source for source, _ in chosen], [destination for _, destination in chosen], recipe, detector, manifests
-        ),
-        finish,
-    )
+    trainer = protect(recipe, module, jobs, finish, on_progress)
     trainer.strategy.barrier()
     photos = [json.loads((records / f"{index}.json").read_text()) for index in range(len(chosen))]
-    if trainer.is_global_zero and (note := encoder_note(recipe, photos)):
-        warn(note)
-        crew.notes.append(note)
+    if trainer.is_global_zero:
+        for note in (*strength_notes(recipe, photos), encoder_note(recipe, photos), by_hand_note(photos)):
+            if note:
+                warn(note)
+                crew.notes.append(note)
     result = report.make(recipe, crew.notes, photos, time.monotonic() - started, str(trainer.strategy.root_device))
     trainer.strategy.barrier()
     if trainer.is_global_zero:
@@ -91,6 +105,22 @@ def encoder_note(recipe: Recipe, photos: Sequence[dict[str, Any]]) -> str | None
         f"were made without knowing of it. The numbers are those of the saved files. "
         f"Add {{name: jpeg, args: {{quality: [75, {QUALITY}]}}}} to views, or set format: png"
     )
+
+
+def by_hand_note(photos: Sequence[dict[str, Any]]) -> str | None:
+    """Return what to know of faces that a person gave and a search did not find, in the original or the saved file."""
+    faces = [(photo["source"], face) for photo in photos for face in photo["faces"]]
+    placed = sorted({source for source, face in faces if face["landmarks"] == "placed in box"})
+    known = sorted({source for source, face in faces if face["found_again"] == "known landmarks"})
+    parts = []
+    if placed:
+        parts.append(f"no face was found in a box given for {', '.join(placed)}: average landmarks were placed in it")
+    if known:
+        parts.append(
+            f"no search finds a face given by hand in the saved {', '.join(known)}: it was judged where it was in the "
+            "original"
+        )
+    return "; ".join(parts) or None
 
 
 def sample_photo() -> Path:
@@ -117,6 +147,7 @@ def build_loop(recipe: Recipe, surrogates: Sequence[Surrogate], targets: Sequenc
             epsilon=recipe.epsilon / 255,
             step_size=recipe.step_size / 255,
             norm=recipe.norm,
+            ceiling=None if recipe.ceiling is None else recipe.ceiling / 255,
             steps=recipe.steps,
             self_weight=recipe.self_weight,
             own_weight=recipe.own_identity.weight,
@@ -125,6 +156,7 @@ def build_loop(recipe: Recipe, surrogates: Sequence[Surrogate], targets: Sequenc
             surrogates_per_step=recipe.surrogates_per_step,
             seed=recipe.seed,
             region=recipe.region,
+            texture=recipe.texture,
             feather=recipe.feather,
             low_pass=recipe.low_pass,
             ssim_budget=recipe.budget.ssim if recipe.budget else None,
@@ -133,9 +165,14 @@ def build_loop(recipe: Recipe, surrogates: Sequence[Surrogate], targets: Sequenc
 
 
 def _write_and_verify(
-    job: Job, recipe: Recipe, targets: Sequence[Target], judges: Sequence[Judge], detector: FaceDetector
+    job: Job,
+    recipe: Recipe,
+    levels: Sequence[Recipe],
+    targets: Sequence[Target],
+    judges: Sequence[Judge],
+    detector: FaceDetector,
 ) -> report.PhotoReport:
-    save(job, recipe)
+    save(job, recipe, levels)
     faces: list[FaceReport] = []
     if not job.error and job.photo is not None:
         try:
@@ -152,6 +189,12 @@ def _write_and_verify(
             )
         except PhotoError as error:
             job.fail(error)
+    if recipe.strength:
+        names, margin = [name_level(level) for level in recipe.strength.levels], recipe.strength.margin
+        faces = [
+            replace(face, level=names[level], escaped=has_escaped(face, margin))
+            for face, level in zip(faces, job.levels, strict=bool(faces))
+        ]
     return report.PhotoReport(
         source=str(job.source),
         output=None if job.error else str(job.destination),
@@ -161,6 +204,7 @@ def _write_and_verify(
         backup=None if job.error or job.backup is None else str(job.backup),
         encoding=job.encoding,
         already=job.already,
+        skipped=job.skipped,
     )
 
 

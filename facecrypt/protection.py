@@ -66,8 +66,10 @@ class Settings:
         surrogates_per_step: How many surrogates give gradients at an iteration, drawn anew each time; None is all.
         seed: Seed of that draw.
         region: Where in a patch the mask may be how strong; None: everywhere the same.
+        texture: How strictly the mask follows the texture of the face, see `regions.texture_map`; 0: not at all.
         feather: Width of the fade to 0 at a patch's border, in pixels.
         low_pass: Standard deviation of the Gaussian that smooths gradients and steps, in pixels; 0: none.
+        ceiling: Largest change of a channel under ``l2``; None: no such bound.
         ssim_budget: Lowest SSIM of the face area, which may lower a face's epsilon; None: no such bound.
     """
 
@@ -82,8 +84,10 @@ class Settings:
     surrogates_per_step: int | None = None
     seed: int = 0
     region: Region | None = None
+    texture: float = 0.0
     feather: int = 0
     low_pass: float = 0.0
+    ceiling: float | None = None
     ssim_budget: float | None = None
 
 

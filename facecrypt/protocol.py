@@ -192,6 +192,11 @@ def distractor_entries(folders: Sequence[Path]) -> list[Entry]:
     return [Entry(photo, f"{_RESERVED}{photo}", "gallery") for photo in photos]
 
 
+def is_distractor(entry: Entry) -> bool:
+    """Return whether an entry shows somebody whom nobody names."""
+    return entry.identity.startswith(_RESERVED)
+
+
 def _generator(seed: int, purpose: str) -> random.Random:
     # Names of folders need not be valid Unicode.
     return random.Random(f"{seed}: {purpose}".encode(errors="surrogateescape"))

@@ -15,9 +15,11 @@ from pydantic_core import PydanticCustomError
 
 from facecrypt import registry
 from facecrypt.errors import RecipeError
+from facecrypt.face_rules import Faces, WordOrRules, face_faults, simplify
 from facecrypt.naming import template_fault
+from facecrypt.presets import KEYS, fill, override_with_preset
 from facecrypt.registry import Kind
-from facecrypt.settings import FaceChoice, MetadataPolicy, Norm, PhotoFormat, ViewsMode
+from facecrypt.settings import MetadataPolicy, Norm, PhotoFormat, ViewsMode
 from facecrypt.surrogates.spec import Weights
 from facecrypt.values import component_faults, read_values, structure_faults
 
@@ -158,6 +160,23 @@ class Budget:
 
 
 @dataclass
+class StrengthChoice:
+    """Each face gets the lightest level at which no judge takes it for the same person in the saved photo any more.
+
+    Attributes:
+        judges: Recognisers that choose. They are no evidence for what they chose, so no held-out one may be among them.
+        levels: What to try, from the lightest on: names of presets, or mappings of keys that replace those of the
+            recipe, such as ``{epsilon: 4}`` or ``{preset: mid, steps: 200}``. All presets by default.
+        margin: How far below its threshold each judge's similarity must fall.
+    """
+
+    __pydantic_config__ = STRICT
+    judges: Annotated[list[HeldOutSlot], Field(min_length=1)]
+    levels: Annotated[list[dict[str, Any]], Field(min_length=1)] = field(default_factory=list)
+    margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+@dataclass
 class TrainerOptions:
     """What Lightning's Trainer is told about the hardware; see its documentation for the values.
 
@@ -204,15 +223,23 @@ class Recipe:
         epsilon: Largest change of a channel in grey levels of 255 (``linf``), or the root mean square change of a
             face's patch (``l2``).
         norm: Ball that the masks stay in: ``linf`` or ``l2``.
+        ceiling: Largest change of a channel in grey levels under ``l2``, whose ball leaves single channels unbounded;
+            null for none.
         steps: Number of iterations.
         step_size: Length of a step, in the unit of epsilon.
         region: Where in the patch the mask may be how strong; the same everywhere by default.
+        texture: How strictly the mask's strength follows the texture around each pixel, sparing smooth skin: 0 not at
+            all, 1 in proportion to its standard deviation, 2 to its variance.
         feather: Width, in pixels of the patch at its working size, over which the mask fades to 0 at the patch's
             border, so that no seam shows; 0 for no fade.
         low_pass: Standard deviation, in pixels of the patch at its working size, of a Gaussian that smooths gradients
             and steps: masks get blotchy rather than noisy; 0 for none.
         budget: Keep each face's SSIM at or above a value by lowering its epsilon; `epsilon` stays the upper bound.
-        faces: Which faces: ``all``, ``largest``, or ``aligned`` where each photo is itself an aligned, square face.
+        preset: Name of a preset, such as ``mid``, which fills in keys that the recipe leaves out: ``facecrypt list
+            preset`` shows them.
+        strength: Choose the strength of each face by recognisers that it must escape; none by default.
+        faces: Which faces: ``all``, ``largest``, ``aligned`` where each photo is itself an aligned, square face, or a
+            mapping that chooses by number, likeness or size, or gives faces by hand.
         format: Format of the protected photos: ``same`` writes a JPEG as a JPEG, ``png`` loses nothing.
         name: File name of a protected photo, from ``{stem}`` and ``{suffix}``.
         metadata: What of EXIF and XMP a protected photo keeps: ``strip_gps`` drops places, ``strip`` everything,
@@ -248,13 +275,17 @@ class Recipe:
     own_identity: OwnIdentity = field(default_factory=OwnIdentity)
     epsilon: Annotated[float, Field(ge=1, le=255)] = 12.0
     norm: Norm = "linf"
+    ceiling: Annotated[float, Field(ge=1, le=255)] | None = None
     steps: Annotated[int, Field(ge=1)] = 50
     step_size: Annotated[float, Field(gt=0, le=255)] = 1.5
     region: Region | None = None
+    texture: Annotated[float, Field(ge=0, le=2)] = 0.0
     feather: Annotated[int, Field(ge=0, le=64)] = 0
     low_pass: Annotated[float, Field(ge=0, le=16)] = 0.0
     budget: Budget | None = None
-    faces: FaceChoice = "all"
+    preset: str | None = None
+    strength: StrengthChoice | None = None
+    faces: WordOrRules = "all"
     format: PhotoFormat = "same"
     name: str = "{stem}{suffix}"
     metadata: MetadataPolicy = "strip_gps"
@@ -282,11 +313,13 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: With every fault of the recipe.
     """
     source = str(path)
-    return check_recipe(read_values(source, overrides), source)
+    return check_recipe(read_values(source, override_with_preset(overrides)), source)
 
 
 def check_recipe(values: Mapping[str, Any], source: str = "recipe") -> Recipe:
     """Return a mapping as a recipe, after checking types, names, arguments and what contradicts what. Builds nothing.
+
+    Presets are filled in first, so that everything that follows sees their values.
 
     Args:
         values: The keys of a recipe.
@@ -295,22 +328,56 @@ def check_recipe(values: Mapping[str, Any], source: str = "recipe") -> Recipe:
     Raises:
         RecipeError: With every fault.
     """
+    values, faults = fill(values)
+    # Components are checked as far as the mapping allows, so that one pass shows every fault.
+    faults += component_faults(values, _KINDS)
+    if isinstance(strength := values.get("strength"), dict):
+        faults += [f"strength.{fault}" for fault in component_faults(strength, {"judges": "surrogate"})]
     try:
         # JSON mode: in Python mode, pydantic's strictness wants dataclasses where YAML gives mappings.
-        recipe = _ADAPTER.validate_json(json.dumps(dict(values), default=str))
+        recipe = _ADAPTER.validate_json(json.dumps(values, default=str))
     except pydantic.ValidationError as error:
-        # Components are checked as far as the mapping allows, so that one pass shows every fault.
-        faults = structure_faults(error, Recipe, _PARTS) + component_faults(values, _KINDS)
-        raise RecipeError(source, faults) from None
-    faults = component_faults(values, _KINDS) or _contradictions(recipe)
+        raise RecipeError(source, structure_faults(error, Recipe, _PARTS) + faults) from None
+    faults = faults or _contradictions(recipe)
     if faults:
         raise RecipeError(source, faults)
+    recipe.faces = simplify(recipe.faces)
     return recipe
+
+
+def level_recipes(recipe: Recipe) -> list[Recipe]:
+    """Return a recipe as it is at each level of its `strength`, from the lightest on; the recipe itself without one.
+
+    Raises:
+        RecipeError: With every fault of the levels.
+    """
+    if recipe.strength is None:
+        return [recipe]
+    base = recipe_values(recipe) | {"strength": None, "preset": None}
+    levels, faults = [], []
+    for index, level in enumerate(recipe.strength.levels):
+        path = f"strength.levels[{index}]"
+        if unknown := [key for key in level if key not in KEYS]:
+            faults += [f"{path}: {key!r} cannot differ between levels. Allowed: {', '.join(KEYS)}." for key in unknown]
+            continue
+        try:
+            levels.append(check_recipe(base | level))
+        except RecipeError as error:
+            faults += [f"{path}: {fault}" for fault in error.faults]
+    if faults:
+        raise RecipeError("recipe", faults)
+    return levels
 
 
 def dump_recipe(recipe: Recipe) -> str:
     """Return the recipe as YAML with every default filled in."""
-    return OmegaConf.to_yaml(OmegaConf.create(asdict(recipe)))
+    return OmegaConf.to_yaml(OmegaConf.create(recipe_values(recipe)))
+
+
+def recipe_values(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe as the mapping that its file would hold, with every default filled in."""
+    # A field cannot be called `except`, so its name ends in an underscore, which the key does not.
+    return asdict(recipe, dict_factory=lambda pairs: {key.rstrip("_"): value for key, value in pairs})
 
 
 _KINDS: dict[str, Kind] = {
@@ -334,6 +401,9 @@ _PARTS: dict[str, type] = {
     "mixup": MixupOptions,
     "region": Region,
     "budget": Budget,
+    "strength": StrengthChoice,
+    "judges": HeldOutSlot,
+    "faces": Faces,
     "trainer": TrainerOptions,
 }
 
@@ -347,6 +417,8 @@ def _contradictions(recipe: Recipe) -> list[str]:
     if drawn is not None and drawn >= count:
         allowed = f"Allowed: 1 to {count - 1}, or null for all." if count > 1 else "Name more surrogates, or give null."
         faults.append(f"surrogates_per_step: {drawn} of {count} leaves nothing to draw. {allowed}")
+    if recipe.ceiling is not None and recipe.norm == "linf":
+        faults.append("ceiling: under linf, epsilon is the largest change of a channel. Lower it, or set norm: l2.")
     judging = [_network(slot.name, slot.args) for slot in recipe.held_out]
     if len(set(judging)) < len(judging):
         faults.append("held_out: one network is named twice. Name each once.")
@@ -364,7 +436,36 @@ def _contradictions(recipe: Recipe) -> list[str]:
             f"batch_size: 'auto' depends on the machine, and naturalness[{coupled[0]}] with over: batch makes the "
             "masks depend on it. Give a number, or set over: views."
         )
-    return faults + _file_faults(recipe)
+    return faults + face_faults(recipe.faces) + _strength_faults(recipe, giving, judging) + _file_faults(recipe)
+
+
+def _strength_faults(
+    recipe: Recipe, giving: Sequence[tuple[str, ...]], judging: Sequence[tuple[str, ...]]
+) -> list[str]:
+    """Return what is wrong with the choice of a strength, given the networks of surrogates and of held-out judges."""
+    if recipe.strength is None:
+        return []
+    faults = []
+    choosing = [_network(slot.name, slot.args) for slot in recipe.strength.judges]
+    if len(set(choosing)) < len(choosing):
+        faults.append("strength.judges: one network is named twice. Name each once.")
+    for index, (slot, network) in enumerate(zip(recipe.strength.judges, choosing, strict=True)):
+        path = f"strength.judges[{index}]"
+        if network in judging:
+            faults.append(
+                f"{path}: the network of {slot.name!r} is held out in this recipe. A judge that chooses the strength "
+                "is no evidence for it any more. Name it in one place only."
+            )
+        if network in giving:
+            faults.append(
+                f"{path}: the network of {slot.name!r} gives gradients in this recipe, so escaping it says nothing. "
+                "Name another recogniser."
+            )
+    try:
+        level_recipes(recipe)
+    except RecipeError as error:
+        faults += error.faults
+    return faults
 
 
 def _file_faults(recipe: Recipe) -> list[str]:
@@ -395,6 +496,8 @@ def _licence_faults(recipe: Recipe) -> list[str]:
     for index, slot in enumerate(recipe.surrogates):
         named += [(f"surrogates[{index}].fallback[{number}]", name) for number, name in enumerate(slot.fallback)]
     named += [(f"held_out[{index}]", judge.name) for index, judge in enumerate(recipe.held_out)]
+    choosing = recipe.strength.judges if recipe.strength else []
+    named += [(f"strength.judges[{index}]", judge.name) for index, judge in enumerate(choosing)]
     specs = [(path, name, registry.get("surrogate", name).spec) for path, name in named]
     return [fault for path, name, spec in specs if spec and (fault := permission_fault(path, name, spec.weights))]
 

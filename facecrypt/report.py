@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from PIL import Image
 from facecrypt.errors import PhotoError
 from facecrypt.evaluation import FaceReport
 from facecrypt.photos import read_photo
-from facecrypt.recipe import Recipe
+from facecrypt.recipe import Recipe, recipe_values
+from facecrypt.selection import SkippedFace
 from facecrypt.stopwatch import stage
 
 _PACKAGES = ("torch", "lightning", "kornia", "torchmetrics", "timm", "facenet-pytorch", "omegaconf", "numpy", "pillow")
@@ -44,6 +45,7 @@ class PhotoReport:
         backup: Where the original is kept if it was replaced; else None.
         encoding: How the file was written: ``lossless PNG``, ``lossy JPEG``, ...; None where nothing was.
         already: Whether an earlier run did the work, so that this one left it alone.
+        skipped: Faces that were found and left as they are, each with the reason.
     """
 
     source: str
@@ -54,6 +56,7 @@ class PhotoReport:
     backup: str | None = None
     encoding: str | None = None
     already: bool = False
+    skipped: list[SkippedFace] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def make(recipe: Recipe, notes: Sequence[str], photos: Sequence[dict[str, Any]],
     return Report(
         metadata.version("facecrypt"),
         versions,
-        asdict(recipe),
+        recipe_values(recipe),
         recipe.seed,
         device,
         round(seconds, 2),
@@ -138,7 +141,8 @@ def render(report: Report) -> str:
         pictures = _pictures(photo, left)
         left -= len(pictures)
         photos.append({**photo, "pictures": pictures})
-    held_out = any(not v["white_box"] for p in report.photos for f in p["faces"] for v in f["recognisers"].values())
+    verdicts = [v for p in report.photos for f in p["faces"] for v in f["recognisers"].values()]
+    held_out = any(not (v["white_box"] or v.get("chooses")) for v in verdicts)
     return environment.from_string(template).render(report=report, photos=photos, held_out=held_out, gain=_MASK_GAIN)
 
 

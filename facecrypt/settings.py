@@ -7,6 +7,10 @@ from typing import Literal
 FaceChoice = Literal["all", "largest", "aligned"]
 """Which faces of a photo: all, the largest, or the photo itself is an aligned face."""
 
+LandmarksFrom = Literal["detected", "detected in box", "placed in box", "given"]
+"""How the landmarks of a face came about: by the search of the photo, by one in a box given by hand, as average ones
+where that found no face, or by hand."""
+
 Norm = Literal["linf", "l2"]
 """Which ball a mask stays in."""
 
@@ -36,5 +40,5 @@ TransformName = Literal[
 ]
 """What may happen to a photo after it was saved; see `facecrypt.transforms`."""
 
-Adversary = Literal["none", "protected_gallery"]
-"""What the one who identifies does about protection; see `facecrypt.identification`."""
+Adversary = Literal["none", "protected_gallery", "growing_gallery", "linear_probe"]
+"""What the one who identifies does about protection; see `facecrypt.adversaries`."""

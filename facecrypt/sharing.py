@@ -11,10 +11,11 @@ from torch import distributed
 from torch.utils.data import DataLoader, Dataset
 
 from facecrypt.capacity import faces_at_once
-from facecrypt.faces import Face
+from facecrypt.face_rules import face_rules
 from facecrypt.jobs import Job, Photos
 from facecrypt.protection import ProtectionLoop
 from facecrypt.recipe import Recipe
+from facecrypt.selection import Selection
 
 
 class PhotoShares(lightning.LightningDataModule):
@@ -27,7 +28,8 @@ class PhotoShares(lightning.LightningDataModule):
     Args:
         recipe: For the batch size, the workers and the choice of faces.
         photos: All photos of the run.
-        loop: Makes the masks; what it needs for a face is measured where the recipe leaves the batch size open.
+        loop: Makes the masks, at the strongest level; what it needs for a face is measured where the recipe leaves the
+            batch size open.
     """
 
     def __init__(self, recipe: Recipe, photos: Photos, loop: ProtectionLoop) -> None:
@@ -52,11 +54,13 @@ class PhotoShares(lightning.LightningDataModule):
             self.faces_per_batch = self._recipe.batch_size
         if ranks == 1:
             self.share = list(range(len(self._photos)))
-        elif self._recipe.faces == "aligned":
+        elif face_rules(self._recipe.faces).choose == "aligned":
             self.share = list(range(rank, len(self._photos), ranks))
         else:
             self._photos.found = self._search(ranks, rank)
-            counts = [len(self._photos.found.get(index, ())) for index in range(len(self._photos))]
+            counts = [0] * len(self._photos)
+            for index, selection in self._photos.found.items():
+                counts[index] = len(selection.faces)
             self.share = share_out(counts, ranks)[rank]
         return DataLoader(
             self._photos,
@@ -70,26 +74,31 @@ class PhotoShares(lightning.LightningDataModule):
         """Leave photos where they are: the loop moves the patches, and nothing else is needed on the device."""
         return batch
 
-    def _search(self, ranks: int, rank: int) -> dict[int, list[Face]]:
-        """Return the faces of all photos that can be read, by the number of the photo, as all processes found them."""
+    def _search(self, ranks: int, rank: int) -> dict[int, Selection]:
+        """Return the choice of faces in all photos that can be read, by the number of the photo, from all processes."""
         mine = range(rank, len(self._photos), ranks)
         # Only what is found comes out of the workers: a photo has many millions of bytes.
-        loader = DataLoader(_Search(self._photos), batch_size=None, sampler=mine, num_workers=self._recipe.workers)
-        found = {index: faces for index, faces in loader if faces is not None}
-        parts: list[dict[int, list[Face]]] = [{} for _ in range(ranks)]
+        loader = DataLoader(
+            _Search(self._photos),
+            batch_size=None,
+            sampler=mine,
+            num_workers=self._recipe.workers,
+            collate_fn=tuple,  # As it is: by default, tuples inside would become lists.
+        )
+        found = {index: selection for index, selection in loader if selection is not None}
+        parts: list[dict[int, Selection]] = [{} for _ in range(ranks)]
         distributed.all_gather_object(parts, found)
-        return {index: faces for part in parts for index, faces in part.items()}
+        return {index: selection for part in parts for index, selection in part.items()}
 
 
-class _Search(Dataset[tuple[int, list[Face] | None]]):
-    """The faces of photos; None for photos that cannot be read or need no work."""
+class _Search(Dataset[tuple[int, Selection | None]]):
+    """The choice of faces in photos, with the numbers of these."""
 
     def __init__(self, photos: Photos) -> None:
         self._photos = photos
 
-    def __getitem__(self, index: int) -> tuple[int, list[Face] | None]:
-        job = self._photos[index]
-        return index, None if job.photo is None else job.faces
+    def __getitem__(self, index: int) -> tuple[int, Selection | None]:
+        return index, self._photos.search(index)
 
 
 def share_out(counts: Sequence[int], ranks: int) -> list[list[int]]:

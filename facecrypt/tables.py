@@ -38,6 +38,7 @@ _NOTES = """\
   probe's own identity. Higher is better.
 - **\\*** marks white-box results: the evaluator is one of the surrogates that made the masks. They say little about
   recognisers that the masks have never met.
+- **†** marks results of an evaluator by which the strength of each mask was chosen. They say as little.
 - **Bold** is the best black-box value of a column among lines with the same surrogates. Equal values are all bold.
 - **[low, high]** is the 95 % bootstrap interval of R1: how far it would move with other probes, not with other seeds,
   targets or galleries. metrics.json holds the intervals of R5 too.
@@ -47,12 +48,17 @@ _NOTES = """\
 - **Transform**: what happened to every saved photo, the clean ones too, before its face was looked for. The gallery is
   untouched. PSNR, SSIM and MMD are those of the photos as they were saved.
 - **protected_gallery**: whoever searches has protected photos of the same people, by the same method, and no others.
+- **growing_gallery**: it begins with half of the clean photos of the same people. Protected versions of the other half
+  come by one after the other, and each joins under the identity that the nearest photo has, if that is near enough.
+- **linear_probe**: a linear classifier, trained on the evaluator's embeddings of the clean gallery and of protected
+  versions of the same people's gallery photos, names N people. None of them is a distractor.
 - **Best target**: a single-target method runs with every target and reports the one that serves best, picked by these
   very results in its favour. Each rate may have its own; the one named is that of R1-T.
 """
 # Paul Tol's "muted" colours, which people with any colour vision tell apart.
 _COLOURS = ("#332288", "#CC6677", "#117733", "#88CCEE", "#882255", "#DDCC77", "#44AA99", "#999933", "#AA4499")
 _HATCH = "/////"
+_MARKS = {"*": "white-box", "†": "chose the strength"}
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,7 @@ def identification_table(rows: Sequence[Row], kind: Literal["t", "ut"]) -> str:
     best: dict[tuple[str, str, str], str] = {}  # as printed
     for line in lines:
         for (name, row), key in product(line.rows.items(), keys):
-            if not (line.clean or row["white_box"] or row[key] is None):
+            if not (line.clean or _mark(row) or row[key] is None):
                 place = line.surrogates, name, key
                 best[place] = max(best.get(place, "0.0"), f"{row[key]:.1f}", key=float)
 
@@ -96,7 +102,7 @@ def identification_table(rows: Sequence[Row], kind: Literal["t", "ut"]) -> str:
         texts = []
         for key in keys if name in line.rows else ():
             row = line.rows[name]
-            text = _MISSING if row[key] is None else f"{row[key]:.1f}{'*' if row['white_box'] else ''}"
+            text = _MISSING if row[key] is None else f"{row[key]:.1f}{_mark(row)}"
             if not line.clean and text == best.get((line.surrogates, name, key)):
                 text = f"**{text}**"
             if key == keys[0] and (interval := row.get(f"{key}_interval")):
@@ -129,7 +135,20 @@ def render_markdown(title: str, rows: Sequence[Row], command: str) -> str:
             _lines(single), headings, lambda line, name: _escape(line.rows.get(name, {}).get("best_target", _MISSING))
         )
         sections.append(f"## Best targets\n\n{targets}")
+    if streams := [row for row in rows if row.get("stream")]:
+        sections.append(f"## Photos that joined a growing gallery\n\n{_stream_table(streams)}")
     return "\n\n".join([*sections, f"## Notes\n\n{_NOTES}"])
+
+
+def _stream_table(rows: Sequence[Row]) -> str:
+    """Return how many photos came by, joined, and joined rightly, of each method's first transform."""
+
+    def cell(line: _Line, name: str) -> str:
+        stream = line.rows[name]["stream"] if name in line.rows else None
+        return f"{stream['joined']} of {stream['photos']}, {stream['right']} rightly" if stream else _MISSING
+
+    shown = [row for row in rows if row["transform"] == rows[0]["transform"]]
+    return _table(_lines(shown), {row["evaluator"]: row["evaluator"] for row in shown}, cell)
 
 
 def _by_condition(rows: Sequence[Row], kind: Literal["t", "ut"]) -> str:
@@ -200,11 +219,12 @@ def _draw_rates(figure: Figure, lines: Sequence[_Line]) -> None:
             axes.bar(0, math.nan, color=colour, label=line.label)
             for name, row in line.rows.items():
                 x = evaluators.index(name) + (offset - (len(block) - 1) / 2) * step
-                look = {"facecolor": "white", "hatch": _HATCH} if row["white_box"] else {"facecolor": colour}
+                look = {"facecolor": "white", "hatch": _HATCH} if _mark(row) else {"facecolor": colour}
                 axes.bar(x, _value(row, key), 0.85 * step, edgecolor=colour, **look)
                 axes.plot([x, x], row.get(f"{key}_interval") or [math.nan] * 2, color="black", linewidth=1)
-        if any(row["white_box"] for line in block for row in line.rows.values()):
-            axes.bar(0, math.nan, facecolor="white", edgecolor="0.3", hatch=_HATCH, label="white-box")
+        if marks := {_mark(row) for line in block for row in line.rows.values()} - {""}:
+            label = ", ".join(_MARKS[mark] for mark in sorted(marks))
+            axes.bar(0, math.nan, facecolor="white", edgecolor="0.3", hatch=_HATCH, label=label)
         for x, row in ((evaluators.index(name), row) for line in clean for name, row in line.rows.items()):
             axes.hlines(_value(row, key), x - 0.46, x + 0.46, color="black")
         axes.plot([], [], color="black", label="clean" if clean else None)
@@ -248,9 +268,11 @@ def _draw_tradeoff(figure: Figure, lines: Sequence[_Line]) -> None:
             for method in dict.fromkeys(line.method for line in block):
                 path = [line.rows[name] for line in block if line.method == method and name in line.rows]
                 x, y = ([_value(row, key) for row in path] for key in ("ssim", "rank1_t"))
-                fill = "none" if any(row["white_box"] for row in path) else "full"
+                fill = "none" if any(_mark(row) for row in path) else "full"
                 axes.plot(x, y, color=colour, marker=marker, fillstyle=fill)
-        axes.plot([], [], "ko", fillstyle="none", label="hollow: white-box")
+        marks = {_mark(row) for line in block for row in line.rows.values()} - {""} or {"*"}
+        label = ", ".join(_MARKS[mark] for mark in sorted(marks))
+        axes.plot([], [], "ko", fillstyle="none", label=f"hollow: {label}")
         title = textwrap.fill(f"surrogates: {block[0].surrogates}", int(10 * width))
         axes.set(ylim=(-3, 103), xlabel=f"SSIM\n{title}", ylabel="Rank-1-T (%)")
         (left, right), spot = axes.set_xlim(axes.get_xlim()), -1.0
@@ -283,6 +305,11 @@ def _lines(rows: Sequence[Row]) -> list[_Line]:
 
 def _blocks(lines: Iterable[_Line]) -> list[list[_Line]]:
     return [list(block) for _, block in groupby(lines, lambda line: line.surrogates)]
+
+
+def _mark(row: Row) -> str:
+    """Return the mark of a result that says little about recognisers which the masks have never met."""
+    return "*" if row["white_box"] else "†" if row.get("chooses") else ""
 
 
 def _value(row: Row, key: str) -> float:

@@ -39,6 +39,10 @@ def read_values(source: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     return override_values({str(key): value for key, value in values.items()}, overrides, source)
 
 
+_WORDS = {"faces": "choose"}
+"""Keys whose value may be a word for a mapping of one key, so that an override of another key leaves the word alone."""
+
+
 def override_values(values: Mapping[str, Any], overrides: Sequence[str], source: str) -> dict[str, Any]:
     """Return values with overrides and with every interpolation resolved, unchecked.
 
@@ -57,6 +61,9 @@ def override_values(values: Mapping[str, Any], overrides: Sequence[str], source:
         try:
             if not equals or not key:
                 raise ValueError("it has no '='")
+            head, dot, _ = key.partition(".")
+            if dot and head in _WORDS and isinstance(word := config.get(head), str):
+                config[head] = {_WORDS[head]: word}
             OmegaConf.update(config, key, yaml.safe_load(text) if text else "", merge=False)
         except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
             reason = " ".join(str(error).split())
@@ -82,11 +89,12 @@ def structure_faults(error: pydantic.ValidationError, owner: type, parts: Mappin
     """
     faults = []
     for fault in error.errors():
-        *above, key = fault["loc"]
-        path = _key_path(fault["loc"])
+        # Where a value may be one of two things, pydantic says in brackets which it took it for.
+        *above, key = place = [part for part in fault["loc"] if not str(part).startswith("(")]
+        path = _key_path(place)
         if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
             keys = [each for each in above if isinstance(each, str)]
-            known = [item.name for item in fields(parts.get(keys[-1], owner) if keys else owner)]
+            known = [item.name.rstrip("_") for item in fields(parts.get(keys[-1], owner) if keys else owner)]
             faults.append(f"{path}: unknown key.{registry.suggest(str(key), known)} Known: {', '.join(known)}.")
         elif fault["type"] in ("missing", "missing_argument"):
             faults.append(f"{path}: missing, and it has no default.")

@@ -132,3 +132,27 @@ def make_tiff(width: int, height: int, bits: list[int], colour: int, data: bytes
 def written(data: bytes, path: Path) -> Path:
     path.write_bytes(data)
     return path
+
+
+SHEET_COLUMNS, SHEET_STEP = 6, 170
+PACK = Path(__file__).parents[1] / "facecrypt" / "data"
+
+
+def sheet_people(count: int) -> list[str]:
+    """Who is on a contact sheet, from left to right and from top to bottom; the last one is real."""
+    return [path.parent.name for path in _sheet_files(count)] + ["astronaut"]
+
+
+def contact_sheet(count: int) -> Image.Image:
+    """A photo of many faces: people of the virtual pack, without the photo of each that is aimed at, and a real one."""
+    pictures = [Image.open(path) for path in _sheet_files(count)]
+    pictures.append(Image.open(PACK / "sample" / "astronaut.png").convert("RGB").crop((144, 30, 304, 190)))
+    rows = -(-count // SHEET_COLUMNS)
+    sheet = Image.new("RGB", (SHEET_COLUMNS * SHEET_STEP, rows * SHEET_STEP), "gray")
+    for number, picture in enumerate(pictures):
+        sheet.paste(picture, (number % SHEET_COLUMNS * SHEET_STEP, number // SHEET_COLUMNS * SHEET_STEP))
+    return sheet
+
+
+def _sheet_files(count: int) -> list[Path]:
+    return sorted((PACK / "virtual_targets").glob("*/[123].png"))[: count - 1]

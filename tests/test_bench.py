@@ -9,10 +9,11 @@ from PIL import Image
 
 from facecrypt import bench, cli, pipeline
 from facecrypt.capacity import _peak_bytes, faces_at_once
+from facecrypt.errors import FacecryptWarning
 from facecrypt.protection import ProtectionLoop, Surrogate
 from facecrypt.recipe import check_recipe
 from facecrypt.surrogates.embedder import Embedder
-from facecrypt.targets import Target
+from facecrypt.targets import Greedy, Target
 
 ROOT = Path(__file__).parents[1]
 QUICK = ["steps=2", "max_targets=3", "held_out=[]", "trainer.accelerator=cpu"]
@@ -31,7 +32,7 @@ def test_the_command_measures_every_stage(tmp_path: Path, capsys: pytest.Capture
     folder.mkdir()
     before.save(folder / "me.png")
     (folder / "text.png").write_text("no picture")
-    keys = [f"photos={folder}", f"output={tmp_path / 'out'}", *QUICK]
+    keys = [f"photos={folder}", f"output={tmp_path / 'out'}", *QUICK, "target_selector.args={margin: null}"]
     assert cli.main(["bench", str(ROOT / "recipes/tipim.yaml"), *keys, "--faces", "2", "--literal", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["me.png", "photos", "text.png"]
@@ -90,3 +91,36 @@ def test_memory_of_a_face_is_measured(
         assert least <= faces_at_once(loop) <= most
     monkeypatch.setattr("facecrypt.capacity.free_memory", lambda device: 600 << 20)
     assert faces_at_once(loop, processes=2) < faces_at_once(loop)
+
+
+def test_memory_is_that_of_trying_all_targets(sface_embedder: Embedder, targets: list[Target]) -> None:
+    loop, few = (make_loop(sface_embedder, targets[:3], name) for name in ("greedy", "nearest"))
+    selector = loop.target_selector
+    peak = _peak_bytes(loop, 1)
+    assert loop.target_selector is selector
+    loop.target_selector = Greedy(margin=None)
+    assert peak == pytest.approx(_peak_bytes(loop, 1), rel=0.01)
+    assert peak > 1.1 * _peak_bytes(few, 1)
+
+
+def test_a_chosen_strength_is_a_stage(tmp_path: Path) -> None:
+    """Each level that was tried counts, with its own steps."""
+    Image.open(pipeline.sample_photo()).crop((100, 0, 356, 256)).save(tmp_path / "me.png")
+    weak, strong = {"steps": 1, "epsilon": 1, "step_size": 1}, {"steps": 2, "epsilon": 2}
+    recipe = check_recipe(
+        {
+            "photos": str(tmp_path / "me.png"),
+            "surrogates": [{"name": "sface"}],
+            "target_selector": {"name": "nearest"},
+            "max_targets": 2,
+            "strength": {"levels": [weak, strong], "judges": [{"name": "dlib_resnet"}]},
+            "trainer": {"accelerator": "cpu"},
+        }
+    )
+    with pytest.warns(FacecryptWarning, match="dlib_resnet chose how strong each mask is"):
+        figures = bench.measure(recipe, faces=1, literal=False)
+    seconds = {row.stage: row.seconds for row in figures.stages}
+    assert seconds["strength"] > 0
+    assert figures.steps == 2
+    protect = sum(spent for name, spent in seconds.items() if name.startswith("protect"))
+    assert figures.seconds_per_face_and_step == pytest.approx(protect / 3)

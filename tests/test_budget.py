@@ -51,14 +51,14 @@ def test_a_part_of_a_photo_with_masks_is_that_part(photo: Photo, face: Face) -> 
 def test_a_saved_photo_keeps_its_budget_and_wastes_little(photo: Photo, face: Face, budget: float) -> None:
     (before,) = similarity(photo, [face], [noise(photo, face)])
     assert before < 0.85
-    masks = fit_photo(photo, [face], [noise(photo, face)], 12, budget)
+    masks = fit_photo(photo, [face], [noise(photo, face)], 12, [budget])
     (after,) = similarity(photo, [face], masks)
     assert budget <= after < budget + 0.02
 
 
 def test_a_mask_within_its_budget_stays_as_it_is(photo: Photo, face: Face) -> None:
     mask = noise(photo, face) / 12
-    (same,) = fit_photo(photo, [face], [mask], 12, 0.8)
+    (same,) = fit_photo(photo, [face], [mask], 12, [0.8])
     assert torch.equal(same, mask)
 
 
@@ -69,12 +69,12 @@ def test_overlapping_faces_keep_their_budgets(photo: Photo, face: Face) -> None:
         landmarks=face.landmarks + np.array([20, 10], np.float32),
     )
     faces = [face, other]
-    masks = fit_photo(photo, faces, [noise(photo, face), noise(photo, other, 1)], 12, 0.95)
+    masks = fit_photo(photo, faces, [noise(photo, face), noise(photo, other, 1)], 12, [0.95, 0.95])
     assert min(similarity(photo, faces, masks)) >= 0.95
     assert all(mask.abs().max() > 0 for mask in masks)
 
 
 def test_grey_photos_keep_their_budget(photo: Photo, face: Face) -> None:
     grey = replace(photo, pixels=np.repeat(photo.pixels[..., :1], 3, axis=2))
-    masks = fit_photo(grey, [face], [noise(grey, face)], 12, 0.97)
+    masks = fit_photo(grey, [face], [noise(grey, face)], 12, [0.97])
     assert similarity(grey, [face], masks)[0] >= 0.97

@@ -9,7 +9,20 @@ import pytest
 import torch
 
 from facecrypt.errors import PhotoError
-from facecrypt.faces import WORKING_SIDE, Face, FaceDetector, Patch, add_masks, crop, crop_grid, crop_to_image, cut
+from facecrypt.faces import (
+    WORKING_SIDE,
+    Face,
+    FaceDetector,
+    Patch,
+    add_masks,
+    crop,
+    crop_grid,
+    crop_to_image,
+    cut,
+    face_at,
+    overlap,
+    place_face,
+)
 from facecrypt.photos import Photo, read_photo
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
 
@@ -56,6 +69,65 @@ def test_aligned_faces_are_taken_as_they_are(photo: Photo, detector: FaceDetecto
     assert torch.allclose(crop(images, grid), images, atol=1e-4)
     with pytest.raises(PhotoError, match="112x96 pixels, but an aligned face is square"):
         detector.find(replace(photo, pixels=np.zeros((96, 112, 3), np.uint8)), "aligned")
+
+
+def test_a_small_face_in_a_box(photo: Photo, face: Face, detector: FaceDetector) -> None:
+    """A face of 13 pixels, which the search of the whole photo does not find."""
+    scale = 0.15
+    tiny = cv2.resize(np.asarray(photo.pixels), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    scene = np.full((400, 600, 3), 128, np.uint8)
+    scene[100 : 100 + tiny.shape[0], 300 : 300 + tiny.shape[1]] = tiny
+    distant = replace(photo, pixels=scene)
+    truth = (face.landmarks + 0.5) * tiny.shape[0] / 512 - 0.5 + np.float32((300, 100))
+    box = np.array(face.box) * tiny.shape[0] / 512 + (300, 100, 300, 100)
+    found = detector.find_in(distant, box.tolist())
+    assert found is not None
+    assert found.landmarks_from == "detected in box"
+    assert np.abs(found.landmarks - truth).max() < 2
+    assert detector.find_in(distant, [20, 20, 60, 80]) is None
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_face_that_lies_on_its_side(turns: int, photo: Photo, face: Face, detector: FaceDetector) -> None:
+    """Points are compared with those of a picture that marks the landmarks, turned in the same way."""
+    marked = np.full(photo.pixels.shape[:2], -1)
+    for number, (x, y) in enumerate(face.landmarks.round().astype(int)):
+        marked[y, x] = number
+    turned = np.rot90(marked, turns)
+    truth = [np.argwhere(turned == number)[0, ::-1] for number in range(5)]
+    low, high = np.min(truth, axis=0) - 25, np.max(truth, axis=0) + 25
+    lying = replace(photo, pixels=np.rot90(photo.pixels, turns).copy())
+    found = detector.find_in(lying, [*low.tolist(), *high.tolist()])
+    assert found is not None
+    assert np.abs(found.landmarks - truth).max() < 4
+
+
+def test_a_box_at_the_border_of_the_photo(photo: Photo, face: Face, detector: FaceDetector) -> None:
+    left, top, right, bottom = map(int, face.box)
+    cut_off = replace(photo, pixels=photo.pixels[top + 5 : bottom - 5, left + 5 : right - 5])
+    found = detector.find_in(cut_off, [-5, -5, right - left - 5, bottom - top - 5])
+    assert found is not None
+    moved = found.landmarks + np.float32((left + 5, top + 5))
+    assert np.abs(moved - face.landmarks).max() < 8
+
+
+def test_a_placed_face_has_the_proportions_of_found_ones(face: Face) -> None:
+    """The box of an upright face and its landmarks give each other."""
+    points = np.asarray(ARCFACE_TEMPLATE, np.float32) * 1.7 + (40, 60)
+    upright = face_at(points.tolist())
+    assert upright.landmarks_from == "given"
+    assert np.allclose(place_face(upright.box).landmarks, points, atol=0.05)
+    placed = place_face(face.box)
+    assert (placed.landmarks_from, placed.box) == ("placed in box", face.box)
+    eyes = np.linalg.norm(face.landmarks[1] - face.landmarks[0])
+    assert np.linalg.norm(placed.landmarks - face.landmarks, axis=1).mean() < 0.4 * eyes
+    assert overlap(face_at(face.landmarks.tolist()).box, face.box) > 0.6
+
+
+def test_overlap_of_boxes() -> None:
+    assert overlap((0, 0, 2, 2), (1, 1, 3, 3)) == pytest.approx(1 / 7)
+    assert overlap((0, 0, 2, 2), (0, 0, 2, 2)) == 1
+    assert overlap((0, 0, 2, 2), (2, 0, 4, 2)) == 0
 
 
 def test_the_similarity_is_the_least_squares_fit(face: Face) -> None:

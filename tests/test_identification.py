@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from skimage.metrics import peak_signal_noise_ratio
 
 from facecrypt import cli, pipeline
+from facecrypt.adversaries import stream_of, train_linear_probe
 from facecrypt.faces import FaceDetector, crop, crop_grid, cut
 from facecrypt.obfuscation import obfuscate
 from facecrypt.photos import read_photo
@@ -237,6 +239,111 @@ def test_a_protected_gallery_holds_protected_photos_of_the_same_people(
     assert found[2]["rank1_ut"] == 100 * np.mean(missed)
     assert found[2]["n_gallery"] == len(searched)
     assert "### none, protected_gallery\n" in (tmp_path / "results" / "table.md").read_text()
+
+
+def test_a_gallery_grows_and_a_classifier_trains_on_protected_photos(tmp_path: Path, sface_embedder: Embedder) -> None:
+    methods = [{"label": "clean"}, {"label": "blur", "obfuscation": {"method": "blur", "strength": 0.2}}]
+    adversaries = ["none", "protected_gallery", "growing_gallery", "linear_probe"]
+    photo = str(pipeline.sample_photo().parent)
+    path = make(tmp_path, methods=methods, adversaries=adversaries, evaluators=[{"name": "sface"}], distractors=[photo])
+    assert cli.main(["evaluate", str(path)]) == cli.DONE
+    found = {(row["method"], row["adversary"]): row for row in rows(tmp_path)}
+    # Whoever trains or lets the gallery grow faces clean photos too, which tells what protection takes from them.
+    assert set(found) == {(method, each) for method in ("clean", "blur") for each in adversaries} - {
+        ("clean", "protected_gallery")
+    }
+    lines = [line.split(",") for line in (tmp_path / "protocol.csv").read_text().splitlines()[1:]]
+    probes = [(Path(image), person) for image, person, role in lines if role == "probe"]
+    gallery = [(Path(image), person) for image, person, role in lines if role == "gallery"]
+    own = {person for _, person in probes}
+    detector = FaceDetector()
+    people = sorted({person for _, person in gallery})
+    pictures = {
+        path.name: path for folder in (tmp_path / "results" / "photos").glob("blur-*") for path in folder.glob("*.png")
+    }
+
+    def embedding(file: Path) -> np.ndarray[Any, Any] | None:
+        picture = read_photo(file)
+        faces = detector.find(picture, "largest")
+        return embed(sface_embedder, [cut(picture, faces[0])])[0].numpy() if faces else None
+
+    theirs = [file for file, person in gallery if person in own]
+    collected = {file: pictures[f"{number:04d}-{file.stem}.png"] for number, file in enumerate(theirs)}
+    shown = [
+        (embedding(pictures[f"{number:04d}-{file.stem}.png"]), person) for number, (file, person) in enumerate(probes)
+    ]
+
+    # The tracker, slowly: half of the photos of each person come by, and join where they are recognised.
+    half = sum(sum(person == each for _, person in gallery) // 2 for each in own)
+    assert found["clean", "growing_gallery"]["stream"] == {"photos": half, "joined": half, "right": half}
+    numbers = [sorted(people_of(lines)).index(person) for file, person in gallery if person in own]
+    later = [theirs[index] for index in stream_of(numbers, [file.name for file in theirs], 0)]
+    known = [(embedding(file), person) for file, person in gallery if file not in later]
+    known = [(each, person) for each, person in known if each is not None]
+    (known_distractor,) = [embedding(file) for file in sorted(Path(photo).glob("*.png"))]
+    known.append((known_distractor, "nobody"))
+    arrived = joined = right = 0
+    for file in later:
+        mine = embedding(collected[file])
+        if mine is None:
+            continue
+        arrived += 1
+        cosine, name = max((float(mine @ each), person) for each, person in known)
+        if cosine >= 0.307:
+            known.append((mine, name))
+            joined, right = joined + 1, right + (name == dict(gallery)[file])
+    row = found["blur", "growing_gallery"]
+    assert row["stream"] == {"photos": arrived, "joined": joined, "right": right}
+    assert joined
+    assert row["n_gallery"] == len(known)
+    missed = [mine is None or max(known, key=lambda each: float(mine @ each[0]))[1] != person for mine, person in shown]
+    assert row["rank1_ut"] == 100 * np.mean(missed)
+
+    # The classifier knows the clean gallery and the protected photos, and none of the distractors.
+    trained = [(embedding(file), person) for file, person in gallery]
+    trained += [(embedding(file), dict(gallery)[original]) for original, file in collected.items()]
+    trained = [(each, person) for each, person in trained if each is not None]
+    row = found["blur", "linear_probe"]
+    assert row["n_gallery"] == len(trained)
+    assert found["clean", "linear_probe"]["n_gallery"] == len(gallery)
+    classifier = train_linear_probe(
+        torch.tensor(np.stack([each for each, _ in trained])),
+        torch.tensor([people.index(person) for _, person in trained]),
+    )
+    missed = [
+        mine is None or people[int(classifier.rank(torch.tensor(mine)[None], 1))] != person for mine, person in shown
+    ]
+    assert row["rank1_ut"] == 100 * np.mean(missed)
+    assert found["clean", "linear_probe"]["rank1_ut"] == 0
+    table = (tmp_path / "results" / "table.md").read_text()
+    for name in ("protected_gallery", "growing_gallery", "linear_probe"):
+        assert table.count(f"### none, {name}\n") == 2
+    assert f"{joined} of {arrived}, {right} rightly" in table
+
+
+def test_a_chosen_strength_is_found_for_a_benchmark_too_and_its_judge_is_marked(tmp_path: Path) -> None:
+    strength = {"judges": [{"name": "dlib_resnet"}], "levels": [{"epsilon": 2}, {"epsilon": 5}], "margin": 0.9}
+    quick = {"steps": 1, "step_size": 9, "target_selector": {"name": "nearest"}, "trainer.accelerator": "cpu"}
+    methods = [
+        {"label": "chosen", "recipe": str(ROOT / "recipes" / "tipim.yaml"), "set": {**quick, "strength": strength}}
+    ]
+    assert cli.main(["evaluate", str(make(tmp_path, methods=methods))]) == cli.DONE
+    found = rows(tmp_path)
+    marks = {row["evaluator"]: (row["white_box"], row["chooses"]) for row in found}
+    assert marks == {"sface": (True, False), "dlib_resnet": (False, True)}
+    assert "†" in (tmp_path / "results" / "table.md").read_text().partition("## Notes")[0]
+    # No level escapes by such a margin, so all are saved at the last one.
+    originals = [
+        line.split(",")[0] for line in (tmp_path / "protocol.csv").read_text().splitlines() if ",probe" in line
+    ]
+    for file, original in zip(sorted((tmp_path / "results").rglob("chosen-*/*.png")), originals, strict=True):
+        change = read_photo(file).pixels.astype(int) - read_photo(Path(original)).pixels.astype(int)
+        assert np.abs(change).max() == 5
+
+
+def people_of(lines: list[list[str]]) -> set[str]:
+    photo = pipeline.sample_photo().parent
+    return {person for _, person, _ in lines} | {f"distractor/{path}" for path in photo.glob("*.png")}
 
 
 def test_virtual_targets_join_the_gallery(tmp_path: Path) -> None:

@@ -22,15 +22,17 @@ from skimage.metrics import peak_signal_noise_ratio
 from facecrypt import cli, pipeline, registry
 from facecrypt.crew import assemble, build_surrogates
 from facecrypt.errors import WeightsError
-from facecrypt.faces import FaceDetector, crop, crop_grid, cut
+from facecrypt.face_rules import Faces
+from facecrypt.faces import Face, FaceDetector, crop, crop_grid, cut
 from facecrypt.lightning_loop import face_seed
 from facecrypt.photos import Photo, read_photo
-from facecrypt.recipe import check_recipe
+from facecrypt.recipe import check_recipe, load_recipe
 from facecrypt.surrogates import catalogue, sface
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.onnx_file import OnnxNetwork
 from facecrypt.surrogates.onnx_graph import OnnxGraph
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
+from tests.pictures import contact_sheet
 from tests.surrogates.onnx_files import NETWORKS, Writer, mobilefacenet
 
 ROOT = Path(__file__).parents[1]
@@ -202,10 +204,14 @@ def test_the_report_keeps_its_contract(mixed: tuple[Run, dict[str, str], dict[st
     entry = ["source", "output", "status", "reason", "faces", "backup", "encoding", "already"]
     assert all(list(photo) == entry for photo in report["photos"])
     face = result.photo("good.png")["faces"][0]
-    assert list(face) == ["box", "target", "seconds", "max_abs", "psnr", "ssim", "mmd", "recognisers"]
+    measures = ["box", "target", "seconds", "max_abs", "psnr", "ssim", "mmd"]
+    assert list(face) == [*measures, "recognisers", "level", "escaped"]
+    assert (face["level"], face["escaped"]) == (None, None)
     assert set(face["recognisers"]) == {"sface", "dlib_resnet"}
+    keys = ["white_box", "similarity", "target_similarity", "threshold", "still_recognised", "chooses"]
     for name, verdict in face["recognisers"].items():
-        assert list(verdict) == ["white_box", "similarity", "target_similarity", "threshold", "still_recognised"]
+        assert list(verdict) == keys
+        assert not verdict["chooses"]
         assert verdict["white_box"] == (name == "sface")
         assert verdict["still_recognised"] == (verdict["similarity"] >= verdict["threshold"])
     html = (result.output / "report.html").read_text()
@@ -470,6 +476,100 @@ def test_many_faces_and_the_largest(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert len(largest.report["photos"][0]["faces"]) == 1
     before, after = np.asarray(scene), read_photo(tmp_path / "largest" / "two.png").pixels
     assert (before[:, 300:] == after[:, 300:]).all()
+
+
+def test_two_of_thirty_faces(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A number in the report is the number to give; every other face is named, and none of them changes."""
+    sheet = contact_sheet(30)
+    sheet.save(tmp_path / "group.png")
+    arguments = [f"photos={tmp_path / 'group.png'}", "steps=1", "faces.index=[30,2]"]
+    result = run(capsys, tmp_path / "out", *arguments)
+    assert result.status == cli.DONE
+    photo = result.photo("group.png")
+    assert [face["index"] for face in photo["faces"]] == [2, 30]
+    assert [face["landmarks"] for face in photo["faces"]] == ["detected"] * 2
+    assert [face["found_again"] for face in photo["faces"]] == ["detected"] * 2
+    assert [face["index"] for face in photo["skipped"]] == [1, *range(3, 30)]
+    assert "  face 1: left as it is, not what faces.index names (30, 2)" in result.stdout
+    assert "  face 30: changed by at most" in result.stdout
+    assert "Face 29 of all found was left as it is" in (tmp_path / "out" / "report.html").read_text()
+    assert result.report["recipe"]["faces"]["index"] == [30, 2]
+    assert load_recipe(tmp_path / "out" / "recipe.yaml").faces == Faces(choose="all", index=[30, 2])
+    changed = (np.asarray(sheet) != read_photo(result.output / "group.png").pixels).any(axis=2)
+    for face in photo["faces"]:
+        left, top, right, bottom = map(int, face["box"])
+        assert changed[top:bottom, left:right].any()
+        margin = right - left
+        changed[max(0, top - margin) : bottom + margin, max(0, left - margin) : right + margin] = False
+    assert not changed.any()
+    other = run(capsys, tmp_path / "out", *arguments[:2], "faces.index=3")
+    assert [face["index"] for face in other.photo("group.png")["faces"]] == [3]  # Another choice: protected anew.
+
+
+def test_nobody_of_the_photo_is_meant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stranger = ROOT / "facecrypt" / "data" / "virtual_targets" / "v01" / "0.png"
+    result = run(capsys, tmp_path / "out", f"faces.only={stranger}")
+    assert result.status == cli.SOME_FAILED
+    photo = result.photo("astronaut.png")
+    assert photo["status"] == "unchanged"
+    assert "its only face is not chosen, nothing was written. Face 1 is not like faces.only: sim" in photo["reason"]
+    assert "same person from 0.307 (sface)" in photo["skipped"][0]["reason"]
+    assert not (tmp_path / "out" / "astronaut.png").exists()
+    missing = run(capsys, tmp_path / "none", f"faces.only={tmp_path / 'nobody.jpg'}")
+    assert missing.status == cli.WRONG
+    assert "faces.only: " in missing.stderr
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_face_that_no_search_finds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], photo: Photo, face: Face
+) -> None:
+    """Upside down: given by hand, it is protected, and the report says where it was judged."""
+    Image.fromarray(np.asarray(photo.pixels)).rotate(180).save(tmp_path / "turned.png")
+    points = [[511 - x, 511 - y] for x, y in face.landmarks.tolist()]
+    photos = f"photos={tmp_path / 'turned.png'}"
+    assert "no face found, nothing was written" in run(capsys, tmp_path / "no", photos).photo("turned.png")["reason"]
+    result = run(capsys, tmp_path / "out", photos, "steps=20", f"faces.landmarks={points}")
+    assert result.status == cli.DONE
+    (given,) = result.photo("turned.png")["faces"]
+    assert (given["index"], given["landmarks"], given["found_again"]) == (None, "given", "detected in box")
+    assert "  face given by hand (given): changed" in result.stdout
+    # As good as the same face the right way up.
+    assert given["recognisers"]["sface"]["similarity"] < 0.3
+    left, top, right, bottom = (511 - value for value in face.box[2:] + face.box[:2])
+    other = "20,300,90,390"  # The folds of a flag.
+    boxed = run(capsys, tmp_path / "box", photos, f"faces.box=[[{left},{top},{right},{bottom}],[{other}]]")
+    found, placed = boxed.photo("turned.png")["faces"]
+    assert (found["landmarks"], found["found_again"]) == ("detected in box", "detected in box")
+    assert (placed["landmarks"], placed["found_again"]) == ("placed in box", "known landmarks")
+    note = boxed.report["notes"][-1]
+    assert note.startswith("no face was found in a box given for ")
+    assert "no search finds a face given by hand in the saved " in note
+
+
+def test_faces_given_by_hand_are_those_of_one_photo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.png", "b.png"):
+        sample().save(tmp_path / name)
+    result = run(capsys, tmp_path / "out", f"photos={tmp_path}", "faces.box=[80,60,170,170]")
+    assert result.status == cli.WRONG
+    assert "faces.box: gives a face of one photo by hand, but photos names 2. Name that photo alone" in result.stderr
+
+
+def test_another_choice_of_faces_in_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is protected already is not protected twice, but a run that could not follow its recipe says so."""
+    sample().save(tmp_path / "me.png")
+    arguments = [f"photos={tmp_path / 'me.png'}", "in_place=true"]
+    first = run(capsys, tmp_path / "out", *arguments, "faces.index=1")
+    assert (first.status, first.photo("me.png")["status"]) == (cli.DONE, "protected")
+    protected = (tmp_path / "me.png").read_bytes()
+    assert run(capsys, tmp_path / "out", *arguments, "faces.index=1").status == cli.DONE
+    other = run(capsys, tmp_path / "out", *arguments, "faces=all")
+    assert other.status == cli.SOME_FAILED
+    reason = other.photo("me.png")["reason"]
+    assert reason.endswith("protected already, with other settings. To protect it anew, restore me.original.png first.")
+    assert (tmp_path / "me.png").read_bytes() == protected
+    (tmp_path / "me.original.png").replace(tmp_path / "me.png")
+    assert run(capsys, tmp_path / "out", *arguments, "faces=all").photo("me.png")["status"] == "protected"
 
 
 def test_two_processes_share_the_photos(tmp_path: Path) -> None:

@@ -40,7 +40,18 @@ from facecrypt.surrogates import sface
 from facecrypt.surrogates.catalogue import SFACE
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.mixup import Mixup
-from facecrypt.targets import Center, Fixed, Greedy, Nearest, Random, Situation, Target, TargetSelector
+from facecrypt.targets import (
+    Center,
+    Distances,
+    Fixed,
+    Greedy,
+    Nearest,
+    Random,
+    Situation,
+    Target,
+    TargetSelector,
+    gain,
+)
 from facecrypt.views import affine
 
 EPSILON, STEP = 12 / 255, 1.5 / 255
@@ -79,24 +90,66 @@ def people(face_image: FaceImage, targets: list[Target]) -> list[FaceImage]:
     return [face_image, targets[3].checks[0], targets[7].checks[1]]
 
 
-@pytest.mark.parametrize("center", [False, True], ids=["greedy", "center"])
+@pytest.mark.parametrize(
+    "selector", [Greedy(), Greedy(margin=None), Center()], ids=["greedy", "greedy without a margin", "center"]
+)
 @pytest.mark.parametrize("recogniser", ["sface_embedder", "dlib_embedder"])
 def test_selectors_choose_as_algorithm_1_transcribed(
-    center: bool, recogniser: str, people: list[FaceImage], targets: list[Target], request: pytest.FixtureRequest
+    selector: TargetSelector,
+    recogniser: str,
+    people: list[FaceImage],
+    targets: list[Target],
+    request: pytest.FixtureRequest,
 ) -> None:
     embedder = request.getfixturevalue(recogniser)
     some = targets[:5]
-    spy = Spy(Center() if center else Greedy())
+    spy = Spy(selector)
     loop = make_loop([embedder], some, spy, steps=3)
     loop.run(people, [0, 1, 2])
     together = [list(step) for step in spy.choices]
     for number, person in enumerate(people):
-        choices, mask = Literal(embedder, person, some, center=center).run(3)
+        choices, mask = Literal(embedder, person, some, center=isinstance(selector, Center)).run(3)
         assert [step[number] for step in together] == choices
         # Alone, since batching rounds differently, and the sign of a gradient near 0 hangs on rounding.
         (alone,), _ = loop.run([person], [number])
         assert (alone - mask[0]).abs().gt(1e-4).float().mean() < 0.05
     assert len({choice for step in spy.choices for choice in step}) > 1  # Else any constant would pass.
+
+
+def test_only_contested_targets_are_tried(
+    people: list[FaceImage], sface_embedder: Embedder, targets: list[Target]
+) -> None:
+    wanted = torch.tensor([[0, 1, 0, 1, 1], [1, 1, 1, 1, 1], [0, 0, 1, 0, 0]], dtype=torch.bool)
+    seen: list[Distances] = []
+
+    class Curious:
+        def __call__(self, situation: Situation) -> Tensor:
+            seen.append(situation.try_targets(wanted))
+            seen.append(situation.candidates)
+            return torch.tensor([1, 2, 2])
+
+    make_loop([sface_embedder], targets[:5], Curious(), steps=1).run(people, [0, 1, 2])
+    some, every = seen
+    torch.testing.assert_close(some.to_targets[wanted], every.to_targets[wanted], rtol=0, atol=2e-3)
+    torch.testing.assert_close(some.to_self[wanted], every.to_self[wanted], rtol=0, atol=2e-3)
+    assert (gain(some)[~wanted] == 0).all()
+    assert (gain(every) > 0).all()
+
+
+def test_a_selector_may_choose_what_it_has_not_tried(
+    people: list[FaceImage], sface_embedder: Embedder, targets: list[Target]
+) -> None:
+    class Contrary:
+        def __call__(self, situation: Situation) -> Tensor:
+            wanted = torch.zeros_like(situation.now.to_targets, dtype=torch.bool)
+            wanted[:, 0] = True
+            situation.try_targets(wanted)
+            return torch.tensor([0, 1, 2])
+
+    masks, _ = make_loop([sface_embedder], targets[:3], Contrary(), steps=1).run(people, [0, 1, 2])
+    for number, person in enumerate(people):
+        (alone,), _ = make_loop([sface_embedder], targets[:3], Fixed(index=number), steps=1).run([person], [number])
+        assert (alone - masks[number]).abs().gt(1e-4).float().mean() < 0.05
 
 
 def test_masks_stay_in_the_ball_and_in_the_photo(
@@ -118,6 +171,34 @@ def test_l2_ball_is_a_root_mean_square(face_image: FaceImage, sface_embedder: Em
         [face_image], [0]
     )
     assert mask.square().mean().sqrt().item() == pytest.approx(epsilon, rel=0.02)
+
+
+def test_a_ceiling_bounds_single_channels_of_an_l2_ball(
+    face_image: FaceImage, sface_embedder: Embedder, targets: list[Target]
+) -> None:
+    parts: dict[str, Any] = {"norm": "l2", "epsilon": 6 / 255, "steps": 6}
+    (free,), _ = make_loop([sface_embedder], targets, Nearest(), **parts).run([face_image], [0])
+    (bounded,), _ = make_loop([sface_embedder], targets, Nearest(), ceiling=16 / 255, **parts).run([face_image], [0])
+    assert free.abs().max() > 24 / 255
+    assert 15.9 / 255 < bounded.abs().max() <= 16 / 255 + 1e-6
+    assert bounded.square().mean().sqrt() <= 6 / 255 * 1.0001
+
+
+def test_a_ceiling_holds_where_a_budget_scales_masks(
+    face_image: FaceImage, sface_embedder: Embedder, targets: list[Target]
+) -> None:
+    loop = make_loop(
+        [sface_embedder],
+        targets,
+        Nearest(),
+        norm="l2",
+        epsilon=20 / 255,
+        ceiling=10 / 255,
+        ssim_budget=0.9,
+        steps=6,
+    )
+    (mask,), _ = loop.run([face_image], [0])
+    assert mask.abs().max() <= 10 / 255 + 1e-6
 
 
 def test_a_face_does_not_depend_on_its_batch(
@@ -248,7 +329,7 @@ def calls(loop: ProtectionLoop) -> list[int]:
 
 
 def test_surrogates_that_are_not_drawn_do_not_run(people: list[FaceImage], targets: list[Target]) -> None:
-    loop = ensemble(4, targets[:3], selector=Greedy(), surrogates_per_step=2, steps=5)
+    loop = ensemble(4, targets[:3], selector=Greedy(margin=None), surrogates_per_step=2, steps=5)
     before = calls(loop)
     loop.run(people, [0, 1, 2])
     drawn = [loop.surrogates_at(step) for step in range(5)]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from facecrypt.faces import FaceImage, crop_to_image
 from facecrypt.recipe import Region
-from facecrypt.regions import strength_map
+from facecrypt.regions import strength_map, texture_map
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
 
 REGION = Region(face=0.6, outside=0.2, features=1.0)
@@ -65,3 +65,42 @@ def test_feather_fades_to_nothing_at_the_border(face_image: FaceImage) -> None:
     assert torch.cat([strength[0], strength[-1], strength[:, 0], strength[:, -1]]).max() == 0
     assert strength[8:-8, 8:-8].min() == 1
     assert strength[20, 4].item() == pytest.approx(0.5)
+
+
+def slow_texture(image: Tensor, power: float) -> Tensor:
+    """The map pixel by pixel, away from the border: the weighted variance of every 11x11 window, in grey levels."""
+    offsets = torch.arange(-5, 6).double()
+    line = torch.exp(-(offsets**2) / (2 * 1.5**2))
+    window = line[:, None] * line / line.sum() ** 2
+    levels = image.double() * 255
+    side = image.shape[-1]
+    variance = torch.zeros(side, side, dtype=torch.float64)
+    padded = torch.nn.functional.pad(levels[None], (5, 5, 5, 5), mode="reflect")[0]
+    for row in range(side):
+        for column in range(side):
+            for channel in range(3):
+                part = padded[channel, row : row + 11, column : column + 11]
+                mean = (window * part).sum()
+                variance[row, column] += (window * (part - mean) ** 2).sum() / 3
+    share = (variance + 58.5225 / 2) ** (power / 2)
+    return (share / share.mean()).clamp(0.1, 3) / 3
+
+
+@pytest.mark.parametrize("power", [0.5, 1, 2])
+def test_texture_map_is_its_formula(power: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    image = 0.5 + 0.1 * torch.rand(3, 24, 24, generator=generator)
+    image[:, :, 12:] += 0.3 * torch.rand(3, 24, 12, generator=generator)
+    found = texture_map(image[None], power)
+    assert found.shape == (1, 1, 24, 24)
+    torch.testing.assert_close(found[0, 0].double(), slow_texture(image, power), rtol=1e-3, atol=1e-4)
+
+
+def test_texture_map_spares_flat_parts() -> None:
+    image = torch.full((1, 3, 32, 32), 0.5)
+    image[..., 16:] += 0.2 * torch.rand(3, 32, 16, generator=torch.Generator().manual_seed(0))
+    share = texture_map(image, 1.0)[0, 0]
+    assert share.max() <= 1
+    assert share.min() >= 0.1 / 3 - 1e-6
+    assert share[:, :8].max() * 2 < share[:, 24:].min()
+    assert torch.equal(texture_map(image, 0.0), torch.full((1, 1, 32, 32), 1 / 3))

@@ -51,20 +51,29 @@ def sample(side: int = 256) -> Image.Image:
     return Image.open(pipeline.sample_photo()).crop((100, 0, 356, 256)).resize((side, side))
 
 
+def make_group(faces: int) -> Image.Image:
+    group = Image.new("RGB", (180 * faces, 180))
+    for number in range(faces):
+        group.paste(sample(180), (180 * number, 0))
+    return group
+
+
 def test_one_photo_and_two_processes(tmp_path: Path) -> None:
-    sample().save(tmp_path / "one.png")
-    (photo,) = run(tmp_path / "out", tmp_path / "one.png")
-    assert photo["status"] == "protected"
+    """The process that protects the photo knows from the search which faces were left, and why."""
+    make_group(2).save(tmp_path / "one.png")
+    (photo,) = run(tmp_path / "out", tmp_path / "one.png", "faces={index: [2, 7]}")
+    assert (photo["status"], len(photo["faces"])) == ("protected", 1)
+    assert [(face["index"], face["reason"]) for face in photo["skipped"]] == [
+        (1, "not what faces.index names (2, 7)"),
+        (7, "no such face: 2 found"),
+    ]
 
 
 def test_torchrun_starts_the_processes_and_a_second_run_does_nothing(tmp_path: Path) -> None:
     """A group photo goes to one process, single faces to the other, found by workers; then everything is done."""
     folder = tmp_path / "photos"
     folder.mkdir()
-    group = Image.new("RGB", (540, 180))
-    for number in range(3):
-        group.paste(sample(180), (180 * number, 0))
-    group.save(folder / "a_group.png")
+    make_group(3).save(folder / "a_group.png")
     Image.new("RGB", (90, 90), "gray").save(folder / "b_wall.png")
     for name in ("c", "d"):
         sample().save(folder / f"{name}.png")

@@ -114,6 +114,21 @@ def test_values_printed_alike_are_all_best() -> None:
     assert text.count("**69.8**") == 2
 
 
+def test_evaluators_that_chose_the_strength_are_marked_and_never_best() -> None:
+    rows = [row("a", rates=(99, 99), chooses=True), row("b", rates=(1, 1), chooses=False)]
+    text = tables.identification_table(rows, "t")
+    assert "99.0† / 99.0†" in text
+    assert "**1.0** / **1.0**" in text
+
+
+def test_photos_that_joined_a_growing_gallery_are_counted_once_per_method() -> None:
+    grown = {"adversary": "growing_gallery", "stream": {"photos": 9, "joined": 5, "right": 4}}
+    rows = [row("a", "x", adversary="none"), row("a", "x", **grown), row("a", "x", transform="blur", **grown)]
+    text = tables.render_markdown("t", rows, "command")
+    assert text.count("5 of 9, 4 rightly") == 1
+    assert "Photos that joined" not in tables.render_markdown("t", rows[:1], "command")
+
+
 def test_white_box_values_are_never_best() -> None:
     text = tables.identification_table([row("a", rates=(99, 99), white_box=True), row("b", rates=(1, 1))], "t")
     assert "| 99.0* / 99.0* |" in text

@@ -30,16 +30,16 @@ PACK = Path(pipeline.__file__).parent / "data" / "virtual_targets"
 def situation(step: int = 0, previous: torch.Tensor | None = None, tries: list[int] | None = None) -> Situation:
     now = Distances(torch.tensor([0.5, 0.6]), torch.tensor([[1.9, 1.2, 1.4], [1.0, 1.5, 1.1]]))
 
-    def try_all() -> Distances:
+    def try_targets(wanted: torch.Tensor) -> Distances:
         if tries is not None:
             tries.append(step)
         # Face 0 gains most from target 2 by the maximum, from target 1 by the sum; face 1 from target 0 by both.
         after = torch.tensor(
             [[[1.8, 1.2, 1.4], [1.0, 1.0, 1.0], [1.9, 1.9, 0.9]], [[0.1, 0.1, 0.1], [1, 1, 1], [1, 1, 1]]]
         )
-        return Distances(torch.full((2, 3), 0.7), after)
+        return Distances(torch.full((2, 3), 0.7), after.masked_fill(~wanted.unsqueeze(2), torch.inf))
 
-    return Situation(step, previous, now, try_all, lambda below: torch.tensor([0, below - 1]))
+    return Situation(step, previous, now, try_targets, lambda below: torch.tensor([0, below - 1]))
 
 
 def test_gains_follow_their_formulas() -> None:
@@ -64,6 +64,17 @@ def test_greedy_keeps_its_target_between_choices() -> None:
     assert Greedy(every=3)(situation(2, previous, tries)).tolist() == [0, 1]
     assert Greedy(every=3)(situation(3, previous, tries)).tolist() == [2, 0]
     assert tries == [3]
+
+
+def test_greedy_tries_only_targets_that_could_win() -> None:
+    tries: list[int] = []
+    # 1.2 against 1.4, and 1.0 against 1.1: contested at 0.25, decided by the nearest at 0.05.
+    assert Greedy(margin=0.05)(situation(tries=tries)).tolist() == [1, 0]
+    assert tries == []
+    assert Greedy(margin=0.15)(situation(tries=tries)).tolist() == [1, 0]
+    assert Greedy(margin=0.25)(situation(tries=tries)).tolist() == [2, 0]
+    assert Greedy(margin=None)(situation(tries=tries)).tolist() == [2, 0]
+    assert tries == [0, 0, 0]
 
 
 def test_a_fixed_target_must_exist() -> None:

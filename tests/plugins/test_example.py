@@ -131,7 +131,9 @@ class TestTargetSelector:
         distances = Distances(torch.zeros(2), torch.zeros(2, 3))
         chosen = []
         for step in range(steps):
-            situation = Situation(step, None, distances, try_all=lambda: pytest.fail("costly"), draw=torch.tensor)
+            situation = Situation(
+                step, None, distances, try_targets=lambda wanted: pytest.fail("costly"), draw=torch.tensor
+            )
             chosen.append(selector(situation).tolist())
         return chosen
 

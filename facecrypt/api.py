@@ -1,0 +1,386 @@
+"""Protect pictures from Python: files, arrays and PIL images in, typed results out. See docs/python.md."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast, overload
+
+import numpy as np
+import pydantic
+import yaml
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from facecrypt.errors import FacecryptWarning, NoFaceFoundError, PhotoError, RecipeError
+from facecrypt.naming import output_path
+from facecrypt.photos import FORMATS, Photo, as_format, read_photo, write_bytes, write_photo
+from facecrypt.recipe import Recipe, check_recipe
+from facecrypt.settings import MetadataPolicy
+from facecrypt.values import override_values, read_values
+
+if TYPE_CHECKING:
+    from facecrypt.evaluation import FaceReport
+    from facecrypt.lightning_loop import Progress
+
+Picture = str | os.PathLike[str] | NDArray[np.uint8] | Image.Image
+"""A photo: the path of a file, an array ``(H, W, 3)`` uint8 RGB, or a PIL image."""
+
+AnyRecipe = str | os.PathLike[str] | Recipe | Mapping[str, Any] | None
+"""A recipe: the path of a YAML file, a checked one, a mapping of its keys; None is `quickstart`."""
+
+Status = Literal["protected", "unchanged", "failed"]
+
+_OWNED = ("photos", "output", "in_place", "backup", "name")
+"""Keys of a recipe about files, which a call has none of."""
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+_SHOWN_SIDE = 480
+_GAP = 8
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Protected:
+    """What became of one picture. Nothing is written anywhere before `save`.
+
+    Attributes:
+        source: The path that was given, or ``image``, with its place where several were given.
+        status: ``protected``, ``unchanged`` (no face was found) or ``failed``.
+        reason: Why it was not protected, or empty.
+        faces: Its protected faces, as measured on the encoded 8-bit picture, in which faces were found afresh.
+        encoding: How that picture was encoded: ``lossless PNG``, ``lossy JPEG``, ...; None where it was not protected.
+    """
+
+    source: str
+    status: Status
+    reason: str
+    faces: tuple[FaceReport, ...]
+    encoding: str | None
+    _metadata: MetadataPolicy
+    _photo: Photo | None = field(default=None)
+    _file: bytes = field(default=b"")
+    _pixels: NDArray[np.uint8] | None = field(default=None)
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """The protected picture, ``(H, W, 3)`` uint8 RGB, upright, read-only.
+
+        Raises:
+            PhotoError: If the picture was not protected, so that nobody takes it for a protected one.
+        """
+        return self._pixels if self._pixels is not None else self._refuse()
+
+    @property
+    def image(self) -> Image.Image:
+        """The protected picture as a PIL image in RGB, upright. Raises what `pixels` raises."""
+        return Image.fromarray(self.pixels)
+
+    @property
+    def original(self) -> NDArray[np.uint8]:
+        """The picture as it was given, ``(H, W, 3)`` uint8 RGB, upright, read-only.
+
+        Raises:
+            PhotoError: If it could not be read.
+        """
+        return self._photo.pixels if self._photo is not None else self._refuse()
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the protected picture at once or not at all, in the format of the extension.
+
+        A file in the format that `encoding` names is the very one that `faces` was measured on. Transparency, bits
+        beyond eight, ICC profile and metadata of the input are kept as far as the format and the recipe let them.
+
+        Args:
+            path: The file to write or replace; its folder is created. Never the input itself.
+
+        Returns:
+            The path.
+
+        Raises:
+            PhotoError: If the picture was not protected, or the file cannot be written.
+        """
+        pixels, destination = self.pixels, Path(path).expanduser()
+        assert self._photo is not None
+        assert self.encoding is not None
+        photo = as_format(self._photo, destination)
+        if FORMATS[destination.suffix.lower()] == self.encoding.split()[1]:
+            if destination.exists() and self._photo.path.exists() and destination.samefile(self._photo.path):
+                raise PhotoError(f"{destination}: is the input photo itself. Choose another name.")
+            write_bytes(self._file, destination)
+            return destination
+        written = write_photo(photo, pixels, destination, self._metadata)
+        if written.startswith("lossy"):
+            warnings.warn(
+                f"{destination}: was written with loss, after its faces were measured: the numbers are not those of "
+                "this file. Save it as PNG, or protect a photo of that format.",
+                FacecryptWarning,
+                stacklevel=2,
+            )
+        return destination
+
+    def __repr__(self) -> str:
+        count = "1 face" if len(self.faces) == 1 else f"{len(self.faces)} faces"
+        return f"<Protected {self.source!r}: {self.status}, {self.reason or count}>"
+
+    def _repr_png_(self) -> bytes | None:
+        """Return the original and the protected picture side by side, for notebooks."""
+        if self._photo is None or self._pixels is None:
+            return None
+        pair = [Image.fromarray(pixels) for pixels in (self.original, self.pixels)]
+        for image in pair:
+            image.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE))
+        width, height = pair[0].size
+        both = Image.new("RGB", (2 * width + _GAP, height), "white")
+        both.paste(pair[0], (0, 0))
+        both.paste(pair[1], (width + _GAP, 0))
+        buffer = io.BytesIO()
+        both.save(buffer, "PNG")
+        return buffer.getvalue()
+
+    def _repr_html_(self) -> str:
+        """Return that picture and what the recognisers say, for notebooks."""
+        title = f"<p><b>{html.escape(self.source)}</b>: {self.status}"
+        picture = self._repr_png_()
+        if picture is None:
+            return f"{title}. {html.escape(self.reason)}</p>"
+        data = base64.b64encode(picture).decode()
+        rows = "".join(
+            f"<tr><td>{number}</td><td>{html.escape(name)}{'*' if verdict.white_box else ''}</td>"
+            f"<td>{_number(verdict.similarity, 'no face found')}</td><td>{_number(verdict.threshold, 'unknown')}</td>"
+            f"<td>{_SAYS[verdict.still_recognised]}</td></tr>"
+            for number, face in enumerate(self.faces, 1)
+            for name, verdict in face.recognisers.items()
+        )
+        return (
+            f'{title}. Left the original, right the protected picture ({self.encoding}).</p><img src="data:image/png;'
+            f'base64,{data}" alt="original and protected picture"><table><thead><tr><th>Face</th><th>Recogniser</th>'
+            f"<th>Similarity</th><th>Same person from</th><th>It says</th></tr></thead><tbody>{rows}</tbody></table>"
+            "<p>* gave gradients (white-box): says nothing about recognisers that did not.</p>"
+        )
+
+    def _refuse(self) -> NoReturn:
+        raise (NoFaceFoundError if self.status == "unchanged" else PhotoError)(self.reason)
+
+
+_SAYS = {True: "still the same person", False: "another person", None: "no verdict"}
+
+
+@overload
+def protect(
+    images: Picture,
+    recipe: AnyRecipe = None,
+    *,
+    on_progress: Callable[[Progress], None] | None = None,
+    **overrides: Any,
+) -> Protected: ...
+
+
+@overload
+def protect(
+    images: Sequence[Picture],
+    recipe: AnyRecipe = None,
+    *,
+    on_progress: Callable[[Progress], None] | None = None,
+    **overrides: Any,
+) -> list[Protected]: ...
+
+
+def protect(
+    images: Picture | Sequence[Picture],
+    recipe: AnyRecipe = None,
+    *,
+    on_progress: Callable[[Progress], None] | None = None,
+    **overrides: Any,
+) -> Protected | list[Protected]:
+    """Protect the faces of one picture, or of several together. Inputs never change, and no file is written.
+
+    Args:
+        images: The path of a photo, an array ``(H, W, 3)`` uint8 RGB, a PIL image (turned upright by its EXIF
+            orientation), or a list of these.
+        recipe: A YAML file, a `Recipe`, or a mapping of its keys; ``recipes/quickstart.yaml`` by default. Its keys
+            about files (``photos``, ``output``, ``in_place``, ``backup``, ``name``) play no part.
+        on_progress: Told of every step; what it raises ends the call.
+        **overrides: Keys of the recipe with other values: ``epsilon=8, steps=20``.
+
+    Returns:
+        A result for one picture, a list of them for a list. In a list, a picture that cannot be read or protected
+        has ``status == "failed"``, and the others are done.
+
+    Raises:
+        RecipeError: If the recipe or an override is wrong.
+        PhotoError: If an argument is no picture, or the only one cannot be read or protected.
+        FacecryptError: If weights cannot be loaded, or something else stops the run as a whole.
+    """
+    made = resolve_recipe(recipe, overrides)
+    several = isinstance(images, list | tuple)
+    pictures = list(cast(Sequence[Picture], images)) if several else [cast(Picture, images)]
+    with tempfile.TemporaryDirectory(prefix="facecrypt-") as folder:
+        labels = [f"images[{number}]" if several else "image" for number in range(len(pictures))]
+        sources = [
+            _file_of(picture, label, Path(folder, "in", str(number)))
+            for number, (picture, label) in enumerate(zip(pictures, labels, strict=True))
+        ]
+        results = _run(made, sources, Path(folder, "out"), on_progress) if sources else []
+    if several:
+        return results
+    (result,) = results
+    if result.status == "failed":
+        raise PhotoError(result.reason)
+    return result
+
+
+def resolve_recipe(
+    recipe: AnyRecipe = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Recipe:
+    """Return a checked recipe that says nothing about files and uses one device of this process.
+
+    Args:
+        recipe: As `protect` takes it.
+        overrides: Keys with other values.
+
+    Raises:
+        RecipeError: With every fault.
+    """
+    source, overrides = "recipe", overrides or {}
+    if recipe is None or isinstance(recipe, str | os.PathLike):
+        source = os.fspath(recipe or quickstart())
+        values = read_values(source)
+    else:
+        values = asdict(recipe) if isinstance(recipe, Recipe) else dict(recipe)
+    faults = [f"{key}: is for files. Give protect() the pictures, and save its results." for key in _OWNED]
+    if faults := [fault for key, fault in zip(_OWNED, faults, strict=True) if key in overrides]:
+        raise RecipeError(source, faults)
+    values = override_values(values, [f"{key}={_yaml(key, value)}" for key, value in overrides.items()], source)
+    checked = check_recipe({key: value for key, value in values.items() if key not in _OWNED}, source)
+    trainer = checked.trainer
+    single = trainer.devices in ("auto", 1, "1") or (isinstance(trainer.devices, list) and len(trainer.devices) == 1)
+    if not single or trainer.num_nodes > 1:
+        raise RecipeError(
+            source,
+            ["trainer: protect() works in this process, on one device. Set devices: 1, or call 'facecrypt run'."],
+        )
+    # Left to itself, Lightning would start this program again for every GPU.
+    return replace(checked, trainer=replace(trainer, devices=1)) if trainer.devices == "auto" else checked
+
+
+def quickstart() -> Path:
+    """Return the recipe of those who name none, a copy of ``recipes/quickstart.yaml``."""
+    return Path(str(resources.files("facecrypt") / "data" / "quickstart.yaml"))
+
+
+def _yaml(key: str, value: object) -> str:
+    try:
+        return yaml.safe_dump(os.fspath(value) if isinstance(value, os.PathLike) else value, default_flow_style=True)
+    except yaml.YAMLError as error:
+        raise RecipeError(
+            "recipe", [f"{key}: {type(value).__name__} is no value of a recipe. Give numbers, strings, lists or dicts."]
+        ) from error
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A picture as the file that the pipeline reads, and how messages call it."""
+
+    path: Path
+    name: str
+
+
+def _file_of(picture: Picture, label: str, folder: Path) -> _Source:
+    """Return a file with a picture, written losslessly into a folder of its own if it is none yet."""
+    if isinstance(picture, str | os.PathLike):
+        return _Source(Path(picture).expanduser(), os.fspath(picture))
+    if isinstance(picture, Image.Image):
+        image = _png_ready(picture, label)
+    elif isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3:
+        if not picture.size:
+            raise PhotoError(f"{label}: is an array without pixels, {picture.shape}. Give at least one.")
+        image = Image.fromarray(np.ascontiguousarray(picture))
+    else:
+        given = f"{picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
+        raise PhotoError(
+            f"{label}: {given} is no picture. Allowed: a path, a PIL image, an array (H, W, 3) of uint8 in RGB, "
+            "or a list of these; turn floats in [0, 1] into (x * 255).round().astype('uint8')."
+        )
+    folder.mkdir(parents=True)
+    # One name for all: the seed of a face depends on it, and must not depend on the place in a list.
+    path = folder / "image.png"
+    image.save(path, "PNG", compress_level=1)
+    return _Source(path, label)
+
+
+def _png_ready(picture: Image.Image, label: str) -> Image.Image:
+    """Return a PIL image upright, in a mode that a PNG file holds without loss."""
+    try:
+        image = ImageOps.exif_transpose(picture)
+    except Exception as error:  # a lazily loaded file: whatever its decoder raises, the picture is at fault
+        raise PhotoError(
+            f"{label}: is damaged or cut short ({' '.join(str(error).split())}). Load it anew, or give its path."
+        ) from error
+    image = image.convert("RGBA") if image.mode == "PA" else image
+    if image.mode not in _PNG_MODES:
+        raise PhotoError(f"{label}: has {image.mode} colours. RGB and grayscale are allowed; convert it to RGB.")
+    return image
+
+
+def _run(
+    recipe: Recipe, sources: Sequence[_Source], output: Path, on_progress: Callable[[Progress], None] | None
+) -> list[Protected]:
+    # Imported after the recipe and the pictures are known to be right: torch and Lightning take seconds.
+    from facecrypt import pipeline
+    from facecrypt.evaluation import FaceReport
+
+    faces = pydantic.TypeAdapter(tuple[FaceReport, ...])
+    chosen = [
+        (source.path, output_path(source.path, output / str(number), recipe.format))
+        for number, source in enumerate(sources)
+    ]
+    with _quiet_lightning():
+        report = pipeline.run(
+            replace(recipe, output=str(output)), chosen=chosen, on_progress=on_progress or (lambda progress: None)
+        )
+    results = []
+    for entry, source in zip(report.photos, sources, strict=True):
+        photo, pixels, data = None, None, b""
+        if entry["status"] != "failed":
+            photo = read_photo(source.path)
+        if entry["output"] is not None and entry["status"] == "protected":
+            pixels, data = read_photo(Path(entry["output"])).pixels, Path(entry["output"]).read_bytes()
+        results.append(
+            Protected(
+                source=source.name,
+                status=entry["status"],
+                reason=entry["reason"].replace(str(source.path), source.name),
+                faces=faces.validate_python(entry["faces"]),
+                encoding=entry["encoding"] if pixels is not None else None,
+                _metadata=recipe.metadata,
+                _photo=photo,
+                _file=data,
+                _pixels=pixels,
+            )
+        )
+    return results
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _number(value: float | None, otherwise: str) -> str:
+    return otherwise if value is None else f"{value:.3f}"

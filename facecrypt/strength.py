@@ -1,0 +1,150 @@
+"""The lightest strength at which a face escapes some recognisers, sought face by face on the photo as it is saved."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from facecrypt.errors import PhotoError
+from facecrypt.evaluation import FaceReport, Judge, verify
+from facecrypt.faces import FaceDetector
+from facecrypt.jobs import Job, draw
+from facecrypt.photos import write_photo
+from facecrypt.presets import describe
+from facecrypt.recipe import Recipe
+from facecrypt.stopwatch import stage
+from facecrypt.targets import Target
+
+
+class Ladder:
+    """Says which faces of a photo need a stronger mask.
+
+    Levels are tried from the lightest on, and the first that suffices is kept: that a stronger mask escapes whom a
+    lighter one escapes is likely, but not certain, so nothing is skipped.
+
+    Args:
+        recipe: The recipe of the run, with a `strength`.
+        levels: The recipe at each level.
+        judges: Recognisers that choose.
+        targets: The target identities.
+        detector: Finds the faces of the saved photo.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        levels: Sequence[Recipe],
+        judges: Sequence[Judge],
+        targets: Sequence[Target],
+        detector: FaceDetector,
+    ) -> None:
+        assert recipe.strength is not None
+        self._margin = recipe.strength.margin
+        self._recipe = recipe
+        self._levels = levels
+        self._judges = judges
+        self._targets = targets
+        self._detector = detector
+
+    @stage("strength")
+    def climb(self, job: Job) -> list[int]:
+        """Raise the level of the faces that a judge still accepts, and return their numbers.
+
+        Faces at the last level stay there. The photo is written to a temporary file, as it would be saved now, read,
+        and its faces are found afresh. A photo that cannot be written fails, and none of its faces climbs.
+
+        Args:
+            job: A photo with a mask for every face.
+        """
+        if job.error or job.photo is None or min(job.levels) == len(self._levels) - 1:
+            return []
+        try:
+            with tempfile.TemporaryDirectory(prefix="facecrypt-") as folder:
+                trial = Path(folder) / job.destination.name
+                write_photo(job.photo, draw(job, job.photo, self._levels), trial, self._recipe.metadata)
+                seen = verify(
+                    trial,
+                    job.photo,
+                    job.faces,
+                    job.targets,
+                    job.seconds,
+                    targets=self._targets,
+                    judges=self._judges,
+                    detector=self._detector,
+                    choice=self._recipe.faces,
+                )
+        except PhotoError as error:
+            job.fail(error)
+            return []
+        last = len(self._levels) - 1
+        weak = [
+            number
+            for number, face in enumerate(seen)
+            if job.levels[number] < last and not has_escaped(face, self._margin)
+        ]
+        for number in weak:
+            job.levels[number] += 1
+        return weak
+
+
+def has_escaped(face: FaceReport, margin: float) -> bool:
+    """Return whether no judge that chooses takes a face for the same person any more.
+
+    A face that is not found any more has not shown that it escapes: another detector may find it.
+
+    Args:
+        face: What the judges saw.
+        margin: How far below its threshold each similarity must fall.
+    """
+    return all(
+        verdict.similarity is not None
+        and verdict.threshold is not None
+        and verdict.similarity < verdict.threshold - margin
+        for verdict in face.recognisers.values()
+        if verdict.chooses
+    )
+
+
+def name_level(level: Mapping[str, Any]) -> str:
+    """Return what a report calls a level: the name of its preset, or the keys that it sets."""
+    return str(level.get("preset") or describe(level))
+
+
+def strength_notes(recipe: Recipe, photos: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what to know of a run that chose its strength: who chose, and whom the strongest level did not help.
+
+    Args:
+        recipe: The recipe of the run.
+        photos: One `facecrypt.report.PhotoReport` per photo, as a mapping.
+    """
+    if recipe.strength is None:
+        return []
+    names = {
+        name for photo in photos for face in photo["faces"] for name, v in face["recognisers"].items() if v["chooses"]
+    }
+    notes = []
+    if names:
+        notes.append(
+            f"{', '.join(sorted(names))} chose how strong each mask is: that a face escapes them is by choice and no "
+            "evidence of protection"
+        )
+    left = [
+        f"{photo['source']} (face {number})"
+        for photo in photos
+        for number, face in enumerate(photo["faces"], 1)
+        if face["escaped"] is False
+    ]
+    if left:
+        level = name_level(recipe.strength.levels[-1])
+        notes.append(
+            f"at the strongest level ({level}), a judge that chooses still recognises or no longer finds "
+            f"{len(left)} of {sum(len(photo['faces']) for photo in photos)} faces, which were saved at that level: "
+            f"{', '.join(left[:_NAMED])}{', ...' if len(left) > _NAMED else ''}"
+        )
+    return notes
+
+
+_NAMED = 10
+"""Faces that a note names; report.json has them all."""

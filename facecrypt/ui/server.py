@@ -1,0 +1,281 @@
+"""The page over HTTP: on the loopback address only, behind a secret address, with nothing from elsewhere.
+
+Three things keep others out. Nobody but this machine can connect. Every address starts with a secret that only the
+terminal shows, so neither another user of the machine nor another web page can guess one. And a request must name this
+server as its host and, where a browser tells, as its origin, which stops DNS rebinding.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import threading
+import webbrowser
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import jinja2
+import pydantic
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from facecrypt.errors import FacecryptError
+from facecrypt.photos import FORMATS
+from facecrypt.recipe import Recipe
+from facecrypt.ui.session import BusyError, Session, make_folder
+
+MAX_UPLOAD = 50_000_000
+"""Largest photo in bytes."""
+
+_LOOPBACK = "127.0.0.1"
+_MAX_ORDER = 10_000
+_ASSETS = {"page.js": "text/javascript", "page.css": "text/css", "icon.svg": "image/svg+xml"}
+_PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_RECEIPT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'none'"
+
+
+class _TooLargeError(FacecryptError):
+    pass
+
+
+def serve(recipes: Mapping[str, Recipe], port: int, open_browser: bool) -> None:
+    """Show the page until the program is ended; remove all its files then.
+
+    Args:
+        recipes: The recipe at every strength.
+        port: Where to listen on the loopback address; 0 for any free port.
+        open_browser: Whether to open the page in the user's browser.
+
+    Raises:
+        FacecryptError: If the port is taken.
+    """
+    with _listen(port) as listener:
+        port = listener.getsockname()[1]
+        secret = secrets.token_urlsafe(16)
+        session = Session(make_folder(), recipes)
+        try:
+            address = f"http://{_LOOPBACK}:{port}/{secret}/"
+            # In full, for whoever reads it from a pipe as well.
+            print(f"facecrypt: open {address} (Ctrl+C ends it)", flush=True)
+            if open_browser:
+                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+            config = uvicorn.Config(
+                make_app(session, secret, port),
+                access_log=False,
+                log_level="warning",
+                server_header=False,
+                ws="none",
+                timeout_graceful_shutdown=2,
+            )
+            uvicorn.Server(config).run(sockets=[listener])
+        except KeyboardInterrupt:  # uvicorn hands it on when it has ended
+            pass
+        finally:
+            session.close()
+
+
+def make_app(session: Session, secret: str, port: int) -> ASGIApp:
+    """Return the page and what it calls.
+
+    Args:
+        session: What it works on; it is closed when the server ends.
+        secret: First part of every address.
+        port: Where the server listens.
+    """
+
+    async def page(request: Request) -> Response:
+        environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+        text = environment.from_string(_asset("index.html.jinja")).render(
+            strengths=session.strengths, accepted=",".join(FORMATS), max_upload=MAX_UPLOAD
+        )
+        return HTMLResponse(text)
+
+    async def asset(request: Request) -> Response:
+        name = request.path_params["name"]
+        return Response(_asset(name), media_type=_ASSETS[name]) if name in _ASSETS else _missing()
+
+    async def status(request: Request) -> Response:
+        return JSONResponse(session.status())
+
+    async def upload(request: Request) -> Response:
+        if _declared(request) > MAX_UPLOAD:
+            return _refused(_TooLargeError(_too_large()))
+        path = session.expect(request.query_params.get("name", ""))
+        try:
+            await _receive(request, path)
+            await run_in_threadpool(session.take, path)
+        except BaseException:
+            session.abandon()
+            raise
+        return JSONResponse(session.status())
+
+    async def forget(request: Request) -> Response:
+        session.forget()
+        return JSONResponse(session.status())
+
+    async def start(request: Request) -> Response:
+        if _declared(request) > _MAX_ORDER:
+            raise _TooLargeError("order: is too long.")
+        try:
+            order = _Order.model_validate_json(await request.body())
+        except pydantic.ValidationError as error:
+            raise FacecryptError(f"order: {error.errors()[0]['msg']}. Reload the page.") from error
+        session.start(order.faces, order.strength)
+        return JSONResponse(session.status())
+
+    async def cancel(request: Request) -> Response:
+        session.cancel()
+        return JSONResponse(session.status())
+
+    async def preview(request: Request) -> Response:
+        data = await run_in_threadpool(session.preview, request.path_params["which"] == "protected")
+        return Response(data, media_type="image/jpeg") if data else _missing()
+
+    async def file(request: Request) -> Response:
+        path = session.file(request.path_params["name"])
+        if path is None or not path.is_file():
+            return _missing()
+        if "view" in request.query_params and path.name == "report.html":
+            return HTMLResponse(path.read_bytes(), headers={"Content-Security-Policy": _RECEIPT_POLICY})
+        return FileResponse(path, filename=path.name, media_type="application/octet-stream")
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        # Here and not only after the server: a signal ends the program before it comes back.
+        await run_in_threadpool(session.close)
+
+    routes = [
+        Route("/", page),
+        Route("/assets/{name}", asset),
+        Route("/status", status),
+        Route("/photo", upload, methods=["POST"]),
+        Route("/photo", forget, methods=["DELETE"]),
+        Route("/run", start, methods=["POST"]),
+        Route("/run", cancel, methods=["DELETE"]),
+        Route("/preview/{which}", preview),
+        Route("/files/{name}", file),
+    ]
+    app = Starlette(
+        routes=[Mount(f"/{secret}", routes=routes)],
+        lifespan=lifespan,
+        exception_handlers={FacecryptError: _on_error, ClientDisconnect: _on_error, 404: _on_missing},
+    )
+    return Guard(app, port)
+
+
+class Guard:
+    """Refuses requests that do not come from this server's own page, and forbids pages to load anything else.
+
+    Args:
+        app: What answers the others.
+        port: Where the server listens.
+    """
+
+    def __init__(self, app: ASGIApp, port: int) -> None:
+        self._app = app
+        self._hosts = {f"{name}:{port}" for name in (_LOOPBACK, "localhost")}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answer = MutableHeaders(scope=message)
+                answer.setdefault("Content-Security-Policy", _PAGE_POLICY)
+                answer["X-Content-Type-Options"] = "nosniff"
+                answer["Referrer-Policy"] = "no-referrer"
+                answer["Cross-Origin-Resource-Policy"] = "same-origin"
+                answer["Cross-Origin-Opener-Policy"] = "same-origin"
+                answer["Cache-Control"] = "no-store"
+            await send(message)
+
+        app = self._app if self._is_own(headers, scope["method"]) else _FOREIGN
+        await app(scope, receive, send_guarded)
+
+    def _is_own(self, headers: Headers, method: str) -> bool:
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if host not in self._hosts:
+            return False
+        if origin is None:  # browsers leave it out of what only reads
+            return method in ("GET", "HEAD") and headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+        return origin == f"http://{host}"
+
+
+class _Order(pydantic.BaseModel):
+    faces: Annotated[list[int], pydantic.Field(max_length=1000)]
+    strength: str
+
+
+_FOREIGN = PlainTextResponse("facecrypt: the page answers only to itself, at the address that the terminal shows.", 403)
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((_LOOPBACK, port))
+        listener.listen()  # so that a browser that is faster than the server waits
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = getattr(error, "strerror", None) or error
+        raise FacecryptError(f"--port {port}: {reason}. Name another port, or 0 for any that is free.") from error
+    return listener
+
+
+def _asset(name: str) -> str:
+    return (resources.files("facecrypt") / "data" / "ui" / name).read_text(encoding="utf-8")
+
+
+def _declared(request: Request) -> int:
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isdecimal() else 0
+
+
+async def _receive(request: Request, path: Path) -> None:
+    """Write the body of a request into a file, up to the limit, whatever length it declares."""
+    size = 0
+    with path.open("xb") as file:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > MAX_UPLOAD:
+                raise _TooLargeError(_too_large())
+            file.write(chunk)
+
+
+def _too_large() -> str:
+    return f"The photo is too large: at most {MAX_UPLOAD // 1_000_000} MB. Scale it down, or use 'facecrypt run'."
+
+
+def _missing() -> Response:
+    return JSONResponse({"error": "There is no such file now."}, 404)
+
+
+def _refused(error: Exception) -> Response:
+    status = 409 if isinstance(error, BusyError) else 413 if isinstance(error, _TooLargeError) else 400
+    return JSONResponse({"error": str(error)}, status)
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    return _refused(error)
+
+
+async def _on_missing(request: Request, error: Exception) -> Response:
+    return PlainTextResponse("facecrypt: nothing is here. Open the address that the terminal shows.", 404)

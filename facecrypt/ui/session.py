@@ -1,0 +1,332 @@
+"""What the page works on: one photo at a time, its faces, one run, and the files that the run leaves."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+import shutil
+import tempfile
+import threading
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from PIL import Image
+
+from facecrypt import pipeline
+from facecrypt.api import resolve_recipe
+from facecrypt.errors import FacecryptError, PhotoError
+from facecrypt.face_rules import Faces
+from facecrypt.faces import Face, FaceDetector
+from facecrypt.lightning_loop import Progress
+from facecrypt.photos import FORMATS, Photo, is_running, output_path, read_photo
+from facecrypt.presets import load_presets
+from facecrypt.recipe import Recipe, load_recipe
+
+RECEIPTS = ("report.html", "report.json", "recipe.yaml")
+
+State = Literal["empty", "looking", "ready", "running", "done", "failed", "cancelled"]
+
+_PREFIX = "facecrypt-ui-"
+_SHOWN_SIDE = 1600
+_MOST_AT_ONCE = 16
+"""Faces protected together: more would take more memory than a small machine has."""
+_LONGEST_NAME = 120
+
+
+class BusyError(FacecryptError):
+    """The page is at work on something else."""
+
+
+class _CancelledError(Exception):
+    pass
+
+
+@dataclass
+class _Run:
+    """A run, as the page sees it."""
+
+    picked: list[int]
+    strength: str
+    steps: int
+    step: int = 0
+    similarity: float | None = None
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+
+def recipes_by_strength(path: str | Path, overrides: Sequence[str]) -> dict[str, Recipe]:
+    """Return a recipe with every preset.
+
+    Args:
+        path: A YAML file.
+        overrides: ``key=value`` each; they hold at every strength.
+
+    Raises:
+        RecipeError: With every fault.
+    """
+    recipes = {}
+    for name in load_presets():
+        recipe = load_recipe(path, [f"preset={name}", *overrides])
+        # Where a judge is not installed, the page works without it, and the receipt says so.
+        judges = [replace(judge, optional=True) for judge in recipe.held_out]
+        recipes[name] = resolve_recipe(replace(recipe, held_out=judges, faces="all"))
+    return recipes
+
+
+class Session:
+    """One photo and what becomes of it. Every method may be called from any thread.
+
+    Args:
+        folder: A private folder, which `close` removes.
+        recipes: From `recipes_by_strength`.
+    """
+
+    def __init__(self, folder: Path, recipes: Mapping[str, Recipe]) -> None:
+        self._folder = folder
+        self._recipes = recipes
+        self._detector = FaceDetector()
+        self._lock = threading.Lock()
+        self._state: State = "empty"
+        self._message = ""
+        self._photo: Photo | None = None
+        self._faces: list[Face] = []
+        self._run: _Run | None = None
+        self._result: dict[str, Any] | None = None
+        self._files: dict[str, Path] = {}
+        self._thread: threading.Thread | None = None
+
+    @property
+    def strengths(self) -> dict[str, float | None]:
+        """The SSIM that each strength keeps; None where the recipe has no budget."""
+        return {name: recipe.budget.ssim if recipe.budget else None for name, recipe in self._recipes.items()}
+
+    def expect(self, name: str) -> Path:
+        """Return the file to write a new photo into, which takes the old one's place; then call `take` or `abandon`.
+
+        Args:
+            name: What the user calls the photo.
+
+        Raises:
+            BusyError: If another photo is being read or protected.
+        """
+        with self._lock:
+            if self._state in ("looking", "running"):
+                raise BusyError("Another photo is being worked on. Wait for it, or cancel it.")
+            self._forget()
+            self._state = "looking"
+            path = self._folder / "in" / _safe_name(name)
+            path.parent.mkdir(mode=0o700)
+            return path
+
+    def take(self, path: Path) -> None:
+        """Read a new photo and find its faces.
+
+        Args:
+            path: From `expect`.
+
+        Raises:
+            PhotoError: If it is no photo that can be read; call `abandon` then.
+        """
+        photo = self._read(path)
+        faces = self._detector.find(photo, "all")
+        with self._lock:
+            self._photo, self._faces, self._state = photo, faces, "ready"
+
+    def abandon(self) -> None:
+        """Forget the photo that was expected."""
+        with self._lock:
+            self._forget()
+
+    def forget(self) -> None:
+        """Remove the photo and all that was made of it.
+
+        Raises:
+            BusyError: If it is being worked on.
+        """
+        with self._lock:
+            if self._state in ("looking", "running"):
+                raise BusyError("The photo is being worked on. Wait for it, or cancel it.")
+            self._forget()
+
+    def start(self, picked: Sequence[int], strength: str) -> None:
+        """Protect some faces of the photo, in another thread.
+
+        Args:
+            picked: Positions of the faces, from 0, the largest first.
+            strength: Name of one of the recipes.
+
+        Raises:
+            BusyError: If a run is under way, or there is no photo.
+            FacecryptError: If there is no such strength or face.
+        """
+        with self._lock:
+            if self._photo is None or self._state in ("looking", "running"):
+                raise BusyError("There is no photo to protect now. Choose one, or wait for the one at work.")
+            if strength not in self._recipes:
+                raise FacecryptError(f"strength: {strength!r} is not known. Allowed: {', '.join(self._recipes)}.")
+            chosen = sorted(set(picked))
+            if not chosen or chosen[0] < 0 or chosen[-1] >= len(self._faces):
+                raise FacecryptError(f"faces: {list(picked)} are not among the {len(self._faces)} faces of the photo.")
+            at_once = min(len(chosen), _MOST_AT_ONCE)
+            recipe = replace(
+                self._recipes[strength],
+                faces=Faces(index=[place + 1 for place in chosen]),
+                output=str(self._output),
+                batch_size=at_once,
+                workers=0,
+            )
+            self._clear_result()
+            rounds = -(-len(chosen) // at_once)
+            self._run, self._state = _Run(chosen, strength, recipe.steps * rounds), "running"
+            self._thread = threading.Thread(target=self._work, args=(recipe, self._photo.path, self._run), daemon=True)
+            self._thread.start()
+
+    def cancel(self) -> None:
+        """Stop the run, if there is one, at its next step."""
+        with self._lock:
+            if self._run:
+                self._run.cancelled.set()
+
+    def status(self) -> dict[str, Any]:
+        """Return what the page shows, for JSON."""
+        with self._lock:
+            photo = None
+            if self._photo is not None:
+                height, width = self._photo.pixels.shape[:2]
+                boxes = [list(face.box) for face in self._faces]
+                photo = {"name": self._photo.path.name, "width": width, "height": height, "faces": boxes}
+            run = self._run
+            order = run and {"picked": run.picked, "strength": run.strength}
+            progress = run and {"step": run.step, "steps": run.steps, "similarity": run.similarity}
+            return {
+                "state": self._state,
+                "message": self._message,
+                "photo": photo,
+                "order": order,
+                "progress": progress if self._state == "running" else None,
+                "result": self._result,
+            }
+
+    def file(self, name: str) -> Path | None:
+        """Return a file of the finished run by its name, or None."""
+        with self._lock:
+            return self._files.get(name)
+
+    def preview(self, protected: bool) -> bytes | None:
+        """Return the photo, or what was made of it, as a JPEG for the page; None where there is none.
+
+        Args:
+            protected: Whether the protected photo is wanted.
+        """
+        with self._lock:
+            photo = self._photo
+            path = self._files[self._result["name"]] if self._result else None
+        if protected:
+            photo = read_photo(path) if path else None
+        if photo is None:
+            return None
+        image = Image.fromarray(photo.pixels)
+        image.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE))
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=95, subsampling=0)  # coarser would hide the mask
+        return buffer.getvalue()
+
+    def close(self) -> None:
+        """End the run and remove every file."""
+        self.cancel()
+        if self._thread is not None:
+            self._thread.join(timeout=10)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def _output(self) -> Path:
+        return self._folder / "out"
+
+    def _read(self, path: Path) -> Photo:
+        if path.suffix.lower() not in FORMATS:
+            raise PhotoError(f"{path.name}: ends in no known extension. Allowed: {', '.join(FORMATS)}.")
+        try:
+            return read_photo(path)
+        except PhotoError as error:
+            raise PhotoError(self._plain(error)) from error
+
+    def _forget(self) -> None:
+        self._clear_result()
+        shutil.rmtree(self._folder / "in", ignore_errors=True)
+        self._photo, self._faces, self._run, self._state = None, [], None, "empty"
+
+    def _clear_result(self) -> None:
+        shutil.rmtree(self._output, ignore_errors=True)
+        self._result, self._message = None, ""
+        self._files = {}
+
+    def _work(self, recipe: Recipe, source: Path, run: _Run) -> None:
+        def tell(progress: Progress) -> None:
+            if run.cancelled.is_set():
+                raise _CancelledError
+            if progress.similarity is not None:
+                with self._lock:
+                    run.step, run.similarity = run.step + 1, progress.similarity
+
+        state: State = "failed"
+        message = ""
+        result: dict[str, Any] | None = None
+        files: dict[str, Path] = {}
+        destination = output_path(source, self._output, recipe.format)
+        try:
+            report = pipeline.run(recipe, chosen=[(source, destination)], on_progress=tell)
+            (photo,) = report.photos
+            if run.cancelled.is_set():
+                raise _CancelledError
+            if photo["status"] == "protected":
+                state, files = "done", {name: self._output / name for name in RECEIPTS}
+                files[destination.name] = destination
+                result = {
+                    "name": destination.name,
+                    "receipts": RECEIPTS,
+                    "notes": report.notes,
+                    "encoding": photo["encoding"],
+                    "faces": photo["faces"],
+                }
+            else:
+                message = self._plain(photo["reason"])
+        except _CancelledError:
+            state, message = "cancelled", "Cancelled. Nothing was kept of the run."
+        except FacecryptError as error:
+            message = self._plain(error)
+        except Exception:
+            logging.getLogger("facecrypt").exception("the run failed")
+            message = "This is a fault of facecrypt; the terminal in which it runs says more."
+        if state != "done":
+            shutil.rmtree(self._output, ignore_errors=True)
+        with self._lock:
+            self._state, self._message, self._result, self._files = state, message, result, files
+
+    def _plain(self, message: object) -> str:
+        """Return a message without the names of the private folder."""
+        return str(message).replace(f"{self._folder / 'in'}{os.sep}", "").replace(f"{self._output}{os.sep}", "")
+
+
+def make_folder() -> Path:
+    """Return a new folder that only this user can read; remove those of killed programs first."""
+    parent = Path(tempfile.gettempdir())
+    if os.name == "posix":
+        for old in parent.glob(f"{_PREFIX}*"):
+            found = re.fullmatch(rf"{_PREFIX}(\d+)-.*", old.name)
+            if found and not old.is_symlink() and old.stat().st_uid == os.getuid() and not is_running(int(found[1])):
+                shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+
+
+def _safe_name(name: str) -> str:
+    """Return a file name that stays inside its folder and hides nothing."""
+    plain = unicodedata.normalize("NFC", re.split(r"[/\\]", name)[-1])
+    plain = "".join(each for each in plain if unicodedata.category(each)[0] != "C").strip(". ")
+    stem, suffix = os.path.splitext(plain)
+    # File systems count bytes, of which a letter takes up to four.
+    short = stem.encode()[:_LONGEST_NAME].decode(errors="ignore")
+    return f"{short or 'photo'}{suffix[:16]}"

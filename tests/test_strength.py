@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from facecrypt import cli
+from facecrypt.evaluation import make_judge
+from facecrypt.faces import Face, FaceDetector, cut, face_area
+from facecrypt.jobs import Job, save
+from facecrypt.metrics import face_ssim
+from facecrypt.photos import Photo, read_photo
+from facecrypt.protection import embed
+from facecrypt.recipe import Recipe, check_recipe, level_recipes
+from facecrypt.strength import Ladder
+from facecrypt.surrogates.embedder import Embedder
+from facecrypt.targets import Target
+from tests.surrogates.onnx_files import mobilefacenet
+
+ROOT = Path(__file__).parents[1]
+STRENGTHS = (2, 8, 20, 40)
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    levels = [{"epsilon": each} for each in STRENGTHS]
+    judges = [{"name": "dlib_resnet"}]
+    return check_recipe({"surrogates": [{"name": "sface"}], "strength": {"judges": judges, "levels": levels}})
+
+
+def noise(photo: Photo, face: Face, strength: int) -> Tensor:
+    side = cut(photo, face).pixels.shape[-1]
+    return (torch.rand(3, side, side, generator=torch.Generator().manual_seed(0)) - 0.5).sign() * strength / 255
+
+
+def job_of(photo: Photo, faces: list[Face], folder: Path) -> Job:
+    job = Job(0, photo.path, folder / "saved.png", photo, faces)
+    job.prepare()
+    job.masks = [noise(photo, face, STRENGTHS[0]) for face in faces]
+    return job
+
+
+def climb_to_the_end(ladder: Ladder, job: Job) -> None:
+    """As the loop does it, with noise for masks."""
+    assert job.photo is not None
+    while weak := ladder.climb(job):
+        for number in weak:
+            job.masks[number] = noise(job.photo, job.faces[number], STRENGTHS[job.levels[number]])
+
+
+def test_the_first_level_that_escapes_is_kept(
+    recipe: Recipe,
+    photo: Photo,
+    face: Face,
+    detector: FaceDetector,
+    sface_embedder: Embedder,
+    targets: list[Target],
+    tmp_path: Path,
+) -> None:
+    """Against all levels, saved and looked at one by one, for thresholds between their similarities and beyond."""
+    levels = level_recipes(recipe)
+    original = embed(sface_embedder, [cut(photo, face)])[0]
+    similarities = []
+    for level, strength in enumerate(STRENGTHS):
+        job = job_of(photo, [face], tmp_path)
+        job.masks, job.levels = [noise(photo, face, strength)], [level]
+        save(job, recipe, levels)
+        again = read_photo(tmp_path / "saved.png")
+        similarities.append(float(embed(sface_embedder, [cut(again, detector.find(again, "all")[0])])[0] @ original))
+    assert similarities == sorted(similarities, reverse=True)
+    middles = [(a + b) / 2 for a, b in pairwise(similarities)]
+    for threshold in (1.0, *middles, similarities[-1] - 0.01):
+        expected = next((n for n, each in enumerate(similarities) if each < threshold), len(STRENGTHS) - 1)
+        for margin in (0.0, 0.05):
+            judge = make_judge("judge", sface_embedder, False, targets[:1], chooses=True)
+            judge.embedder = _with_threshold(sface_embedder, threshold + margin)
+            assert recipe.strength is not None
+            strict = replace(recipe, strength=replace(recipe.strength, margin=margin))
+            job = job_of(photo, [face], tmp_path)
+            climb_to_the_end(Ladder(strict, levels, [judge], targets[:1], detector), job)
+            assert job.levels == [expected], (threshold, similarities)
+
+
+def _with_threshold(embedder: Embedder, threshold: float) -> Embedder:
+    return Embedder(embedder.network, replace(embedder.spec, threshold=threshold))
+
+
+def test_every_face_keeps_the_bounds_of_its_own_level(photo: Photo, face: Face, tmp_path: Path) -> None:
+    other = replace(face, patch=replace_patch(face, 170), landmarks=face.landmarks + 170)
+    judges = [{"name": "dlib_resnet"}]
+    levels: list[dict[str, Any]] = [{"epsilon": 3}, {"epsilon": 9, "budget": {"ssim": 0.98}}, {"epsilon": 9}]
+    recipe = check_recipe({"surrogates": [{"name": "sface"}], "strength": {"judges": judges, "levels": levels}})
+    for numbers in ([0, 2], [1, 0], [2, 2]):
+        job = job_of(photo, [face, other], tmp_path)
+        job.masks = [noise(photo, each, 9) for each in (face, other)]
+        job.levels = numbers
+        save(job, recipe, level_recipes(recipe))
+        assert not job.error
+        after = read_photo(tmp_path / "saved.png")
+        for each, level in zip((face, other), numbers, strict=True):
+            left, top, side = each.patch
+            region = slice(top, top + side), slice(left, left + side)
+            change = abs(after.pixels[region].astype(int) - photo.pixels[region].astype(int)).max()
+            similarity = face_ssim(face_area(after, each), face_area(photo, each)).item()
+            if level == 1:
+                assert 0.98 <= similarity < 0.999
+                assert change <= 9
+            else:
+                assert change == levels[level]["epsilon"]
+                assert level == 0 or similarity < 0.98
+
+
+def replace_patch(face: Face, by: int) -> Any:
+    return type(face.patch)(face.patch.left + by, face.patch.top + by, face.patch.side)
+
+
+@pytest.mark.parametrize(("threshold", "level", "escaped"), [(1.0, "low", True), (-1.0, "epsilon: 5, steps: 2", False)])
+def test_a_run_says_who_chose_and_whether_it_was_enough(
+    threshold: float, level: str, escaped: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judge = {"path": str(mobilefacenet(tmp_path / "judge.onnx")), "dimension": 16, "threshold": threshold}
+    strength = {
+        "judges": [{"name": "onnx", "args": judge}],
+        "levels": [{"preset": "low", "steps": 1}, {"epsilon": 5, "steps": 2}],
+    }
+    arguments = ["max_targets=2", "target_selector={name: nearest}", "trainer.accelerator=cpu", "held_out=[]"]
+    output = tmp_path / "out"
+    recipe = str(ROOT / "recipes" / "quickstart.yaml")
+    status = cli.main(["run", recipe, f"output={output}", *arguments, f"strength={json.dumps(strength)}"])
+    printed = capsys.readouterr()
+    assert status == cli.DONE, printed.err
+    report = json.loads((output / "report.json").read_text())
+    (face,) = report["photos"][0]["faces"]
+    assert (face["level"], face["escaped"]) == (level, escaped)
+    assert {name: verdict["chooses"] for name, verdict in face["recognisers"].items()} == {"sface": False, "onnx": True}
+    assert face["recognisers"]["onnx"]["still_recognised"] is not escaped
+    assert any("onnx chose how strong each mask is" in note for note in report["notes"])
+    # A judge that chose is no held-out one, so nobody judged.
+    assert any("no held-out recogniser judged" in note for note in report["notes"])
+    assert any("at the strongest level (epsilon: 5, steps: 2)" in note for note in report["notes"]) is not escaped
+    assert f"strength: {level}{'' if escaped else ', which was not enough'}\n" in printed.out
+    page = (output / "report.html").read_text()
+    assert "chose the strength: no evidence" in page
+    assert "held-out</strong>" not in page
+
+
+def test_a_judge_without_a_threshold_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    judge = {"path": str(mobilefacenet(tmp_path / "judge.onnx")), "dimension": 16}
+    strength = {"judges": [{"name": "onnx", "args": judge}]}
+    recipe = str(ROOT / "recipes" / "quickstart.yaml")
+    status = cli.main(["run", recipe, f"output={tmp_path / 'out'}", f"strength={json.dumps(strength)}"])
+    assert status == cli.WRONG
+    assert "judges[0]: the threshold of 'onnx' is unknown" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
