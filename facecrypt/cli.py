@@ -6,12 +6,15 @@ Exit status: 0 done, 1 some photos could not be protected or some weights are wr
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import shlex
 import sys
+import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +27,7 @@ from facecrypt.errors import FacecryptError, FacecryptWarning
 from facecrypt.registry import KINDS
 
 if TYPE_CHECKING:
+    from facecrypt.bench import Figures
     from facecrypt.report import Report
 
 DONE, SOME_FAILED, WRONG = 0, 1, 2
@@ -60,6 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             return DONE
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     offline = argparse.ArgumentParser(add_help=False)
     # Suppressed, because a default here would overwrite what an option before the command's name has set.
@@ -83,11 +93,18 @@ def _parser() -> argparse.ArgumentParser:
         "evaluate", parents=[offline], help="compare methods by identification on labelled photos"
     )
     evaluate.set_defaults(command=_evaluate)
+    bench = commands.add_parser(
+        "bench", parents=[offline], help="measure how fast a recipe is, and where its time and memory go"
+    )
+    bench.set_defaults(command=_bench)
+    bench.add_argument("--faces", type=_count, metavar="N", default=4, help="measure on at least N faces (default: 4)")
+    bench.add_argument("--literal", action="store_true", help="time the paper's Algorithm 1 to the letter beside it")
+    bench.add_argument("--json", action="store_true", help="print the figures as JSON")
     check = commands.add_parser("check", help="name every fault of a recipe, building nothing")
     check.set_defaults(command=_check)
     show = commands.add_parser("show", help="print a recipe with every default filled in")
     show.set_defaults(command=_show)
-    for each in (run, evaluate, check, show):
+    for each in (run, evaluate, bench, check, show):
         each.add_argument("recipe", metavar="RECIPE", help="a YAML file")
         each.add_argument(
             "overrides", metavar="key=value", nargs="*", help="replace a value, as in surrogates[0].weight=2"
@@ -135,6 +152,54 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     print((output / "table.md").read_text(encoding="utf-8"), end="")
     print(f"tables, plots and numbers: {output}")
     return DONE
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    started = time.process_time()
+    began = time.perf_counter()
+    from facecrypt.recipe import load_recipe
+
+    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    from facecrypt import bench
+
+    started += time.perf_counter() - began
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    figures = bench.measure(recipe, arguments.faces, arguments.literal, started)
+    if arguments.json:
+        print(json.dumps(asdict(figures), indent=2, allow_nan=False))
+    else:
+        _tabulate(figures)
+    return DONE
+
+
+def _tabulate(figures: Figures) -> None:
+    table = Table("stage", box=None, pad_edge=False)
+    table.add_column("seconds", justify="right")
+    table.add_column("share", justify="right")
+    for row in (*figures.stages, None):
+        if row:
+            table.add_row(row.stage, f"{row.seconds:.2f}", f"{row.share:.1%}")
+        else:
+            table.add_row("all", f"{figures.seconds:.2f}", f"{sum(row.share for row in figures.stages):.1%}")
+    weights_cli.print_table(table)
+    machine = f"{figures.device}, {figures.threads} of {figures.cores} cores"
+    print(f"\n{figures.faces} faces of {figures.photos} photos, {figures.steps} steps each, on {machine}:")
+    print(
+        f"{figures.seconds_per_face:.3g} s per face without start-up and build, {figures.faces_per_second:.3g} faces/s"
+    )
+    sizes = {"main memory": figures.peak_memory, "GPU memory": figures.gpu_peak_memory}
+    print("at the peak " + ", ".join(f"{size / 2**20:.0f} MiB of {name}" for name, size in sizes.items() if size))
+    each, what = figures.seconds_per_face_and_step, figures.arithmetic
+    print(
+        f"{each:.3g} s per face and step; one forward and backward pass has {what.forward_backward_gflop:.3g} GFLOP, "
+        f"{what.floor_seconds:.3g} s at this machine's {what.machine_gflops:.3g} GFLOP/s: {what.ratio:.3g} times that"
+    )
+    print(f"a step does {what.done_gflop:.3g} GFLOP in all, at {what.used:.0%} of the machine's rate")
+    if figures.literal:
+        slower = figures.literal
+        print(
+            f"Algorithm 1 to the letter: {slower.seconds_per_step:.3g} s per step, {slower.ratio:.3g} times this recipe"
+        )
 
 
 def _check(arguments: argparse.Namespace) -> int:

@@ -30,6 +30,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from facecrypt.errors import PhotoError
 from facecrypt.metadata import Metadata, read_metadata
+from facecrypt.stopwatch import stage
 
 _READABLE = "JPEG, PNG, WebP, TIFF, BMP, AVIF and HEIC files can be read"
 _MAX_PIXELS = 200_000_000
@@ -93,6 +94,7 @@ class Photo:
         return self._grayscale or bool((self.pixels == self.pixels[..., :1]).all())
 
 
+@stage("read")
 def read_photo(path: Path) -> Photo:
     """Return the photo in a file, turned upright by its EXIF orientation.
 

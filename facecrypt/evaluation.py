@@ -19,6 +19,7 @@ from facecrypt.protection import embed
 from facecrypt.receipt import FoundAgain, FoundFace, People, Sighting, see_again
 from facecrypt.sentences import face_sentence
 from facecrypt.settings import FaceChoice, LandmarksFrom, TransformName
+from facecrypt.stopwatch import stage
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import Target
 
@@ -127,6 +128,7 @@ def make_judge(
     return Judge(name, embedder, white_box, known, people, chooses)
 
 
+@stage("verify")
 def verify(
     saved: Path,
     photo: Photo,

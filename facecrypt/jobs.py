@@ -18,7 +18,8 @@ from facecrypt.manifest import Manifest, manifest_path, recipe_digest
 from facecrypt.naming import beside
 from facecrypt.photos import Photo, read_photo, write_photo
 from facecrypt.recipe import Recipe
-from facecrypt.selection import SkippedFace, choose_faces, load_references
+from facecrypt.selection import Selection, SkippedFace, choose_faces, load_references
+from facecrypt.stopwatch import stage
 
 
 @dataclass
@@ -42,6 +43,7 @@ class Job:
         manifest: What knows of the photos that are protected already.
         already: Whether there is nothing to do, since it was done before.
         encoding: How the file was written, such as ``lossy JPEG``.
+        settings: From `recipe_digest`, for the manifest.
         skipped: Faces that are left as they are.
     """
 
@@ -61,6 +63,7 @@ class Job:
     manifest: Manifest | None = None
     already: bool = False
     encoding: str | None = None
+    settings: str = ""
     skipped: list[SkippedFace] = field(default_factory=list)
 
     def prepare(self) -> None:
@@ -77,6 +80,10 @@ class Job:
 
 class Photos(Dataset[Job]):
     """The photos of a run, read and searched for faces.
+
+    Attributes:
+        found: The choice of faces in photos that were searched before, by the number of the photo; these are not
+            searched again.
 
     Args:
         paths: The photos.
@@ -97,6 +104,7 @@ class Photos(Dataset[Job]):
         detector: FaceDetector,
         manifests: Mapping[Path, Manifest] | None = None,
     ) -> None:
+        self.found: Mapping[int, Selection] = {}
         self._manifests = manifests or {}
         self._recipe = recipe
         self._digest = recipe_digest(recipe)
@@ -112,7 +120,36 @@ class Photos(Dataset[Job]):
         return len(self._paths)
 
     def __getitem__(self, index: int) -> Job:
-        job = Job(index, self._paths[index], self._destinations[index])
+        job = self._read(index)
+        if job.photo is None:
+            return job
+        try:
+            job.faces, job.skipped, reason = self.found.get(index) or self._choose(job.photo)
+        except PhotoError as error:
+            return job.fail(error)
+        if reason:
+            return job.fail(NoFaceFoundError(f"{job.source}: {reason}"), "unchanged")
+        job.images = [cut(job.photo, face) for face in job.faces]
+        return job
+
+    def search(self, index: int) -> Selection | None:
+        """Return the choice of faces in a photo; None for one that cannot be used or needs no work.
+
+        Args:
+            index: Number of the photo.
+        """
+        photo = self._read(index).photo
+        try:
+            return None if photo is None else self._choose(photo)
+        except PhotoError:
+            return None  # Whoever takes the photo will say why.
+
+    def _choose(self, photo: Photo) -> Selection:
+        return choose_faces(photo, self._recipe.faces, self._detector, self._references)
+
+    def _read(self, index: int) -> Job:
+        """Return a photo without its faces."""
+        job = Job(index, self._paths[index], self._destinations[index], settings=self._digest)
         recipe = self._recipe
         job.manifest = self._manifests.get(
             manifest_path(job.destination, Path(recipe.output).expanduser(), recipe.in_place)
@@ -130,15 +167,12 @@ class Photos(Dataset[Job]):
                 job.already = not job.manifest.has_other_settings(job.source, self._digest)
                 return job.fail(PhotoError(reason), "unchanged")
             job.photo = read_photo(job.source)
-            job.faces, job.skipped, reason = choose_faces(job.photo, recipe.faces, self._detector, self._references)
         except PhotoError as error:
             return job.fail(error)
-        if reason:
-            return job.fail(NoFaceFoundError(f"{job.source}: {reason}"), "unchanged")
-        job.images = [cut(job.photo, face) for face in job.faces]
         return job
 
 
+@stage("write")
 def save(job: Job, recipe: Recipe, levels: Sequence[Recipe]) -> None:
     """Write the protected version of a photo; a failure becomes the job's error.
 
@@ -149,11 +183,11 @@ def save(job: Job, recipe: Recipe, levels: Sequence[Recipe]) -> None:
     """
     if job.error or job.photo is None:
         return
-    photo, manifest, digest = job.photo, job.manifest, recipe_digest(recipe)
+    photo, manifest = job.photo, job.manifest
 
     def announce(written: str) -> None:
         if manifest:
-            manifest.add(job.source, photo.digest, job.destination, written, digest, job.backup)
+            manifest.add(job.source, photo.digest, job.destination, written, job.settings, job.backup)
 
     try:
         pixels = draw(job, photo, levels)

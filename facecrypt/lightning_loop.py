@@ -7,23 +7,28 @@ import warnings
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import lightning
-import torch
 from lightning.pytorch.callbacks import BasePredictionWriter
+from lightning.pytorch.strategies import DDPStrategy
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from torch import nn
-from torch.utils.data import DataLoader
 
 from facecrypt.evaluation import Judge
 from facecrypt.jobs import Job, Photos
 from facecrypt.protection import Masks, OnStep, ProtectionLoop
 from facecrypt.recipe import Recipe
+from facecrypt.sharing import PhotoShares
+from facecrypt.stopwatch import stage
 from facecrypt.strength import Ladder
+
+_PATIENCE = timedelta(days=7)
+"""How long a process waits for the others, which may have slower devices or larger photos; 30 minutes by default."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +74,14 @@ def protect(
     Returns:
         The Trainer, which knows this process's place among the others.
     """
-    jobs = DataLoader(photos, batch_size=recipe.batch_size, num_workers=recipe.workers, collate_fn=list)
-    bar = StepProgress(len(photos))
+    shares = PhotoShares(recipe, photos, module.loop)
+    hardware = asdict(recipe.trainer)
+    if hardware["strategy"] == "ddp":
+        hardware["strategy"] = DDPStrategy(timeout=_PATIENCE)
     trainer = lightning.Trainer(
-        **asdict(recipe.trainer),
-        callbacks=[JobWriter(finish), ProgressTeller(len(photos), on_progress) if on_progress else bar],
+        **hardware,
+        callbacks=[JobWriter(finish), ProgressTeller(shares, on_progress) if on_progress else StepProgress(shares)],
+        use_distributed_sampler=False,  # It would count photos; the shares are balanced by faces.
         inference_mode=False,
         logger=False,
         enable_checkpointing=False,
@@ -83,7 +91,7 @@ def protect(
     with warnings.catch_warnings():
         # Reading a photo takes milliseconds, protecting it seconds: one process may well do both.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        trainer.predict(module, jobs, return_predictions=False)
+        trainer.predict(module, datamodule=shares, return_predictions=False)
     return trainer
 
 
@@ -93,7 +101,7 @@ class ProtectionModule(lightning.LightningModule):
     Args:
         loops: Make the masks, one loop per level of strength, the lightest first.
         judges: Recognisers that must be on the device when files are verified.
-        recipe: For batch size and seed.
+        recipe: For the seed.
         ladder: Says which faces need the next level; without it, all masks are of the first.
     """
 
@@ -106,17 +114,12 @@ class ProtectionModule(lightning.LightningModule):
         self.judges = nn.ModuleList(judge.embedder for judge in judges)
         self.ladder = ladder
         self.on_step: OnStep | None = None
-        self._faces_per_batch = recipe.batch_size
         self._seed = recipe.seed
 
     @property
     def loop(self) -> ProtectionLoop:
         """The loop of the strongest level."""
         return self.loops[-1]
-
-    def transfer_batch_to_device(self, batch: list[Job], device: torch.device, dataloader_idx: int) -> list[Job]:
-        """Leave photos where they are: the loop moves the patches, and nothing else is needed on the device."""
-        return batch
 
     def predict_step(self, batch: list[Job], batch_idx: int) -> list[Job]:
         """Make the masks of all faces of some photos, level by level for those that need it."""
@@ -131,9 +134,12 @@ class ProtectionModule(lightning.LightningModule):
             todo = [(job, number) for job in changed for number in (self.ladder.climb(job) if self.ladder else [])]
         return batch
 
+    @stage("protect")
     def _make(self, todo: Sequence[tuple[Job, int]], loop: ProtectionLoop) -> None:
-        for start in range(0, len(todo), self._faces_per_batch):
-            part = todo[start : start + self._faces_per_batch]
+        shares = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning declares it nowhere.
+        assert isinstance(shares, PhotoShares)
+        for start in range(0, len(todo), shares.faces_per_batch):
+            part = todo[start : start + shares.faces_per_batch]
             began = time.monotonic()
             made = loop.run(
                 [job.images[number] for job, number in part],
@@ -178,8 +184,8 @@ class JobWriter(BasePredictionWriter):
 class StepProgress(lightning.Callback):
     """A progress bar: photos done, steps of the current batch, and how similar its faces still are to themselves."""
 
-    def __init__(self, photos: int) -> None:
-        self._photos = photos
+    def __init__(self, shares: PhotoShares) -> None:
+        self._shares = shares
         self._bar: Bar | None = None
 
     def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -189,7 +195,7 @@ class StepProgress(lightning.Callback):
         assert isinstance(pl_module, ProtectionModule)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         bar = Bar(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True))
-        photos = bar.add_task("photos", total=-(-self._photos // trainer.world_size), note="")
+        photos = bar.add_task("photos", total=len(self._shares.share), note="")
         steps = bar.add_task("steps", total=pl_module.loop.settings.steps, note="")
         self._tasks = photos, steps
         self._bar = bar
@@ -226,12 +232,12 @@ class ProgressTeller(lightning.Callback):
     """Tells a function of the progress, in one process only.
 
     Args:
-        photos: Number of photos of all processes.
+        shares: Knows the photos of this process.
         tell: The function.
     """
 
-    def __init__(self, photos: int, tell: OnProgress) -> None:
-        self._photos = photos
+    def __init__(self, shares: PhotoShares, tell: OnProgress) -> None:
+        self._shares = shares
         self._tell = tell
         self._done = 0
 
@@ -240,7 +246,6 @@ class ProgressTeller(lightning.Callback):
         if not trainer.is_global_zero:
             return
         assert isinstance(pl_module, ProtectionModule)
-        self._photos = -(-self._photos // trainer.world_size)
         self._steps = pl_module.loop.settings.steps
         pl_module.on_step = self._at
         self._at(0, None)
@@ -260,7 +265,7 @@ class ProgressTeller(lightning.Callback):
             self._at(self._steps, None)
 
     def _at(self, step: int, similarity: float | None) -> None:
-        self._tell(Progress(self._done, self._photos, step, self._steps, similarity))
+        self._tell(Progress(self._done, len(self._shares.share), step, self._steps, similarity))
 
 
 def _hand_out(part: Sequence[tuple[Job, int]], made: Masks, seconds: float) -> None:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
-from facecrypt.errors import FacecryptError
+from facecrypt.errors import FacecryptError, PhotoError
 from facecrypt.photos import file_digest, write_bytes
 from facecrypt.recipe import Recipe, dump_recipe
 
@@ -26,6 +28,8 @@ NAME_IN_PLACE = "facecrypt-manifest.json"
 """The manifest of a folder whose photos are replaced."""
 
 _VERSION = 1
+_HEAD = f'{{"facecrypt_manifest": {_VERSION}, "photos": [\n'
+_TAIL = "\n]}\n"
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,15 @@ class Manifest:
 
     Args:
         path: The manifest; it need not exist.
+        across_machines: Whether processes of several machines add to it: the lock then lies beside it.
 
     Raises:
         FacecryptError: If the file is no manifest of this program.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, across_machines: bool = False) -> None:
         self.path = path
+        self._lock = path.with_name(f".{path.name}.lock") if across_machines else _machine_lock(path)
         self._entries = self._read()
         self._by_output = {entry.output_sha256: entry for entry in self._entries}
         self._by_place = {entry.output: entry for entry in self._entries}
@@ -121,12 +127,36 @@ class Manifest:
         entry = Entry(
             str(photo), digest, name, output_digest, recipe, None if backup is None else self._relative(backup)
         )
-        with FileLock(_lock(self.path)):
-            # Older contents of the same output stay known: a killed run may have left any of them in its place.
-            others = [other for other in self._read() if other != entry]
-            rows = [asdict(each) for each in (*others, entry)]
-            text = json.dumps({"facecrypt_manifest": _VERSION, "photos": rows}, indent=1) + "\n"
-            write_bytes(text.encode(), self.path)
+        # Older contents of the same output stay known: a killed run may have left any of them in its place.
+        self._lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._lock):
+            if not self._append(entry):
+                others = [other for other in self._read() if other != entry]
+                lines = ",\n".join(json.dumps(asdict(each)) for each in (*others, entry))
+                write_bytes((_HEAD + lines + _TAIL).encode(), self.path)
+
+    def _append(self, entry: Entry) -> bool:
+        """Add an entry at the end, whatever the length of the file; return False where it must be written anew.
+
+        Writing all of it for every photo would make the time of a run grow with the square of its photos.
+        """
+        try:
+            with self.path.open("r+b") as file:
+                end = file.seek(0, os.SEEK_END) - len(_TAIL)
+                file.seek(max(0, end - 1))
+                if file.read() != f"}}{_TAIL}".encode():
+                    return False
+                file.seek(end)
+                file.write(f",\n{json.dumps(asdict(entry))}{_TAIL}".encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise PhotoError(
+                f"{self.path}: cannot be written ({error.strerror}). Check the free space and your rights."
+            ) from error
+        return True
 
     def _relative(self, path: Path) -> str:
         path, folder = path.absolute(), self.path.parent.absolute()
@@ -134,7 +164,7 @@ class Manifest:
 
     def _read(self) -> list[Entry]:
         try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
+            content = _parse(self.path.read_text(encoding="utf-8"))
             if content["facecrypt_manifest"] != _VERSION:
                 raise ValueError(f"version {content['facecrypt_manifest']}")
             return [Entry(**row) for row in content["photos"]]
@@ -149,7 +179,18 @@ class Manifest:
             ) from error
 
 
-def _lock(path: Path) -> Path:
+def _parse(text: str) -> Any:
+    """Return the content of a manifest, without the last entry where writing that was cut off."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        head, newline, _ = text.rpartition(",\n")
+        if not newline or not text.startswith(_HEAD):
+            raise
+        return json.loads(head + _TAIL)
+
+
+def _machine_lock(path: Path) -> Path:
     """Return what the processes of this machine lock, outside the folders of photos."""
     return Path(tempfile.gettempdir()) / f"facecrypt-{hashlib.sha256(str(path.resolve()).encode()).hexdigest()}.lock"
 
@@ -193,4 +234,4 @@ def open_manifests(recipe: Recipe, destinations: Sequence[Path]) -> dict[Path, M
     """
     output = Path(recipe.output).expanduser()
     paths = {manifest_path(destination, output, recipe.in_place) for destination in destinations}
-    return {path: Manifest(path) for path in sorted(paths)}
+    return {path: Manifest(path, recipe.trainer.num_nodes > 1) for path in sorted(paths)}

@@ -27,6 +27,7 @@ from facecrypt.photos import file_digest, sweep
 from facecrypt.protection import ProtectionLoop, Settings, Surrogate
 from facecrypt.receipt import Gallery
 from facecrypt.recipe import Recipe, dump_recipe, level_recipes
+from facecrypt.stopwatch import stage
 from facecrypt.strength import Ladder, has_escaped, name_level, strength_notes
 from facecrypt.targets import Target, load_targets
 from facecrypt.views import OneOf, View
@@ -55,30 +56,32 @@ def run(
     started = time.monotonic()
     chosen = choose_photos(recipe, sample_photo()) if chosen is None else chosen
     manifests = open_manifests(recipe, [destination for _, destination in chosen])
-    detector = FaceDetector()
-    aligned = face_rules(recipe.faces).choose == "aligned"
-    targets = load_targets(recipe.targets, recipe.max_targets, detector, "aligned" if aligned else "largest")
-    jobs = Photos(
-        [source for source, _ in chosen], [destination for _, destination in chosen], recipe, detector, manifests
-    )
-    crew = assemble(recipe)
-    gallery = _open_gallery(recipe, detector, aligned)
-    judges = [
-        make_judge(name, embedder, white, targets, people=gallery.people(embedder) if gallery else None)
-        for name, embedder, white in crew.judges
-    ]
-    people = judges[0].people  # Which photos show a face does not depend on the recogniser.
+    with stage("build"):
+        detector = FaceDetector()
+        aligned = face_rules(recipe.faces).choose == "aligned"
+        targets = load_targets(recipe.targets, recipe.max_targets, detector, "aligned" if aligned else "largest")
+        jobs = Photos(
+            [source for source, _ in chosen], [destination for _, destination in chosen], recipe, detector, manifests
+        )
+        crew = assemble(recipe)
+        gallery = _open_gallery(recipe, detector, aligned)
+        judges = [
+            make_judge(name, embedder, white, targets, people=gallery.people(embedder) if gallery else None)
+            for name, embedder, white in crew.judges
+        ]
+        people = judges[0].people  # Which photos show a face does not depend on the recogniser.
     if gallery and people and (faceless := len(gallery.photos) - len(people.names)):
         crew.notes.append(f"receipt.gallery: no face found in {faceless} of its photos, which are left out")
         warn(crew.notes[-1])
     output = _prepare_output(recipe)
     sweep({output, *(destination.parent for _, destination in chosen)})
-    choosers = [make_judge(name, embedder, False, targets, chooses=True) for name, embedder in crew.choosers]
-    levels = level_recipes(recipe)
-    loops = [build_loop(level, crew.surrogates, targets) for level in levels]
-    ladder = Ladder(recipe, levels, choosers, targets, detector) if choosers else None
-    judges += choosers
-    module = ProtectionModule(loops, judges, recipe, ladder)
+    with stage("build"):
+        choosers = [make_judge(name, embedder, False, targets, chooses=True) for name, embedder in crew.choosers]
+        levels = level_recipes(recipe)
+        loops = [build_loop(level, crew.surrogates, targets) for level in levels]
+        ladder = Ladder(recipe, levels, choosers, targets, detector) if choosers else None
+        judges += choosers
+        module = ProtectionModule(loops, judges, recipe, ladder)
     records = output / RECORDS
     earlier = report.read_earlier(output, records)
 

@@ -6,11 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 from omegaconf import OmegaConf
 from pydantic import Field
+from pydantic_core import PydanticCustomError
 
 from facecrypt import registry
 from facecrypt.errors import RecipeError
@@ -26,6 +27,16 @@ STRICT = pydantic.ConfigDict(extra="forbid", strict=True)
 Args = dict[str, Any]
 Weight = Annotated[float, Field(gt=0)]
 Strength = Annotated[float, Field(ge=0, le=1)]
+
+
+def _check_batch_size(value: object) -> object:
+    if value == "auto" or (type(value) is int and value >= 1):
+        return value
+    raise PydanticCustomError("batch_size", "Input should be a whole number from 1 on, or 'auto'")
+
+
+# A plain union would name the fault of each of its members.
+BatchSize = Annotated[int | Literal["auto"], pydantic.BeforeValidator(_check_batch_size)]
 
 
 @dataclass
@@ -259,8 +270,9 @@ class Recipe:
         in_place: Replace each photo by its protected version, with a backup; `output` gets the report alone.
         backup: Name of the backup, from ``{stem}`` and ``{suffix}``, relative to the photo's folder; it may name a
             folder, as in ``originals/{stem}{suffix}``. An existing file is never replaced.
-        batch_size: Photos read together, and the largest number of faces protected together.
-        workers: Processes that read photos and find faces ahead; 0 does it in between.
+        batch_size: Photos read together, and the largest number of faces protected together. ``auto`` measures what a
+            face needs and takes as many as fit into half of the free memory, at most 8 on a CPU and 64 on a GPU.
+        workers: Processes that read photos and find faces ahead of the masks; 0 does it in between.
         seed: Seed of everything random.
         allow_white_box: Let a surrogate also judge as held-out recogniser; its numbers are marked.
         permissive_only: Refuse every recogniser whose weights are not known to allow products, fallbacks included.
@@ -304,7 +316,7 @@ class Recipe:
     metadata: MetadataPolicy = "strip_gps"
     in_place: bool = False
     backup: str = "{stem}.original{suffix}"
-    batch_size: Annotated[int, Field(ge=1)] = 8
+    batch_size: BatchSize = 8
     workers: Annotated[int, Field(ge=0)] = 0
     seed: Annotated[int, Field(ge=0)] = 0
     allow_white_box: bool = False
@@ -443,6 +455,13 @@ def _contradictions(recipe: Recipe) -> list[str]:
                 f"held_out[{index}]: the network of {slot.name!r} gives gradients in this recipe, so it cannot judge. "
                 "Name another recogniser, or set allow_white_box: true and have its numbers marked as white-box."
             )
+    terms = enumerate(recipe.naturalness)
+    coupled = [index for index, term in terms if term.weight > 0 and term.args.get("over") == "batch"]
+    if recipe.batch_size == "auto" and coupled:
+        faults.append(
+            f"batch_size: 'auto' depends on the machine, and naturalness[{coupled[0]}] with over: batch makes the "
+            "masks depend on it. Give a number, or set over: views."
+        )
     return faults + face_faults(recipe.faces) + _strength_faults(recipe, giving, judging) + _file_faults(recipe)
 
 

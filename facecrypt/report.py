@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +20,7 @@ from facecrypt.recipe import Recipe, recipe_values
 from facecrypt.report_page import render
 from facecrypt.selection import SkippedFace
 from facecrypt.sentences import run_summary
+from facecrypt.stopwatch import stage
 
 _PACKAGES = ("torch", "lightning", "kornia", "torchmetrics", "timm", "facenet-pytorch", "omegaconf", "numpy", "pillow")
 
@@ -184,6 +185,7 @@ def _still_true(old: PhotoReport, source: Path, destination: Path) -> bool:
     return file_digest(source) in (old.source_sha256, old.output_sha256)
 
 
+@stage("report")
 def write(report: Report, folder: Path, recipe: str) -> None:
     """Write report.json, report.html and recipe.yaml into the output folder, each at once or not at all.
 
@@ -195,7 +197,8 @@ def write(report: Report, folder: Path, recipe: str) -> None:
     Raises:
         PhotoError: If a file cannot be written.
     """
-    write_text(folder / "report.json", json.dumps(asdict(report), indent=2, allow_nan=False) + "\n")
+    # In pieces and without a copy: with many photos, each of them would take as much memory as the report itself.
+    _write(folder / "report.json", json.JSONEncoder(indent=2, allow_nan=False).iterencode(vars(report)), end="\n")
     write_text(folder / "report.html", render(report))
     write_text(folder / "recipe.yaml", recipe)
 
@@ -210,12 +213,17 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         PhotoError: If it cannot be written.
     """
+    _write(path, [text])
+
+
+def _write(path: Path, pieces: Iterable[str], end: str = "") -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
+                file.writelines(pieces)
+                file.write(end)
             Path(temporary).chmod(0o644)
             Path(temporary).replace(path)
         except BaseException:

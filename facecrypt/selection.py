@@ -16,6 +16,7 @@ from facecrypt.faces import SAME_FACE_OVERLAP, Face, FaceDetector, cut, face_at,
 from facecrypt.photos import Photo, find_photos, read_photo
 from facecrypt.protection import embed
 from facecrypt.settings import FaceChoice
+from facecrypt.stopwatch import stage
 from facecrypt.surrogates.embedder import Embedder
 
 RECOGNISER = "sface"
@@ -110,6 +111,7 @@ def _embed_references(key: str, names: Sequence[str], detector: FaceDetector, re
     return embed(recogniser, images)
 
 
+@stage("detect")
 def choose_faces(
     photo: Photo, choice: FaceChoice | Faces, detector: FaceDetector, references: References | None = None
 ) -> Selection:

@@ -15,6 +15,7 @@ from facecrypt.photos import write_photo
 from facecrypt.presets import describe
 from facecrypt.recipe import Recipe
 from facecrypt.sentences import face_names
+from facecrypt.stopwatch import stage
 from facecrypt.targets import Target
 
 
@@ -48,6 +49,7 @@ class Ladder:
         self._targets = targets
         self._detector = detector
 
+    @stage("strength")
     def climb(self, job: Job) -> list[int]:
         """Raise the level of the faces that a judge still accepts, and return their numbers.
 

@@ -271,6 +271,39 @@ def test_processes_add_beside_each_other(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
 
 
+def test_an_entry_costs_the_same_however_many_there_are(tmp_path: Path) -> None:
+    """The file is added to in place: what stands in it already is neither read nor written again."""
+    known = Manifest(tmp_path / "manifest.json")
+    known.add(Path("a"), "0", tmp_path / "a", "1", "r", None)
+    file = (tmp_path / "manifest.json").stat().st_ino
+    for number in range(3):
+        known.add(Path(f"b{number}"), "0", tmp_path / f"b{number}", "1", "r", None)
+    assert (tmp_path / "manifest.json").stat().st_ino == file
+    photos = json.loads((tmp_path / "manifest.json").read_text())["photos"]
+    assert [photo["output"] for photo in photos] == ["a", "b0", "b1", "b2"]
+
+
+@pytest.mark.parametrize("cut", [1, 3, 4, 30, 100])
+def test_an_entry_that_was_cut_off_is_not_there(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "manifest.json"
+    for number in range(3):
+        Manifest(path).add(Path(f"photo {number}"), str(number), tmp_path / f"{number}", f"made {number}", "r", None)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-cut])
+    Manifest(path).add(Path("last"), "3", tmp_path / "3", "made 3", "r", None)
+    outputs = [photo["output"] for photo in json.loads(path.read_text())["photos"]]
+    assert outputs in (["0", "1", "2", "3"], ["0", "1", "3"])
+    assert outputs[:2] == ["0", "1"]
+
+
+def test_a_manifest_in_another_layout_is_added_to(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    Manifest(path).add(Path("a"), "0", tmp_path / "a", "1", "r", None)
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=1))
+    Manifest(path, across_machines=True).add(Path("b"), "0", tmp_path / "b", "1", "r", None)
+    assert [photo["output"] for photo in json.loads(path.read_text())["photos"]] == ["a", "b"]
+
+
 def test_only_what_changes_a_photo_changes_the_digest() -> None:
     base = check_recipe({"surrogates": [{"name": "sface"}]})
     same = check_recipe({"surrogates": [{"name": "sface"}], "photos": "x", "output": "y", "batch_size": 2,

@@ -27,6 +27,7 @@ from facecrypt.faces import (
     patch_around,
 )
 from facecrypt.gradients import Landscape, VarianceTuning
+from facecrypt.literal import Literal
 from facecrypt.look import own_identity
 from facecrypt.metrics import face_ssim
 from facecrypt.naturalness import MMD
@@ -83,59 +84,6 @@ def make_loop(
     )
 
 
-class Literal:
-    """TIP-IM for one face and one surrogate, transcribed from the paper line by line and sparing no computation."""
-
-    def __init__(self, embedder: Embedder, face: FaceImage, targets: Sequence[Target], center: bool = False) -> None:
-        self.embedder, self.original, self.inside, self.center = embedder, face.pixels[None], face.inside[None], center
-        spec = embedder.spec
-        self.grid = crop_grid(face.landmarks[None], spec.template, (spec.height, spec.width), face.pixels.shape[-1])
-        self.r = self.f(self.original)
-        self.t = [embed(embedder, [target.aim]) for target in targets]
-
-    def f(self, x: Tensor) -> Tensor:
-        return self.embedder(crop(x, self.grid))
-
-    def loss(self, target: Tensor, x: Tensor) -> Tensor:
-        """Eq. 2: D(x, t) - D(x, r)."""
-        p = self.f(x)
-        return (p - target).square().sum() - (p - self.r).square().sum()
-
-    def gradient(self, target: Tensor, x: Tensor) -> Tensor:
-        x = x.clone().requires_grad_()
-        return torch.autograd.grad(self.loss(target, x), x)[0]
-
-    def gain(self, x: Tensor) -> float:
-        """Eq. 7, or G1 of section 5.1."""
-        with torch.no_grad():
-            p = self.f(x)
-            terms = [math.exp((p - self.r).square().sum().item() - (p - t).square().sum().item()) for t in self.t]
-        return math.log(1 + (sum(terms) if self.center else max(terms)))
-
-    def ball(self, x: Tensor) -> Tensor:
-        """The projection of Eq. 5; what lies beyond the photo's border cannot change."""
-        return (self.original + self.inside * (x - self.original).clamp(-EPSILON, EPSILON)).clamp(0, 1)
-
-    def algorithm_1(self, x: Tensor) -> int:
-        g_best, best = 0.0, -1
-        for index, target in enumerate(self.t):
-            candidate = self.ball(x - STEP * self.gradient(target, x).sign())
-            g = self.gain(candidate)
-            if g > g_best:
-                g_best, best = g, index
-        return best
-
-    def run(self, steps: int) -> tuple[list[int], Tensor]:
-        """Eq. 5 with momentum (Dong et al., 2018)."""
-        x, momentum, choices = self.original, torch.zeros_like(self.original), []
-        for _ in range(steps):
-            choices.append(self.algorithm_1(x))
-            gradient = self.gradient(self.t[choices[-1]], x)
-            momentum = momentum + gradient / gradient.abs().sum()
-            x = self.ball(x - STEP * momentum.sign())
-        return choices, x - self.original
-
-
 @pytest.fixture(scope="session")
 def people(face_image: FaceImage, targets: list[Target]) -> list[FaceImage]:
     """Faces to protect: the sample photo, and check images of two target identities, which differ in size."""
@@ -160,7 +108,7 @@ def test_selectors_choose_as_algorithm_1_transcribed(
     loop.run(people, [0, 1, 2])
     together = [list(step) for step in spy.choices]
     for number, person in enumerate(people):
-        choices, mask = Literal(embedder, person, some, isinstance(selector, Center)).run(3)
+        choices, mask = Literal(embedder, person, some, center=isinstance(selector, Center)).run(3)
         assert [step[number] for step in together] == choices
         # Alone, since batching rounds differently, and the sign of a gradient near 0 hangs on rounding.
         (alone,), _ = loop.run([person], [number])

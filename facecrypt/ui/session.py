@@ -171,15 +171,16 @@ class Session:
             chosen = sorted(set(picked))
             if not chosen or chosen[0] < 0 or chosen[-1] >= len(self._faces):
                 raise FacecryptError(f"faces: {list(picked)} are not among the {len(self._faces)} faces of the photo.")
+            at_once = min(len(chosen), _MOST_AT_ONCE)
             recipe = replace(
                 self._recipes[strength],
                 faces=Faces(index=[place + 1 for place in chosen]),
                 output=str(self._output),
-                batch_size=min(len(chosen), _MOST_AT_ONCE),
+                batch_size=at_once,
                 workers=0,
             )
             self._clear_result()
-            rounds = -(-len(chosen) // recipe.batch_size)
+            rounds = -(-len(chosen) // at_once)
             self._run, self._state = _Run(chosen, strength, recipe.steps * rounds), "running"
             self._thread = threading.Thread(target=self._work, args=(recipe, self._photo.path, self._run), daemon=True)
             self._thread.start()

@@ -1,0 +1,116 @@
+"""How many faces fit into memory at once, by measuring what one of them needs."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from facecrypt.faces import WORKING_SIDE, FaceImage
+from facecrypt.protection import ProtectionLoop
+from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
+from facecrypt.targets import Distances, Situation, TargetSelector
+
+_MOST = {"cpu": 8, "cuda": 64}
+"""More faces at once no longer make a step faster; on a CPU that is measured (docs/performance.md)."""
+_SHARE = 0.5
+"""Share of the free memory that the faces may take: photos, judges and the allocator need the rest."""
+_MARGIN = 1.5
+"""Working memory inside operations and fragmentation, which the measurement does not see."""
+
+
+def faces_at_once(loop: ProtectionLoop, processes: int = 1) -> int:
+    """Return how many faces to protect together on the loop's device, at least 1.
+
+    One iteration of one and of two made-up faces of the largest size is run, and the bytes of its tensors are counted.
+    A selector that tries only close targets then finds all equally close: the most that any iteration can need.
+
+    Args:
+        loop: What makes the masks.
+        processes: How many processes share the machine's main memory.
+    """
+    device = next(loop.buffers()).device
+    one, two = (_peak_bytes(loop, count) for count in (1, 2))
+    each = _MARGIN * max(two - one, 1)
+    free = _SHARE * (free_memory(device) / (processes if device.type == "cpu" else 1))
+    return max(1, min(_MOST.get(device.type, 8), int((free - _MARGIN * (one - (two - one))) / each)))
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that are free on a device; for the CPU, those of the machine, or of its container if fewer."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):  # No Linux: half of what there is.
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 if hasattr(os, "sysconf") else 4 << 30
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = ((group / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        return free if limit == "max" else min(free, max(0, int(limit) - int(used)))
+    except (OSError, ValueError):
+        return free
+
+
+def _peak_bytes(loop: ProtectionLoop, count: int) -> int:
+    places = torch.tensor(ARCFACE_TEMPLATE) / 112
+    face = FaceImage(
+        torch.full((3, WORKING_SIDE, WORKING_SIDE), 0.5),
+        torch.ones(1, WORKING_SIDE, WORKING_SIDE),
+        (0.1 + 0.8 * places) * WORKING_SIDE,
+    )
+    settings, selector = loop.settings, loop.target_selector
+    try:
+        loop.settings, loop.target_selector = replace(settings, steps=1), _Undecided(selector)
+        counter = _Counter()
+        with counter:
+            loop.run([face] * count, list(range(count)))
+    finally:
+        loop.settings, loop.target_selector = settings, selector
+    return counter.peak
+
+
+class _Undecided:
+    """A selector before its hardest choice: every target is as close to a face as any other."""
+
+    def __init__(self, selector: TargetSelector) -> None:
+        self._selector = selector
+
+    def __call__(self, situation: Situation) -> Tensor:
+        """Return what the selector chooses then."""
+        to_self, to_targets = situation.now
+        even = to_targets.mean(dim=1, keepdim=True).expand_as(to_targets)
+        return self._selector(replace(situation, now=Distances(to_self, even)))
+
+
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives it no types.
+    """Counts the bytes of all tensors that come to life inside the block, and the most at any time."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = 0
+        self._now = 0
+        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                storage = leaf.untyped_storage()
+                if storage not in self._known:
+                    self._known.add(storage)
+                    self._now += storage.nbytes()
+                    self.peak = max(self.peak, self._now)
+                    weakref.finalize(storage, self._free, storage.nbytes())
+        return result
+
+    def _free(self, size: int) -> None:
+        self._now -= size

@@ -1,0 +1,123 @@
+"""Which photos each process of a run protects, and how they reach it: searched ahead, balanced by faces, in batches."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+
+import lightning
+import torch
+from torch import distributed
+from torch.utils.data import DataLoader, Dataset
+
+from facecrypt.capacity import faces_at_once
+from facecrypt.face_rules import face_rules
+from facecrypt.jobs import Job, Photos
+from facecrypt.protection import ProtectionLoop
+from facecrypt.recipe import Recipe
+from facecrypt.selection import Selection
+
+
+class PhotoShares(lightning.LightningDataModule):
+    """Gives each process of a Trainer its photos.
+
+    With several processes, each first searches every n-th photo for faces; they tell each other what they found, and
+    each works out the same balanced shares. So no photo is searched twice. Aligned faces need no search: one photo is
+    one face.
+
+    Args:
+        recipe: For the batch size, the workers and the choice of faces.
+        photos: All photos of the run.
+        loop: Makes the masks, at the strongest level; what it needs for a face is measured where the recipe leaves the
+            batch size open.
+    """
+
+    def __init__(self, recipe: Recipe, photos: Photos, loop: ProtectionLoop) -> None:
+        super().__init__()
+        # More processes than photos: those without one have nothing to do, which is no fault.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
+        self.share: list[int] = []
+        self.faces_per_batch = 0
+        self._recipe = recipe
+        self._photos = photos
+        self._loop = loop
+
+    def predict_dataloader(self) -> DataLoader[Job]:
+        """Return the photos of this process; every process must call it, when its device is ready."""
+        trainer = self.trainer
+        assert trainer is not None
+        ranks, rank = trainer.world_size, trainer.global_rank
+        if self._recipe.batch_size == "auto":
+            # The processes of one machine share its main memory, and each has a graphics card of its own.
+            self.faces_per_batch = faces_at_once(self._loop, max(1, ranks // trainer.num_nodes))
+        else:
+            self.faces_per_batch = self._recipe.batch_size
+        if ranks == 1:
+            self.share = list(range(len(self._photos)))
+        elif face_rules(self._recipe.faces).choose == "aligned":
+            self.share = list(range(rank, len(self._photos), ranks))
+        else:
+            self._photos.found = self._search(ranks, rank)
+            counts = [0] * len(self._photos)
+            for index, selection in self._photos.found.items():
+                counts[index] = len(selection.faces)
+            self.share = share_out(counts, ranks)[rank]
+        return DataLoader(
+            self._photos,
+            batch_size=self.faces_per_batch,
+            sampler=self.share,
+            num_workers=self._recipe.workers,
+            collate_fn=list,
+        )
+
+    def transfer_batch_to_device(self, batch: list[Job], device: torch.device, dataloader_idx: int) -> list[Job]:
+        """Leave photos where they are: the loop moves the patches, and nothing else is needed on the device."""
+        return batch
+
+    def _search(self, ranks: int, rank: int) -> dict[int, Selection]:
+        """Return the choice of faces in all photos that can be read, by the number of the photo, from all processes."""
+        mine = range(rank, len(self._photos), ranks)
+        # Only what is found comes out of the workers: a photo has many millions of bytes.
+        loader = DataLoader(
+            _Search(self._photos),
+            batch_size=None,
+            sampler=mine,
+            num_workers=self._recipe.workers,
+            collate_fn=tuple,  # As it is: by default, tuples inside would become lists.
+        )
+        found = {index: selection for index, selection in loader if selection is not None}
+        parts: list[dict[int, Selection]] = [{} for _ in range(ranks)]
+        distributed.all_gather_object(parts, found)
+        return {index: selection for part in parts for index, selection in part.items()}
+
+
+class _Search(Dataset[tuple[int, Selection | None]]):
+    """The choice of faces in photos, with the numbers of these."""
+
+    def __init__(self, photos: Photos) -> None:
+        self._photos = photos
+
+    def __getitem__(self, index: int) -> tuple[int, Selection | None]:
+        return index, self._photos.search(index)
+
+
+def share_out(counts: Sequence[int], ranks: int) -> list[list[int]]:
+    """Return the photos of each process, such that all have about as many faces.
+
+    The photos with most faces go first, each to the process with fewest faces so far (Graham's rule, at most 4/3 of the
+    best possible); photos without faces go where fewest photos are.
+
+    Args:
+        counts: Faces of each photo.
+        ranks: Number of processes.
+
+    Returns:
+        Indices of photos in ascending order, for each process.
+    """
+    shares: list[list[int]] = [[] for _ in range(ranks)]
+    loads = [(0, 0, rank) for rank in range(ranks)]
+    for index in sorted(range(len(counts)), key=lambda index: -counts[index]):
+        faces, photos, rank = loads[0]
+        heapq.heapreplace(loads, (faces + counts[index], photos + 1, rank))
+        shares[rank].append(index)
+    return [sorted(share) for share in shares]

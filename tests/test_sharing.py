@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from facecrypt import pipeline
+from facecrypt.sharing import share_out
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize("counts", [[1] * 7, [0, 0, 0, 0], [9, 1, 1, 1, 1, 5], [0, 3, 0, 3, 0, 2, 2, 2], [4], []])
+def test_shares_are_complete_and_near_the_best(counts: list[int], ranks: int) -> None:
+    shares = share_out(counts, ranks)
+    assert sorted(index for share in shares for index in share) == list(range(len(counts)))
+    assert all(share == sorted(share) for share in shares)
+    most = max(sum(counts[index] for index in share) for share in shares)
+    best = min(
+        max(sum(count for count, where in zip(counts, places, strict=True) if where == rank) for rank in range(ranks))
+        for places in product(range(ranks), repeat=len(counts))
+    )
+    assert most <= best * 4 / 3
+    if not any(counts):
+        sizes = [len(share) for share in shares]
+        assert max(sizes) - min(sizes) <= 1
+
+
+def run(output: Path, photos: Path, *arguments: str, launcher: tuple[str, ...] = ("-m",)) -> list[dict[str, Any]]:
+    command = [
+        sys.executable, *launcher, "facecrypt", "run", "recipes/quickstart.yaml", f"photos={photos}",
+        f"output={output}", "steps=1", "max_targets=2", "target_selector={name: nearest}", "held_out=[]",
+        "trainer={accelerator: cpu, devices: 2, strategy: ddp}", *arguments,
+    ]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    photos_done: list[dict[str, Any]] = json.loads((output / "report.json").read_text())["photos"]
+    return photos_done
+
+
+def sample(side: int = 256) -> Image.Image:
+    return Image.open(pipeline.sample_photo()).crop((100, 0, 356, 256)).resize((side, side))
+
+
+def make_group(faces: int) -> Image.Image:
+    group = Image.new("RGB", (180 * faces, 180))
+    for number in range(faces):
+        group.paste(sample(180), (180 * number, 0))
+    return group
+
+
+def test_one_photo_and_two_processes(tmp_path: Path) -> None:
+    """The process that protects the photo knows from the search which faces were left, and why."""
+    make_group(2).save(tmp_path / "one.png")
+    (photo,) = run(tmp_path / "out", tmp_path / "one.png", "faces={index: [2, 7]}")
+    assert (photo["status"], len(photo["faces"])) == ("protected", 1)
+    assert [(face["index"], face["reason"]) for face in photo["skipped"]] == [
+        (1, "not what faces.index names (2, 7)"),
+        (7, "no such face: 2 found"),
+    ]
+
+
+def test_torchrun_starts_the_processes_and_a_second_run_does_nothing(tmp_path: Path) -> None:
+    """A group photo goes to one process, single faces to the other, found by workers; then everything is done."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    make_group(3).save(folder / "a_group.png")
+    Image.new("RGB", (90, 90), "gray").save(folder / "b_wall.png")
+    for name in ("c", "d"):
+        sample().save(folder / f"{name}.png")
+    (folder / "e_text.png").write_text("no picture")
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
+    command = ("workers=1", "batch_size=auto")
+    with pytest.raises(AssertionError, match=r"exitcode\s*: 1"):  # A photo failed; torchrun tells that its own way.
+        run(tmp_path / "out", folder, *command, launcher=torchrun)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    photos = {Path(photo["source"]).stem: photo for photo in report["photos"]}
+    assert {name: (photo["status"], len(photo["faces"])) for name, photo in photos.items()} == {
+        "a_group": ("protected", 3),
+        "b_wall": ("unchanged", 0),
+        "c": ("protected", 1),
+        "d": ("protected", 1),
+        "e_text": ("failed", 0),
+    }
+    (folder / "b_wall.png").unlink()
+    (folder / "e_text.png").unlink()
+    again = run(tmp_path / "out", folder, "trainer={accelerator: cpu, devices: 1}")
+    assert [photo["already"] for photo in again] == [True, True, True]
