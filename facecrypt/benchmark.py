@@ -16,7 +16,8 @@ from pydantic import Field
 
 from facecrypt.errors import RecipeError
 from facecrypt.presets import override_with_preset
-from facecrypt.recipe import STRICT, Args, HeldOutSlot, Recipe, SurrogateSlot, check_recipe, load_recipe
+from facecrypt.recipe import Recipe, check_recipe, load_recipe
+from facecrypt.recipe_parts import STRICT, Args, HeldOutSlot, SurrogateSlot
 from facecrypt.settings import Adversary, TransformName
 from facecrypt.values import component_faults, override_values, read_values, structure_faults
 

@@ -20,7 +20,7 @@ from facecrypt.gradients import Gradient, Plain
 from facecrypt.look import Look
 from facecrypt.naturalness import Naturalness
 from facecrypt.optimizers import Optimizer
-from facecrypt.recipe import Region
+from facecrypt.recipe_parts import Region
 from facecrypt.settings import Norm
 from facecrypt.surrogates.dropout import FeatureDropout
 from facecrypt.surrogates.embedder import Embedder

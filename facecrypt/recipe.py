@@ -6,214 +6,37 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import pydantic
 from omegaconf import OmegaConf
 from pydantic import Field
-from pydantic_core import PydanticCustomError
 
 from facecrypt import registry
 from facecrypt.errors import RecipeError
 from facecrypt.face_rules import Faces, WordOrRules, face_faults, simplify
 from facecrypt.naming import template_fault
 from facecrypt.presets import KEYS, fill, override_with_preset
+from facecrypt.recipe_parts import (
+    STRICT,
+    Args,
+    BatchSize,
+    Budget,
+    HeldOutSlot,
+    MixupOptions,
+    OwnIdentity,
+    Receipt,
+    Region,
+    Slot,
+    StrengthChoice,
+    SurrogateSlot,
+    TermSlot,
+    TrainerOptions,
+)
 from facecrypt.registry import Kind
-from facecrypt.settings import MetadataPolicy, Norm, PhotoFormat, TransformName, ViewsMode
+from facecrypt.settings import MetadataPolicy, Norm, PhotoFormat, ViewsMode
 from facecrypt.surrogates.spec import Weights
 from facecrypt.values import component_faults, read_values, structure_faults
-
-STRICT = pydantic.ConfigDict(extra="forbid", strict=True)
-Args = dict[str, Any]
-Weight = Annotated[float, Field(gt=0)]
-Strength = Annotated[float, Field(ge=0, le=1)]
-
-
-def _check_batch_size(value: object) -> object:
-    if value == "auto" or (type(value) is int and value >= 1):
-        return value
-    raise PydanticCustomError("batch_size", "Input should be a whole number from 1 on, or 'auto'")
-
-
-# A plain union would name the fault of each of its members.
-BatchSize = Annotated[int | Literal["auto"], pydantic.BeforeValidator(_check_batch_size)]
-
-
-@dataclass
-class Slot:
-    """A component: its registered name and its arguments."""
-
-    __pydantic_config__ = STRICT
-    name: str
-    args: Args = field(default_factory=dict)
-
-
-@dataclass
-class TermSlot:
-    """A naturalness term of the loss.
-
-    Attributes:
-        name: Registered name.
-        args: Its arguments.
-        weight: Factor of the term: gamma in Eq. 4.
-    """
-
-    __pydantic_config__ = STRICT
-    name: str
-    args: Args = field(default_factory=dict)
-    weight: Annotated[float, Field(ge=0)] = 1.0
-
-
-@dataclass
-class MixupOptions:
-    """Clean feature mixup (CFM; Byun et al., CVPR 2023), with the paper's numbers as defaults.
-
-    Attributes:
-        probability: How often a picture's features are mixed with those of a clean one, at each layer on its own.
-        ratio: Largest share of the clean features; each channel draws its own.
-    """
-
-    __pydantic_config__ = STRICT
-    probability: Annotated[float, Field(gt=0, le=1)] = 0.1
-    ratio: Annotated[float, Field(gt=0, le=1)] = 0.75
-
-
-@dataclass
-class OwnIdentity:
-    """A term of the loss for every surrogate: weight * max(0, cos(p, r) - hinge), the mean over the views.
-
-    Attributes:
-        weight: Weight of the term; 0 leaves it out.
-        hinge: Cosine with the original face below which the term is 0.
-    """
-
-    __pydantic_config__ = STRICT
-    weight: Annotated[float, Field(ge=0)] = 0.0
-    hinge: Annotated[float, Field(ge=-1, le=1)] = 0.0
-
-
-@dataclass
-class SurrogateSlot:
-    """A recogniser whose gradients make the masks.
-
-    Attributes:
-        name: Registered name.
-        args: Its arguments.
-        weight: Share of its gradient, relative to those of the other surrogates of the step.
-        dropout: Probability that an element of its feature maps is dropped where it gives gradients, anew for every
-            view, face and step (DFANet); 0 is the network as it is.
-        fallback: Names to try in this order where the surrogate's weights cannot be loaded; warned of, and reported.
-        optional: Do without it, and say so, where neither its weights nor those of a fallback can be loaded.
-        mixup: Mix its features with those of clean pictures while its gradients are taken; none by default.
-    """
-
-    __pydantic_config__ = STRICT
-    name: str
-    args: Args = field(default_factory=dict)
-    weight: Weight = 1.0
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    fallback: list[str] = field(default_factory=list)
-    optional: bool = False
-    mixup: MixupOptions | None = None
-
-
-@dataclass
-class HeldOutSlot:
-    """A recogniser that only judges the saved files.
-
-    Attributes:
-        name: Registered name.
-        args: Its arguments.
-        optional: Do without it, and say so, where its weights cannot be loaded.
-    """
-
-    __pydantic_config__ = STRICT
-    name: str
-    args: Args = field(default_factory=dict)
-    optional: bool = False
-
-
-@dataclass
-class Region:
-    """Where in a patch the mask may be how strong, as shares of epsilon and of the step size: `regions.strength_map`.
-
-    Attributes:
-        face: Inside the face, an ellipse drawn around the landmarks.
-        outside: Beyond it: hair, neck, background.
-        features: At eyes, nose and mouth; less than `face` spares them instead.
-    """
-
-    __pydantic_config__ = STRICT
-    face: Strength = 1.0
-    outside: Strength = 0.5
-    features: Strength = 1.0
-
-
-@dataclass
-class Budget:
-    """How much of a face's looks the mask may spend. Each face gets the largest epsilon that keeps within it.
-
-    Attributes:
-        ssim: Lowest SSIM of the aligned 112x112 face area between the original and the saved 8-bit photo.
-    """
-
-    __pydantic_config__ = STRICT
-    ssim: Annotated[float, Field(gt=0, lt=1)]
-
-
-@dataclass
-class StrengthChoice:
-    """Each face gets the lightest level at which no judge takes it for the same person in the saved photo any more.
-
-    Attributes:
-        judges: Recognisers that choose. They are no evidence for what they chose, so no held-out one may be among them.
-        levels: What to try, from the lightest on: names of presets, or mappings of keys that replace those of the
-            recipe, such as ``{epsilon: 4}`` or ``{preset: mid, steps: 200}``. All presets by default.
-        margin: How far below its threshold each judge's similarity must fall.
-    """
-
-    __pydantic_config__ = STRICT
-    judges: Annotated[list[HeldOutSlot], Field(min_length=1)]
-    levels: Annotated[list[dict[str, Any]], Field(min_length=1)] = field(default_factory=list)
-    margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
-@dataclass
-class Receipt:
-    """What the report measures besides the saved photo as it is. It does not change what a photo becomes.
-
-    Attributes:
-        transforms: What happens to the original and to the saved photo before all recognisers see them once more;
-            ``[]`` for nothing, which is fastest.
-        gallery: Folder with photos of known people, a subfolder for each person (a photo beside them is one person,
-            too), in which the rank of each face is measured; null for none.
-        cache: Folder that keeps the gallery's embeddings for later runs, as private as the photos; null keeps none.
-    """
-
-    __pydantic_config__ = STRICT
-    transforms: list[TransformName] = field(default_factory=lambda: ["jpeg_75", "half_size", "blur"])
-    gallery: Annotated[str, Field(min_length=1)] | None = None
-    cache: Annotated[str, Field(min_length=1)] | None = None
-
-
-@dataclass
-class TrainerOptions:
-    """What Lightning's Trainer is told about the hardware; see its documentation for the values.
-
-    Attributes:
-        accelerator: ``auto``, ``cpu``, ``gpu``, ``mps``, ...
-        devices: How many devices, or which: ``auto``, a number, or a list of indices.
-        strategy: ``auto``, ``ddp``, ...
-        precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
-        num_nodes: Number of machines.
-    """
-
-    __pydantic_config__ = STRICT
-    accelerator: str = "auto"
-    devices: int | str | list[int] = "auto"
-    strategy: str = "auto"
-    precision: str = "32-true"
-    num_nodes: Annotated[int, Field(ge=1)] = 1
 
 
 @dataclass

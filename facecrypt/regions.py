@@ -7,7 +7,7 @@ from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
 from facecrypt.faces import crop_to_image
-from facecrypt.recipe import Region
+from facecrypt.recipe_parts import Region
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
 
 # All in pixels of the aligned 112x112 crop, in which every face has its eyes, nose and mouth in the same places.

@@ -34,7 +34,7 @@ from facecrypt.naturalness import MMD
 from facecrypt.optimizers import Momentum, Plain, State, project
 from facecrypt.photos import Photo
 from facecrypt.protection import ProtectionLoop, Settings, Surrogate, embed
-from facecrypt.recipe import Region
+from facecrypt.recipe_parts import Region
 from facecrypt.regions import strength_map
 from facecrypt.surrogates import sface
 from facecrypt.surrogates.catalogue import SFACE

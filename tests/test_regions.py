@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from facecrypt.faces import FaceImage, crop_to_image
-from facecrypt.recipe import Region
+from facecrypt.recipe_parts import Region
 from facecrypt.regions import strength_map, texture_map
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
 
