@@ -168,5 +168,5 @@ def test_every_kind_has_components() -> None:
 def test_public_surface() -> None:
     import facecrypt
 
-    assert facecrypt.__all__ == ["register"]
+    assert facecrypt.__all__ == ["protect", "Protected", "register"]
     assert facecrypt.register is registry.register
