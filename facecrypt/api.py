@@ -11,7 +11,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast, overload
@@ -25,7 +25,8 @@ from PIL import Image, ImageOps
 from facecrypt.errors import FacecryptWarning, NoFaceFoundError, PhotoError, RecipeError
 from facecrypt.naming import output_path
 from facecrypt.photos import FORMATS, Photo, as_format, read_photo, write_bytes, write_photo
-from facecrypt.recipe import Recipe, check_recipe
+from facecrypt.presets import override_with_preset
+from facecrypt.recipe import Recipe, check_recipe, recipe_values
 from facecrypt.settings import MetadataPolicy
 from facecrypt.values import override_values, read_values
 
@@ -256,11 +257,12 @@ def resolve_recipe(
         source = os.fspath(recipe or quickstart())
         values = read_values(source)
     else:
-        values = asdict(recipe) if isinstance(recipe, Recipe) else dict(recipe)
+        values = recipe_values(recipe) if isinstance(recipe, Recipe) else dict(recipe)
     faults = [f"{key}: is for files. Give protect() the pictures, and save its results." for key in _OWNED]
     if faults := [fault for key, fault in zip(_OWNED, faults, strict=True) if key in overrides]:
         raise RecipeError(source, faults)
-    values = override_values(values, [f"{key}={_yaml(key, value)}" for key, value in overrides.items()], source)
+    given = override_with_preset([f"{key}={_yaml(key, value)}" for key, value in overrides.items()])
+    values = override_values(values, given, source)
     checked = check_recipe({key: value for key, value in values.items() if key not in _OWNED}, source)
     trainer = checked.trainer
     single = trainer.devices in ("auto", 1, "1") or (isinstance(trainer.devices, list) and len(trainer.devices) == 1)
@@ -280,7 +282,8 @@ def quickstart() -> Path:
 
 def _yaml(key: str, value: object) -> str:
     try:
-        return yaml.safe_dump(os.fspath(value) if isinstance(value, os.PathLike) else value, default_flow_style=True)
+        text = yaml.safe_dump(os.fspath(value) if isinstance(value, os.PathLike) else value, default_flow_style=True)
+        return text.removesuffix("...\n").strip()
     except yaml.YAMLError as error:
         raise RecipeError(
             "recipe", [f"{key}: {type(value).__name__} is no value of a recipe. Give numbers, strings, lists or dicts."]

@@ -164,10 +164,10 @@ class Greedy:
 
     def __call__(self, situation: Situation) -> Tensor:
         """Return the first target of largest gain."""
-        if self.margin is None:
-            return _insert(situation, gain, self.every)
         if situation.previous is not None and situation.step % self.every:
             return situation.previous
+        if self.margin is None:
+            return gain(situation.candidates).argmax(dim=1)
         nearest = situation.now.to_targets.amin(dim=1, keepdim=True)
         contested = situation.now.to_targets <= nearest + self.margin
         if not (contested.sum(dim=1) > 1).any():
@@ -187,7 +187,9 @@ class Center:
 
     def __call__(self, situation: Situation) -> Tensor:
         """Return the first target of largest gain."""
-        return _insert(situation, center_gain, self.every)
+        if situation.previous is not None and situation.step % self.every:
+            return situation.previous
+        return center_gain(situation.candidates).argmax(dim=1)
 
 
 class Random:
@@ -242,9 +244,3 @@ def gain(distances: Distances) -> Tensor:
 def center_gain(distances: Distances) -> Tensor:
     """Return the gain G1 of section 5.1: log(1 + sum over targets of exp(D(p, r) - D(p, t))), ``(...)``."""
     return torch.log1p((distances.to_self.unsqueeze(-1) - distances.to_targets).exp().sum(dim=-1))
-
-
-def _insert(situation: Situation, measure: Callable[[Distances], Tensor], every: int) -> Tensor:
-    if situation.previous is not None and situation.step % every:
-        return situation.previous
-    return measure(situation.candidates).argmax(dim=1)

@@ -219,6 +219,11 @@ def test_recipes_of_every_kind_are_the_same(tmp_path: Path) -> None:
     for recipe in (None, quickstart(), str(quickstart()), recipes_mapping(), load_recipe(quickstart())):
         assert resolve_recipe(recipe, changes) == plain
     assert resolve_recipe(None, {"targets": tmp_path}).targets == str(tmp_path)
+    # A recipe that was resolved before names every key: a preset replaces them, and a choice of faces survives.
+    chosen = load_recipe(quickstart(), ["faces.except=friend.jpg", "trainer.devices=1"])
+    assert resolve_recipe(chosen) == chosen
+    low = load_recipe(quickstart(), ["preset=low", "trainer.devices=1"])
+    assert resolve_recipe(load_recipe(quickstart()), {"preset": "low"}) == low
 
 
 @pytest.mark.parametrize(
