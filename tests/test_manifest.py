@@ -26,7 +26,8 @@ from tests.pictures import make_image, save
 
 ROOT = Path(__file__).parents[1]
 
-# What a run does with each photo, without the networks: adds 1 to every pixel, so that doing it twice shows.
+# What a run does with each photo, without the networks: adds 1 to every pixel, so that doing it twice shows. Each photo
+# waits for a line on standard input, so that a run cannot be over before it is killed, however slow the machine.
 WORKER = """
 import sys
 from pathlib import Path
@@ -40,6 +41,7 @@ paths = find_photos(str(folder), recursive=True)
 sweep({output, folder})
 print("ready", flush=True)
 for path in paths:
+    sys.stdin.readline()
     destination = path if in_place else output / path.name
     manifest = Manifest(manifest_path(destination, output, in_place))
     if manifest.find_reason(path, destination, "recipe"):
@@ -55,7 +57,7 @@ for path in paths:
 
 def start(folder: Path, output: Path, mode: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", WORKER, str(folder), str(output), mode]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
@@ -76,22 +78,24 @@ def check_killed(tmp_path: Path, mode: str, rounds: int, count: int) -> None:
     folder, output = tmp_path / "photos", tmp_path / "out"
     before = fill(folder, count)
     results = folder if mode == "in_place" else output
-    unfinished = 0
     for _ in range(rounds):
         process = start(folder, output, mode)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("\n" * rng.randint(1, count - 1))
+        process.stdin.flush()
         time.sleep(rng.uniform(0, 0.15))
         process.send_signal(signal.SIGKILL)
         process.wait()
-        unfinished += process.returncode == -signal.SIGKILL
-        if process.stdout:
-            process.stdout.close()
+        assert process.returncode == -signal.SIGKILL
+        process.stdin.close()
+        process.stdout.close()
         for name, pixels in before.items():
             if (results / name).exists():
                 now = read_photo(results / name).pixels.astype(int)
                 assert np.array_equal(now, pixels + np.uint8(1)) or (mode == "in_place" and np.array_equal(now, pixels))
             backup = folder / name.replace(".png", ".original.png")
             assert not backup.exists() or np.array_equal(read_photo(backup).pixels, pixels)
-    assert unfinished > 0
     for _ in range(2):
         process = start(folder, output, mode)
         process.communicate(timeout=60)
