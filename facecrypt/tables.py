@@ -11,6 +11,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle, groupby, product
 from pathlib import Path
 from statistics import fmean
@@ -170,9 +171,9 @@ def plot(rows: Sequence[Row], folder: Path) -> list[Path]:
     """Write the plots into a folder, as PNG and SVG, and return their files; the same rows give the same files.
 
     ``rank1`` shows Rank-1-T and Rank-1-UT by evaluator and method, with 95 % intervals; ``ssim`` the SSIM of methods
-    (Figure 3 of TIP-IM); ``tradeoff`` Rank-1-T against SSIM, with a line through the settings of a method (Figure 5).
-    Of several transforms and adversaries, the first is drawn. What cannot be drawn, because no photo was protected or
-    SSIM was not measured, is not written.
+    (Figure 3 of TIP-IM); ``tradeoff`` Rank-1-T against SSIM, with a line through the settings of a method (Figure 5);
+    ``frontier`` Rank-1-UT in the same way. Of several transforms and adversaries, the first is drawn. What cannot be
+    drawn, because no photo was protected or SSIM was not measured, is not written.
 
     Raises:
         FacecryptError: If matplotlib is not installed, or a file cannot be written.
@@ -184,7 +185,12 @@ def plot(rows: Sequence[Row], folder: Path) -> list[Path]:
         raise FacecryptError("Plots need matplotlib, which is missing. Run: pip install facecrypt[plot]") from error
     lines = _lines([row for row in rows if _conditions(row) == _conditions(rows[0])])
     measured = [line for line in lines if not line.clean and line.values("ssim")]
-    drawings = {"rank1": (_draw_rates, lines), "ssim": (_draw_ssim, measured), "tradeoff": (_draw_tradeoff, measured)}
+    drawings: dict[str, tuple[Callable[[Figure, Sequence[_Line]], None], list[_Line]]] = {
+        "rank1": (_draw_rates, lines),
+        "ssim": (_draw_ssim, measured),
+        "tradeoff": (partial(_draw_tradeoff, kind="t"), measured),
+        "frontier": (partial(_draw_tradeoff, kind="ut"), measured),
+    }
     drawings = {name: drawing for name, drawing in drawings.items() if not all(line.clean for line in drawing[1])}
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # The user's own settings must not change the files, nor may the hour.
@@ -255,7 +261,7 @@ def _draw_ssim(figure: Figure, lines: Sequence[_Line]) -> None:
     axes.spines["bottom"].set_bounds(0, 1)
 
 
-def _draw_tradeoff(figure: Figure, lines: Sequence[_Line]) -> None:
+def _draw_tradeoff(figure: Figure, lines: Sequence[_Line], kind: Literal["t", "ut"]) -> None:
     """Draw a panel for each set of surrogates; its points are methods and settings as an evaluator sees them."""
     blocks, evaluators = _blocks(lines), list(dict.fromkeys(name for line in lines for name in line.rows))
     columns, width = min(3, len(blocks)), max(3.6, 0.24 * max(len(block) for block in blocks) + 1)
@@ -267,14 +273,14 @@ def _draw_tradeoff(figure: Figure, lines: Sequence[_Line]) -> None:
             axes.plot([], [], color=colour, marker=marker, label=name)
             for method in dict.fromkeys(line.method for line in block):
                 path = [line.rows[name] for line in block if line.method == method and name in line.rows]
-                x, y = ([_value(row, key) for row in path] for key in ("ssim", "rank1_t"))
+                x, y = ([_value(row, key) for row in path] for key in ("ssim", f"rank1_{kind}"))
                 fill = "none" if any(_mark(row) for row in path) else "full"
                 axes.plot(x, y, color=colour, marker=marker, fillstyle=fill)
         marks = {_mark(row) for line in block for row in line.rows.values()} - {""} or {"*"}
         label = ", ".join(_MARKS[mark] for mark in sorted(marks))
         axes.plot([], [], "ko", fillstyle="none", label=f"hollow: {label}")
         title = textwrap.fill(f"surrogates: {block[0].surrogates}", int(10 * width))
-        axes.set(ylim=(-3, 103), xlabel=f"SSIM\n{title}", ylabel="Rank-1-T (%)")
+        axes.set(ylim=(-3, 103), xlabel=f"SSIM\n{title}", ylabel=f"Rank-1-{kind.upper()} (%)")
         (left, right), spot = axes.set_xlim(axes.get_xlim()), -1.0
         for line in sorted(block, key=lambda line: fmean(line.values("ssim"))):
             # A label stands over its points or, where another is in the way, right of it; a line leads to both.

@@ -254,7 +254,7 @@ def sweep() -> list[tables.Row]:
 
 def test_plots_are_files_that_open(tmp_path: Path) -> None:
     files = tables.plot(sweep(), tmp_path / "new" / "plots")
-    names = [f"{name}.{suffix}" for name in ("rank1", "ssim", "tradeoff") for suffix in ("png", "svg")]
+    names = [f"{name}.{suffix}" for name in ("rank1", "ssim", "tradeoff", "frontier") for suffix in ("png", "svg")]
     assert files == [tmp_path / "new" / "plots" / name for name in names]
     for file in files:
         if file.suffix == ".png":
@@ -279,7 +279,7 @@ def test_long_names_fit(tmp_path: Path) -> None:
     # matplotlib warns where names leave the axes no room, and warnings are errors.
     words, networks = " ".join(["views"] * 9), [f"another_network_{i}" for i in range(6)]
     rows = [row(words, "e" * 30, surrogates=networks, setting=f"gamma {i}", ssim=0.9 + i / 1e6) for i in range(3)]
-    assert len(tables.plot(rows, tmp_path)) == 6
+    assert len(tables.plot(rows, tmp_path)) == 8
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_long_names_fit(tmp_path: Path) -> None:
     [
         ([row("clean", **CLEAN)], []),
         ([row(ssim=None)], ["rank1"]),
-        ([row(), row("b", "sface"), row("c", ssim=None)], ["rank1", "ssim", "tradeoff"]),
+        ([row(), row("b", "sface"), row("c", ssim=None)], ["rank1", "ssim", "tradeoff", "frontier"]),
     ],
 )
 def test_what_cannot_be_drawn_is_left_out(rows: list[tables.Row], names: list[str], tmp_path: Path) -> None:
@@ -308,16 +308,28 @@ def test_bars_show_the_rates_and_hatch_white_box_ones() -> None:
 
 
 def test_tradeoff_joins_the_settings_of_a_method() -> None:
+    lines = tables._lines([*sweep()[3:15], row("other", "arcface", (7, 8), ssim=0.95)])
     figure = Figure()
-    tables._draw_tradeoff(figure, tables._lines([*sweep()[3:15], row("other", "arcface", (7, 8), ssim=0.95)]))
+    tables._draw_tradeoff(figure, lines, kind="t")
+    assert figure.axes[0].get_ylabel() == "Rank-1-T (%)"
     joined = [line for line in figure.axes[0].lines if line.get_marker() != "None" and len(line.get_xdata()) > 0]
     assert [list(line.get_ydata()) for line in joined] == [[60, 50, 40, 30], [55, 45, 35, 25], [50, 40, 30, 20], [7]]
     assert [line.get_fillstyle() for line in joined] == ["none", "full", "full", "full"]
 
 
+def test_the_frontier_is_that_of_rank_1_ut() -> None:
+    figure = Figure()
+    lines = tables._lines([row("a", rank1_ut=40.0, ssim=0.9), row("b", rank1_ut=60.0, ssim=0.8)])
+    tables._draw_tradeoff(figure, lines, kind="ut")
+    assert figure.axes[0].get_ylabel() == "Rank-1-UT (%)"
+    points = {(x, y) for line in figure.axes[0].lines for x, y in zip(*line.get_data(), strict=True)}
+    assert {(0.9, 40.0), (0.8, 60.0)} <= points
+
+
 def test_labels_of_close_points_do_not_overlap() -> None:
     figure = Figure(layout="constrained")
-    tables._draw_tradeoff(figure, tables._lines([row(f"method {i}", ssim=0.9 + (i % 3) / 1e4) for i in range(12)]))
+    lines = tables._lines([row(f"method {i}", ssim=0.9 + (i % 3) / 1e4) for i in range(12)])
+    tables._draw_tradeoff(figure, lines, kind="t")
     figure.draw_without_rendering()
     boxes = sorted((text.get_window_extent() for text in figure.axes[0].texts), key=lambda box: box.x0)
     assert len(boxes) == 12
