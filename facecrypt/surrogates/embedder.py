@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facecrypt.surrogates.frozen import freeze
+from facecrypt.surrogates.frozen import fold_batch_norms, freeze
 from facecrypt.surrogates.spec import EmbedderSpec
 
 
@@ -35,11 +35,12 @@ class Embedder(nn.Module):
         return super().train(False)
 
     def require_gradients(self) -> None:
-        """Be ready to give gradients. Networks of torch always are; others convert themselves here, once.
+        """Be ready to give gradients. Networks of torch get faster here, others convert themselves, once.
 
         Raises:
             WeightsError: If the network cannot give gradients.
         """
+        self.network = fold_batch_norms(self.network)
 
     def raw(self, crops: Tensor) -> Tensor:
         """Return the embeddings as the network gives them, ``(B, D)``.

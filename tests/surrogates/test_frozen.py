@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from facecrypt.surrogates.frozen import FrozenPReLU, freeze
+from facecrypt.surrogates import architectures
+from facecrypt.surrogates.frozen import FrozenPReLU, fold_batch_norms, freeze
 
 
 @pytest.mark.parametrize("shape", [(2, 6, 5, 4), (3, 6)])
@@ -40,3 +44,73 @@ def test_freezing_keeps_what_a_network_computes() -> None:
     assert list(frozen.state_dict()) == names  # Weights are recognised by them.
     assert not any(parameter.requires_grad for parameter in frozen.parameters())
     assert not any(module.training for module in frozen.modules())
+
+
+def set_norms(network: nn.Module) -> nn.Module:
+    """Give batch norms what training would, instead of means of 0 and variances of 1, which fold into nothing."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 1.5)
+            module.weight.data.normal_(1, 0.2)
+            module.bias.data.normal_(0, 0.2)
+    return network.eval()
+
+
+def count_norms(network: nn.Module) -> int:
+    return sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+
+
+@pytest.mark.parametrize(
+    ("make", "left"),
+    [(architectures.mobilefacenet, 0), (lambda: architectures.ir((1, 1, 1, 1), squeeze=True), 5)],
+    ids=["mobilefacenet", "ir_se"],
+)
+def test_folding_computes_the_same_with_the_same_gradients(make: type[nn.Module], left: int) -> None:
+    torch.manual_seed(0)
+    network = freeze(set_norms(make()))
+    norms = count_norms(network)
+    folded = fold_batch_norms(network)
+    assert count_norms(folded) == left < norms  # Those before a convolution stay: its zero padding comes after them.
+    assert count_norms(network) == norms  # What was given is not changed.
+    assert not any(parameter.requires_grad for parameter in folded.parameters())
+    assert not any(module.training for module in folded.modules())
+    images = torch.randn(2, 3, 112, 112)
+    outputs = []
+    for each in (network, folded, copy.deepcopy(folded), pickle.loads(pickle.dumps(folded))):
+        given = images.clone().requires_grad_()
+        output = each(given)
+        outputs.append((output, *torch.autograd.grad((output * torch.arange(512)).sum(), given)))
+    for output, gradient in outputs[1:]:
+        torch.testing.assert_close(output, outputs[0][0], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(gradient, outputs[0][1], atol=1e-2, rtol=1e-3)
+    assert fold_batch_norms(folded) is folded
+
+
+class _Branching(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+    def forward(self, images: Tensor) -> Tensor:
+        result: Tensor = self.layers(images)
+        return result if result.sum() > 0 else -result
+
+
+class _Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        result: Tensor = self.norm(self.convolution(self.convolution(images)))
+        return result
+
+
+@pytest.mark.parametrize(
+    "make",
+    [_Branching, _Twice, lambda: nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3)), lambda: nn.Conv2d(3, 4, 3)],
+)
+def test_what_cannot_be_folded_stays_as_it_is(make: type[nn.Module]) -> None:
+    network = set_norms(make())
+    assert fold_batch_norms(network) is network
