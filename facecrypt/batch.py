@@ -27,13 +27,23 @@ if TYPE_CHECKING:
 
 
 class Batch:
-    """Faces of one run of the loop, padded to a common size, with all that stays the same over the iterations."""
+    """Faces of one run of the loop, padded to a common size, with all that stays the same over the iterations.
 
-    def __init__(self, loop: ProtectionLoop, faces: Sequence[FaceImage], seeds: Sequence[int]) -> None:
+    Args:
+        loop: Whose batch it is.
+        faces: The faces.
+        seeds: One per face.
+        mixed: The precision in which the surrogates compute.
+    """
+
+    def __init__(
+        self, loop: ProtectionLoop, faces: Sequence[FaceImage], seeds: Sequence[int], mixed: torch.autocast
+    ) -> None:
         settings = loop.settings
         device = next(loop.buffers()).device
         self.loop = loop
         self.seeds = seeds
+        self.mixed = mixed
         self.sides = [face.pixels.shape[-1] for face in faces]
         self.side = max(self.sides)
         self.pixels = torch.stack([_pad(face.pixels, self.side) for face in faces]).to(device)
@@ -43,10 +53,11 @@ class Batch:
         self.targets: list[Tensor] = [getattr(loop, f"targets_{number}") for number in range(len(loop.embedders))]
         with torch.no_grad():
             self.originals = self.embed(self.pixels, range(len(loop.embedders)))
-        self.clean: list[Features] = [
-            record(embedder, torch.cat([getattr(loop, f"aims_{number}"), crop(self.pixels, grid)])) if mixup else []
-            for number, (embedder, mixup, grid) in enumerate(zip(loop.embedders, loop.mixups, self.grids, strict=True))
-        ]
+        self.clean: list[Features] = []
+        for number, (embedder, mixup, grid) in enumerate(zip(loop.embedders, loop.mixups, self.grids, strict=True)):
+            crops = torch.cat([getattr(loop, f"aims_{number}"), crop(self.pixels, grid)]) if mixup else self.pixels
+            with mixed:
+                self.clean.append(record(embedder, crops) if mixup else [])
         # A ball of root mean square e over n values is the Euclidean ball of radius e * sqrt(n).
         inside = torch.stack([_pad(face.inside, self.side) for face in faces]).to(device)
         values = inside.sum(dim=(1, 2, 3), keepdim=True) * 3
@@ -77,7 +88,7 @@ class Batch:
         embeddings = []
         for number in numbers:
             crops = crop(images, self.grids[number].repeat_interleave(copies, dim=0))
-            with self._disturbed(number, copies, at):
+            with self.mixed, self._disturbed(number, copies, at):
                 embeddings.append(self.loop.embedders[number](crops))
         return embeddings
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.strategies import DDPStrategy
 from rich.console import Console
@@ -131,7 +132,9 @@ class ProtectionModule(lightning.LightningModule):
                 self._make([(job, number) for job, number in todo if job.levels[number] == level], loop)
             # A mask that reaches into a neighbour's patch may undo it, so all faces of a changed photo are looked at.
             changed = {job.index: job for job, _ in todo}.values()
-            todo = [(job, number) for job in changed for number in (self.ladder.climb(job) if self.ladder else [])]
+            # Judges say what they say of a saved file anywhere else: in full precision.
+            with torch.autocast(self.device.type, enabled=False):
+                todo = [(job, number) for job in changed for number in (self.ladder.climb(job) if self.ladder else [])]
         return batch
 
     @stage("protect")

@@ -174,13 +174,21 @@ class ProtectionLoop(nn.Module):
     def run(self, faces: Sequence[FaceImage], seeds: Sequence[int], on_step: OnStep | None = None) -> Masks:
         """Return a mask for each face. A face's mask does not depend on the other faces, unless a term couples them.
 
+        Under autocast, the surrogates alone compute in its precision: a mask of some grey levels, or the distance of
+        two embeddings, would lose what counts.
+
         Args:
             faces: The faces, any number and sizes.
             seeds: One per face, for everything random about it.
             on_step: Told of the progress.
         """
+        kind = next(self.buffers()).device.type
+        mixed = torch.autocast(kind, torch.get_autocast_dtype(kind), enabled=torch.is_autocast_enabled(kind))
+        with torch.autocast(kind, enabled=False):
+            return self._run(Batch(self, faces, seeds, mixed), on_step)
+
+    def _run(self, batch: Batch, on_step: OnStep | None) -> Masks:
         settings = self.settings
-        batch = Batch(self, faces, seeds)
         masks = torch.zeros_like(batch.pixels)
         state, memory = self.optimizer.init(masks), self.gradient.init(masks)
         chosen: Tensor | None = None
@@ -196,8 +204,8 @@ class ProtectionLoop(nn.Module):
                 on_step(step + 1, 1 - look.now.to_self.mean().item() / 2)
         masks = batch.spend_budget(masks)
         assert chosen is not None  # There is at least one iteration.
-        sides = [face.pixels.shape[-1] for face in faces]
-        return Masks([mask[:, :side, :side].cpu() for mask, side in zip(masks, sides, strict=True)], chosen.tolist())
+        cut = [mask[:, :side, :side].cpu() for mask, side in zip(masks, batch.sides, strict=True)]
+        return Masks(cut, chosen.tolist())
 
 
 def embed(embedder: Embedder, faces: Sequence[FaceImage]) -> Tensor:

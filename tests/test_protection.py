@@ -30,12 +30,13 @@ from facecrypt.gradients import Landscape, VarianceTuning
 from facecrypt.literal import Literal
 from facecrypt.look import own_identity
 from facecrypt.metrics import face_ssim
-from facecrypt.naturalness import MMD
+from facecrypt.naturalness import MMD, SSIM
 from facecrypt.optimizers import Momentum, Plain, State, project
 from facecrypt.photos import Photo
 from facecrypt.protection import ProtectionLoop, Settings, Surrogate, embed
 from facecrypt.recipe_parts import Region
 from facecrypt.regions import strength_map
+from facecrypt.settings import Norm
 from facecrypt.surrogates import sface
 from facecrypt.surrogates.catalogue import SFACE
 from facecrypt.surrogates.embedder import Embedder
@@ -243,6 +244,53 @@ def test_the_same_seed_gives_the_same_mask_and_another_does_not(
 
     assert torch.equal(mask(1), mask(1))
     assert not torch.equal(mask(1), mask(2))
+
+
+@pytest.mark.parametrize("selector", [Greedy(), Greedy(margin=None)], ids=["greedy", "all targets tried"])
+def test_under_autocast_only_the_surrogates_compute_in_half_precision(
+    selector: TargetSelector, people: list[FaceImage], sface_embedder: Embedder, targets: list[Target]
+) -> None:
+    inside: set[torch.dtype] = set()
+    convolution = next(module for module in sface_embedder.network.modules() if isinstance(module, nn.Conv2d))
+    hook = convolution.register_forward_hook(lambda module, args, output: inside.add(output.dtype))
+    looks: list[Situation] = []
+
+    class Watch:
+        def __call__(self, situation: Situation) -> Tensor:
+            looks.append(situation)
+            return selector(situation)
+
+    class Steps(Momentum):
+        def update(self, gradients: Tensor, state: State, norm: Norm) -> tuple[Tensor, State]:
+            smoothed.add(gradients.dtype)
+            return super().update(gradients, state, norm)
+
+    smoothed: set[torch.dtype] = set()
+    parts: dict[str, Any] = {
+        "optimizer": Steps(),
+        "low_pass": 1.0,
+        "texture": 1.0,
+        "norm": "l2",
+        "ssim_budget": 0.9,
+        "mixup": Mixup(0.5, 0.5),
+    }
+    parts |= {"naturalness": [(SSIM(), 1.0), (MMD(), 1.0)], "views": [affine()]}
+    masks = []
+    try:
+        for precision in (torch.float32, torch.bfloat16):
+            inside.clear()
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision is torch.bfloat16):
+                made = make_loop([sface_embedder], targets[:3], Watch(), steps=2, **parts).run(people[:2], [3, 4])
+                assert torch.is_autocast_enabled("cpu") == (precision is torch.bfloat16)
+            # The targets' own embeddings are computed before the loop runs.
+            assert precision in inside
+            masks.append(made.masks)
+    finally:
+        hook.remove()
+    assert smoothed == {tensor.dtype for look in looks for tensor in look.now} == {torch.float32}
+    for full, half in zip(*masks, strict=True):
+        assert half.dtype == torch.float32
+        assert nn.functional.cosine_similarity(full.flatten(), half.flatten(), dim=0) > 0.8
 
 
 def test_the_identity_loss_falls(face_image: FaceImage, sface_embedder: Embedder, targets: list[Target]) -> None:
