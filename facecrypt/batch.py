@@ -13,9 +13,8 @@ from kornia.filters import gaussian_blur2d
 from torch import Tensor
 from torch.nn import functional
 
-from facecrypt.budget import largest_fit, next_share
+from facecrypt.budget import largest_fit, next_share, spent
 from facecrypt.faces import FaceImage, crop, crop_grid, face_grid
-from facecrypt.naturalness import ssim
 from facecrypt.optimizers import euclidean_norm, project
 from facecrypt.regions import strength_map, texture_map
 from facecrypt.surrogates.embedder import Embedder
@@ -157,24 +156,28 @@ class Batch:
         return faded * (euclidean_norm(direction) / euclidean_norm(faded).clamp_min(tiny))
 
     def adapt_epsilon(self, masks: Tensor) -> None:
-        """Set each face's share of epsilon to what would use up its SSIM budget, judging by the mask it has now."""
-        budget = self.loop.settings.ssim_budget
+        """Set each face's share of epsilon to what would use up its budget, judging by the mask it has now."""
+        budget = self.loop.settings.budget
         if budget is not None:
-            used = (self._size(masks) / self.epsilon).flatten()
-            self.share = next_share(self._ssim(masks), budget, used).view(-1, 1, 1, 1)
+            size = (self._size(masks) / self.epsilon).flatten()
+            self.share = next_share(spent(budget, self._saved(masks), self.area), size).view(-1, 1, 1, 1)
 
     def spend_budget(self, masks: Tensor) -> Tensor:
-        """Return the masks, each scaled to the largest size within epsilon that keeps its SSIM budget."""
-        budget = self.loop.settings.ssim_budget
+        """Return the masks, each scaled to the largest size within epsilon that keeps its budget."""
+        budget = self.loop.settings.budget
         if budget is None:
             return masks
+        allowed = budget
         self.share = torch.ones_like(self.share)
 
         def scaled(factors: Tensor) -> Tensor:
             return self._project(factors.view(-1, 1, 1, 1) * masks)
 
+        def fits(factors: Tensor) -> Tensor:
+            return spent(allowed, self._saved(scaled(factors)), self.area) <= 1
+
         high = (self.epsilon / self._size(masks).clamp_min(1e-6)).clamp(1, 2).flatten()
-        return scaled(largest_fit(lambda factors: self._ssim(scaled(factors)) >= budget, high))
+        return scaled(largest_fit(fits, high))
 
     def _project(self, masks: Tensor) -> Tensor:
         norm, ceiling = self.loop.settings.norm, self.loop.settings.ceiling
@@ -190,9 +193,9 @@ class Batch:
         tiny = torch.finfo(masks.dtype).tiny
         return (masks.abs() / self.strength.clamp_min(tiny)).amax(dim=(1, 2, 3), keepdim=True)
 
-    def _ssim(self, masks: Tensor) -> Tensor:
-        """Return the SSIM of each face area under its mask in whole grey levels, as it is saved, ``(B,)``."""
-        return ssim(crop(self.pixels + (masks * 255).round() / 255, self.face_grid), self.area)
+    def _saved(self, masks: Tensor) -> Tensor:
+        """Return each face area under its mask in whole grey levels, as it is saved, ``(B, 3, 112, 112)``."""
+        return crop(self.pixels + (masks * 255).round() / 255, self.face_grid)
 
 
 def _embedder_grid(embedder: Embedder, landmarks: Tensor, side: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""A budget of SSIM: how strong each mask may be so that the face keeps its looks.
+"""A budget of SSIM or MS-SSIM: how strong each mask may be so that the face keeps its looks.
 
 During the loop, each face's epsilon follows its budget with one measurement a step. At the end, and once more on the
 photo that is saved, the mask is scaled to what fits, by bisection. What is measured is always in whole grey levels.
@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from facecrypt.faces import Face, Patch, Window, add_masks, face_area
-from facecrypt.naturalness import ssim
+from facecrypt.naturalness import ms_ssim, ssim
 from facecrypt.photos import Photo
+from facecrypt.recipe_parts import Budget
 
 _HALVINGS = 10
 """Of the interval in which a size is sought: to a thousandth of it."""
@@ -26,18 +27,39 @@ _SMALLEST_SHARE = 0.01
 """A mask of size 0 could never grow again; what is still too strong is scaled down at the end."""
 
 
-def next_share(similarity: Tensor, budget: float, share: Tensor) -> Tensor:
-    """Return the share of epsilon at which a mask would use up its budget, from 0.01 to 1.
+def spent(budget: Budget, after: Tensor, before: Tensor, margin: float = 0.0) -> Tensor:
+    """Return how much of its budget each face uses up, ``(B,)``: 1 is all of it, more is too much.
 
-    For small masks, 1 - SSIM grows with the square of the mask's size: share * sqrt((1 - budget) / (1 - SSIM)).
+    That is (1 - similarity) / (1 - lowest similarity allowed), the larger one where both measures are bounded.
 
     Args:
-        similarity: SSIM of each face under its mask, ``(B,)``.
-        budget: Lowest SSIM allowed.
+        budget: What is allowed; at least one bound.
+        after: Face areas under their masks, RGB in [0, 1], ``(B, 3, 112, 112)``.
+        before: The original ones.
+        margin: How far from its bound a similarity must stay.
+    """
+    shares = []
+    if budget.ssim is not None:
+        shares.append(_share(ssim(after, before), budget.ssim + margin))
+    if budget.ms_ssim is not None:
+        shares.append(_share(ms_ssim(after, before), budget.ms_ssim + margin))
+    return torch.stack(shares).amax(dim=0)
+
+
+def _share(similarity: Tensor, lowest: float) -> Tensor:
+    return (1 - similarity.nan_to_num(0.0)).clamp_min(1e-6) / (1 - lowest)
+
+
+def next_share(used: Tensor, share: Tensor) -> Tensor:
+    """Return the share of epsilon at which a mask would use up its budget, from 0.01 to 1.
+
+    For small masks, 1 - SSIM grows with the square of the mask's size: share / sqrt(used).
+
+    Args:
+        used: How much of its budget each face uses up now, as `spent` returns it, ``(B,)``.
         share: Share of epsilon that each mask takes up now, ``(B,)``.
     """
-    room = ((1 - budget) / (1 - similarity).clamp_min(1e-6)).sqrt()
-    return (share * room).clamp(_SMALLEST_SHARE, 1)
+    return (share / used.sqrt()).clamp(_SMALLEST_SHARE, 1)
 
 
 def largest_fit(fits: Callable[[Tensor], Tensor], high: Tensor) -> Tensor:
@@ -56,7 +78,7 @@ def largest_fit(fits: Callable[[Tensor], Tensor], high: Tensor) -> Tensor:
 
 
 def fit_photo(
-    photo: Photo, faces: Sequence[Face], masks: Sequence[Tensor], epsilon: int, budgets: Sequence[float | None]
+    photo: Photo, faces: Sequence[Face], masks: Sequence[Tensor], epsilon: int, budgets: Sequence[Budget | None]
 ) -> list[Tensor]:
     """Return the masks of a photo, scaled down where a face of the saved 8-bit photo would miss its budget.
 
@@ -68,7 +90,7 @@ def fit_photo(
         faces: The faces that were protected.
         masks: One per face, as `add_masks` takes them.
         epsilon: Largest change of a channel in grey levels.
-        budgets: Lowest SSIM allowed of each aligned face area; None where there is no budget.
+        budgets: What each aligned face area must keep; None where there is no budget.
     """
     everyone = range(len(faces))
 
@@ -77,7 +99,7 @@ def fit_photo(
         if budget is None:
             return True
         scaled = [mask * size for mask, size in zip(masks, sizes, strict=True)]
-        return _saved_ssim(photo, faces, scaled, epsilon, number) >= budget + _ROUNDING
+        return spent(budget, *_saved(photo, faces, scaled, epsilon, number), _ROUNDING).item() <= 1
 
     def fits_alone(number: int) -> Callable[[Tensor], Tensor]:
         return lambda size: torch.tensor([keeps(number, [size.item() * (other == number) for other in everyone])])
@@ -95,8 +117,10 @@ def _overlap(a: Face, b: Face) -> bool:
     return all(-b.patch.side < distance < a.patch.side for distance in near)
 
 
-def _saved_ssim(photo: Photo, faces: Sequence[Face], masks: Sequence[Tensor], epsilon: int, number: int) -> float:
-    """Return the SSIM of one face in the saved photo, of which only that face's patch is made."""
+def _saved(
+    photo: Photo, faces: Sequence[Face], masks: Sequence[Tensor], epsilon: int, number: int
+) -> tuple[Tensor, Tensor]:
+    """Return one face's area in the saved photo, of which only that face's patch is made, and in the original."""
     face = faces[number]
     height, width = photo.pixels.shape[:2]
     left, top, side = face.patch
@@ -105,4 +129,4 @@ def _saved_ssim(photo: Photo, faces: Sequence[Face], masks: Sequence[Tensor], ep
     after = replace(photo, pixels=add_masks(photo, faces, masks, epsilon, window))
     corner = np.array([window.left, window.top], np.float32)
     moved = replace(face, landmarks=face.landmarks - corner, patch=Patch(left - window.left, top - window.top, side))
-    return ssim(face_area(after, moved), face_area(before, moved)).item()
+    return face_area(after, moved), face_area(before, moved)

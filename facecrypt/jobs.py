@@ -213,7 +213,7 @@ def draw(job: Job, photo: Photo, levels: Sequence[Recipe]) -> NDArray[np.uint8]:
         mask if bound == epsilon else mask.clamp(-bound / 255, bound / 255)
         for mask, bound in zip(job.masks, bounds, strict=True)
     ]
-    budgets = [each.budget.ssim if each.budget else None for each in made]
+    budgets = [each.budget for each in made]
     if any(budgets):
         masks = fit_photo(photo, job.faces, masks, epsilon, budgets)
     return add_masks(photo, job.faces, masks, epsilon)

@@ -111,14 +111,11 @@ class MSSSIM:
     """
 
     def __init__(self, *, scales: Annotated[int, Field(ge=1, le=4)] = 4) -> None:
-        weights = SCALE_WEIGHTS[:scales]
-        self.weights = tuple(weight / sum(weights) for weight in weights)
+        self.weights = _scale_weights(scales)
 
     def __call__(self, protected: Tensor, original: Tensor) -> Tensor:
         """Return the dissimilarity of each face, ``(B,)``, from 0 (the same) to 1."""
-        similarity = multiscale_structural_similarity_index_measure(
-            protected.flatten(0, 1), original.flatten(0, 1), data_range=1.0, reduction="none", betas=self.weights
-        )
+        similarity = _ms_ssim(protected.flatten(0, 1), original.flatten(0, 1), self.weights)
         return 1 - similarity.view(protected.shape[:2]).mean(dim=1)
 
 
@@ -156,6 +153,26 @@ def ssim(protected: Tensor, original: Tensor) -> Tensor:
     """Return the structural similarity of each picture, ``(N,)`` at most 1, of ``(N, 3, H, W)`` in [0, 1]."""
     similarity = structural_similarity_index_measure(protected, original, data_range=1.0, reduction="none")
     return similarity.reshape(-1)  # type: ignore[union-attr]  # a pair only where the full image is asked for
+
+
+def ms_ssim(protected: Tensor, original: Tensor) -> Tensor:
+    """Return the MS-SSIM over four scales of each picture, ``(N,)`` at most 1, of ``(N, 3, H, W)`` in [0, 1].
+
+    Sides of 88 pixels at least. See `MSSSIM` for the measure.
+    """
+    return _ms_ssim(protected, original, _scale_weights(4))
+
+
+def _scale_weights(scales: int) -> tuple[float, ...]:
+    weights = SCALE_WEIGHTS[:scales]
+    return tuple(weight / sum(weights) for weight in weights)
+
+
+def _ms_ssim(protected: Tensor, original: Tensor, weights: tuple[float, ...]) -> Tensor:
+    similarity = multiscale_structural_similarity_index_measure(
+        protected, original, data_range=1.0, reduction="none", betas=weights
+    )
+    return similarity.reshape(-1)
 
 
 def mmd(protected: Tensor, original: Tensor, bandwidths: Sequence[float] = BANDWIDTHS) -> Tensor:

@@ -173,7 +173,7 @@ def build_loop(recipe: Recipe, surrogates: Sequence[Surrogate], targets: Sequenc
             texture=recipe.texture,
             feather=recipe.feather,
             low_pass=recipe.low_pass,
-            ssim_budget=recipe.budget.ssim if recipe.budget else None,
+            budget=recipe.budget,
         ),
     )
 

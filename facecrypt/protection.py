@@ -20,7 +20,7 @@ from facecrypt.gradients import Gradient, Plain
 from facecrypt.look import Look
 from facecrypt.naturalness import Naturalness
 from facecrypt.optimizers import Optimizer
-from facecrypt.recipe_parts import Region
+from facecrypt.recipe_parts import Budget, Region
 from facecrypt.settings import Norm
 from facecrypt.surrogates.dropout import FeatureDropout
 from facecrypt.surrogates.embedder import Embedder
@@ -71,7 +71,7 @@ class Settings:
         feather: Width of the fade to 0 at a patch's border, in pixels.
         low_pass: Standard deviation of the Gaussian that smooths gradients and steps, in pixels; 0: none.
         ceiling: Largest change of a channel under ``l2``; None: no such bound.
-        ssim_budget: Lowest SSIM of the face area, which may lower a face's epsilon; None: no such bound.
+        budget: What of its looks each face area must keep, which may lower its epsilon; None: no such bound.
     """
 
     epsilon: float
@@ -90,7 +90,7 @@ class Settings:
     feather: int = 0
     low_pass: float = 0.0
     ceiling: float | None = None
-    ssim_budget: float | None = None
+    budget: Budget | None = None
 
 
 class Masks(NamedTuple):

@@ -137,16 +137,23 @@ class Region:
     features: Strength = 1.0
 
 
+Similarity = Annotated[float, Field(gt=0, lt=1)]
+
+
 @dataclass
 class Budget:
     """How much of a face's looks the mask may spend. Each face gets the largest epsilon that keeps within it.
 
     Attributes:
-        ssim: Lowest SSIM of the aligned 112x112 face area between the original and the saved 8-bit photo.
+        ssim: Lowest SSIM of the aligned 112x112 face area between the original and the saved 8-bit photo; null for no
+            such bound.
+        ms_ssim: Lowest MS-SSIM of it, over four scales, which minds coarse changes more. Where both are given, both
+            hold.
     """
 
     __pydantic_config__ = STRICT
-    ssim: Annotated[float, Field(gt=0, lt=1)]
+    ssim: Similarity | None = None
+    ms_ssim: Similarity | None = None
 
 
 @dataclass

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from facecrypt.budget import fit_photo, largest_fit, next_share
+from facecrypt.budget import fit_photo, largest_fit, next_share, spent
 from facecrypt.faces import Face, Patch, Window, add_masks, cut, face_area
 from facecrypt.metrics import face_ssim
+from facecrypt.naturalness import MSSSIM, ssim
 from facecrypt.photos import Photo
+from facecrypt.recipe_parts import Budget
 
 
 def similarity(photo: Photo, faces: list[Face], masks: list[torch.Tensor]) -> list[float]:
@@ -31,8 +33,29 @@ def test_bisection_finds_each_limit() -> None:
 
 
 def test_the_next_share_follows_the_square_and_stays_a_share() -> None:
-    shares = next_share(torch.tensor([0.8, 0.95, 1.0, 0.0]), 0.95, torch.tensor([0.6, 0.6, 0.2, 0.01]))
+    shares = next_share(torch.tensor([4.0, 1.0, 1e-6, 20.0]), torch.tensor([0.6, 0.6, 0.2, 0.01]))
     assert shares.tolist() == pytest.approx([0.3, 0.6, 1.0, 0.01], abs=1e-4)
+
+
+def test_what_is_spent_is_the_larger_part_of_the_two_bounds() -> None:
+    generator = torch.Generator().manual_seed(0)
+    before = torch.rand(2, 3, 112, 112, generator=generator)
+    after = (before + 0.1 * torch.randn(before.shape, generator=generator)).clamp(0, 1)
+    one, many = ssim(after, before), 1 - MSSSIM()(after[:, None], before[:, None])
+    assert (many > one).all()  # Fine noise counts less over several scales.
+    torch.testing.assert_close(spent(Budget(ssim=0.9), after, before), (1 - one) / 0.1)
+    torch.testing.assert_close(spent(Budget(ms_ssim=0.99), after, before), (1 - many) / 0.01)
+    both = spent(Budget(ssim=0.9, ms_ssim=0.999), after, before)
+    torch.testing.assert_close(both, torch.maximum((1 - one) / 0.1, (1 - many) / 0.001), rtol=1e-3, atol=1e-3)
+    assert (spent(Budget(ssim=0.9), before, before) < 1e-4).all()
+    assert (spent(Budget(ms_ssim=0.99), 1 - before, before) > 1).all()  # Not a number would fit nowhere, or anywhere.
+
+
+def test_a_saved_photo_keeps_a_budget_of_ms_ssim_and_wastes_little(photo: Photo, face: Face) -> None:
+    masks = fit_photo(photo, [face], [noise(photo, face)], 12, [Budget(ms_ssim=0.98)])
+    changed = replace(photo, pixels=add_masks(photo, [face], masks, 12))
+    kept = 1 - MSSSIM()(face_area(changed, face)[None], face_area(photo, face)[None]).item()
+    assert 0.98 - 1e-6 <= kept < 0.985
 
 
 def test_a_part_of_a_photo_with_masks_is_that_part(photo: Photo, face: Face) -> None:
@@ -51,14 +74,14 @@ def test_a_part_of_a_photo_with_masks_is_that_part(photo: Photo, face: Face) -> 
 def test_a_saved_photo_keeps_its_budget_and_wastes_little(photo: Photo, face: Face, budget: float) -> None:
     (before,) = similarity(photo, [face], [noise(photo, face)])
     assert before < 0.85
-    masks = fit_photo(photo, [face], [noise(photo, face)], 12, [budget])
+    masks = fit_photo(photo, [face], [noise(photo, face)], 12, [Budget(ssim=budget)])
     (after,) = similarity(photo, [face], masks)
     assert budget <= after < budget + 0.02
 
 
 def test_a_mask_within_its_budget_stays_as_it_is(photo: Photo, face: Face) -> None:
     mask = noise(photo, face) / 12
-    (same,) = fit_photo(photo, [face], [mask], 12, [0.8])
+    (same,) = fit_photo(photo, [face], [mask], 12, [Budget(ssim=0.8)])
     assert torch.equal(same, mask)
 
 
@@ -69,12 +92,12 @@ def test_overlapping_faces_keep_their_budgets(photo: Photo, face: Face) -> None:
         landmarks=face.landmarks + np.array([20, 10], np.float32),
     )
     faces = [face, other]
-    masks = fit_photo(photo, faces, [noise(photo, face), noise(photo, other, 1)], 12, [0.95, 0.95])
+    masks = fit_photo(photo, faces, [noise(photo, face), noise(photo, other, 1)], 12, [Budget(ssim=0.95)] * 2)
     assert min(similarity(photo, faces, masks)) >= 0.95
     assert all(mask.abs().max() > 0 for mask in masks)
 
 
 def test_grey_photos_keep_their_budget(photo: Photo, face: Face) -> None:
     grey = replace(photo, pixels=np.repeat(photo.pixels[..., :1], 3, axis=2))
-    masks = fit_photo(grey, [face], [noise(grey, face)], 12, [0.97])
+    masks = fit_photo(grey, [face], [noise(grey, face)], 12, [Budget(ssim=0.97)])
     assert similarity(grey, [face], masks)[0] >= 0.97

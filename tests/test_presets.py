@@ -11,6 +11,7 @@ from facecrypt.benchmark import load_benchmark
 from facecrypt.errors import RecipeError
 from facecrypt.presets import KEYS, describe, fill, load_presets, override_with_preset
 from facecrypt.recipe import Recipe, check_recipe, dump_recipe, level_recipes, load_recipe
+from facecrypt.recipe_parts import Budget
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = ROOT / "recipes" / "quickstart.yaml"
@@ -55,9 +56,10 @@ def test_a_preset_on_the_command_line_wins_over_the_file_and_gives_way_to_other_
     preset = load_presets()["max"]
     recipe = load_recipe(QUICKSTART, ["epsilon=7", "preset=max"])
     assert recipe.epsilon == 7
-    assert {key: value for key, value in chosen(recipe, preset).items() if key not in ("epsilon", "views")} == {
-        key: value for key, value in preset.items() if key not in ("epsilon", "views")
-    }
+    assert {
+        key: value for key, value in chosen(recipe, preset).items() if key not in ("epsilon", "views", "budget")
+    } == {key: value for key, value in preset.items() if key not in ("epsilon", "views", "budget")}
+    assert recipe.budget == Budget(**preset["budget"])
     assert recipe.target_selector == plain.target_selector
     assert override_with_preset(["epsilon=7"]) == ["epsilon=7"]
 
@@ -98,7 +100,7 @@ def test_levels_are_filled_in_and_replace_the_keys_of_the_recipe() -> None:
     assert check_recipe(yaml.safe_load(dump_recipe(recipe))) == recipe
     low, mid, last = level_recipes(recipe)
     assert all(each.strength is None for each in (low, mid, last))
-    assert chosen(low, ["epsilon", "budget"]) == {key: load_presets()["low"][key] for key in ("epsilon", "budget")}
+    assert (low.epsilon, low.budget) == (load_presets()["low"]["epsilon"], Budget(**load_presets()["low"]["budget"]))
     assert (mid.preset, mid.steps, mid.epsilon) == ("mid", 7, load_presets()["mid"]["epsilon"])
     assert (last.epsilon, last.steps, last.budget, last.preset) == (30, recipe.steps, None, None)
     assert level_recipes(low) == [low]

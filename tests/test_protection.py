@@ -34,7 +34,7 @@ from facecrypt.naturalness import MMD, SSIM
 from facecrypt.optimizers import Momentum, Plain, State, project
 from facecrypt.photos import Photo
 from facecrypt.protection import ProtectionLoop, Settings, Surrogate, embed
-from facecrypt.recipe_parts import Region
+from facecrypt.recipe_parts import Budget, Region
 from facecrypt.regions import strength_map
 from facecrypt.settings import Norm
 from facecrypt.surrogates import sface
@@ -212,7 +212,7 @@ def test_a_ceiling_holds_where_a_budget_scales_masks(
         norm="l2",
         epsilon=20 / 255,
         ceiling=10 / 255,
-        ssim_budget=0.9,
+        budget=Budget(ssim=0.9),
         steps=6,
     )
     (mask,), _ = loop.run([face_image], [0])
@@ -271,7 +271,7 @@ def test_under_autocast_only_the_surrogates_compute_in_half_precision(
         "low_pass": 1.0,
         "texture": 1.0,
         "norm": "l2",
-        "ssim_budget": 0.9,
+        "budget": Budget(ssim=0.9, ms_ssim=0.9),
         "mixup": Mixup(0.5, 0.5),
     }
     parts |= {"naturalness": [(SSIM(), 1.0), (MMD(), 1.0)], "views": [affine()]}
@@ -687,7 +687,7 @@ def test_a_budget_of_ssim_is_kept_and_spent_face_by_face(
     norm: str, people: list[FaceImage], sface_embedder: Embedder, targets: list[Target]
 ) -> None:
     budget = 0.96
-    made = make_loop([sface_embedder], targets, Nearest(), ssim_budget=budget, steps=8, norm=norm).run(
+    made = make_loop([sface_embedder], targets, Nearest(), budget=Budget(ssim=budget), steps=8, norm=norm).run(
         people, [0, 1, 2]
     )
     largest = []
@@ -706,7 +706,9 @@ def test_a_budget_of_ssim_is_kept_and_spent_face_by_face(
 def test_epsilon_stays_the_bound_where_the_budget_allows_more(
     face_image: FaceImage, sface_embedder: Embedder, targets: list[Target]
 ) -> None:
-    (mask,), _ = make_loop([sface_embedder], targets, Nearest(), ssim_budget=0.2, steps=10).run([face_image], [0])
+    (mask,), _ = make_loop([sface_embedder], targets, Nearest(), budget=Budget(ssim=0.2), steps=10).run(
+        [face_image], [0]
+    )
     assert 0.98 * EPSILON < mask.abs().max() <= EPSILON + 1e-6
 
 
