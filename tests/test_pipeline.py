@@ -544,7 +544,7 @@ def test_a_face_that_no_search_finds(
     points = [[511 - x, 511 - y] for x, y in face.landmarks.tolist()]
     photos = f"photos={tmp_path / 'turned.png'}"
     assert "no face found, nothing was written" in run(capsys, tmp_path / "no", photos).photo("turned.png")["reason"]
-    result = run(capsys, tmp_path / "out", photos, "steps=20", f"faces.landmarks={points}")
+    result = run(capsys, tmp_path / "out", photos, "steps=50", "preset=high", f"faces.landmarks={points}")
     assert result.status == cli.DONE
     (given,) = result.photo("turned.png")["faces"]
     assert (given["index"], given["landmarks"], given["found_again"]) == (None, "given", "detected in box")
