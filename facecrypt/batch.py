@@ -54,9 +54,12 @@ class Batch:
             self.originals = self.embed(self.pixels, range(len(loop.embedders)))
         self.clean: list[Features] = []
         for number, (embedder, mixup, grid) in enumerate(zip(loop.embedders, loop.mixups, self.grids, strict=True)):
-            crops = torch.cat([getattr(loop, f"aims_{number}"), crop(self.pixels, grid)]) if mixup else self.pixels
-            with mixed:
-                self.clean.append(record(embedder, crops) if mixup else [])
+            features: Features = []
+            if mixup:
+                crops = torch.cat([getattr(loop, f"aims_{number}"), crop(self.pixels, grid)])
+                with mixed:
+                    features = record(embedder, crops)
+            self.clean.append(features)
         # A ball of root mean square e over n values is the Euclidean ball of radius e * sqrt(n).
         inside = torch.stack([_pad(face.inside, self.side) for face in faces]).to(device)
         values = inside.sum(dim=(1, 2, 3), keepdim=True) * 3
@@ -167,14 +170,13 @@ class Batch:
         budget = self.loop.settings.budget
         if budget is None:
             return masks
-        allowed = budget
         self.share = torch.ones_like(self.share)
 
         def scaled(factors: Tensor) -> Tensor:
             return self._project(factors.view(-1, 1, 1, 1) * masks)
 
         def fits(factors: Tensor) -> Tensor:
-            return spent(allowed, self._saved(scaled(factors)), self.area) <= 1
+            return spent(budget, self._saved(scaled(factors)), self.area) <= 1
 
         high = (self.epsilon / self._size(masks).clamp_min(1e-6)).clamp(1, 2).flatten()
         return scaled(largest_fit(fits, high))

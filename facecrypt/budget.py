@@ -47,7 +47,7 @@ def spent(budget: Budget, after: Tensor, before: Tensor, margin: float = 0.0) ->
 
 
 def _share(similarity: Tensor, lowest: float) -> Tensor:
-    return (1 - similarity.nan_to_num(0.0)).clamp_min(1e-6) / (1 - lowest)
+    return (1 - similarity.nan_to_num(0.0)).clamp_min(1e-6) / max(1 - lowest, 1e-9)
 
 
 def next_share(used: Tensor, share: Tensor) -> Tensor:
@@ -99,7 +99,9 @@ def fit_photo(
         if budget is None:
             return True
         scaled = [mask * size for mask, size in zip(masks, sizes, strict=True)]
-        return spent(budget, *_saved(photo, faces, scaled, epsilon, number), _ROUNDING).item() <= 1
+        after, before = _saved(photo, faces, scaled, epsilon, number)
+        # What is as it was keeps every budget, also one so near 1 that rounding alone would miss it.
+        return torch.equal(after, before) or spent(budget, after, before, _ROUNDING).item() <= 1
 
     def fits_alone(number: int) -> Callable[[Tensor], Tensor]:
         return lambda size: torch.tensor([keeps(number, [size.item() * (other == number) for other in everyone])])

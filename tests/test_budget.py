@@ -85,6 +85,13 @@ def test_a_mask_within_its_budget_stays_as_it_is(photo: Photo, face: Face) -> No
     assert torch.equal(same, mask)
 
 
+@pytest.mark.parametrize("lowest", [0.99999, 0.999995, 0.9999999])
+def test_a_budget_that_nothing_keeps_leaves_the_photo_as_it_is(photo: Photo, face: Face, lowest: float) -> None:
+    masks = fit_photo(photo, [face], [noise(photo, face)], 12, [Budget(ssim=lowest)])
+    changed = add_masks(photo, [face], masks, 12)
+    assert np.array_equal(changed, photo.pixels)
+
+
 def test_overlapping_faces_keep_their_budgets(photo: Photo, face: Face) -> None:
     other = replace(
         face,
