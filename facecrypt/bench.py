@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from facecrypt import pipeline
-from facecrypt.capacity import faces_at_once
+from facecrypt.capacity import MOST_AT_ONCE, faces_at_once
 from facecrypt.crew import build_surrogates
 from facecrypt.errors import NoFaceFoundError, PhotoError
 from facecrypt.face_rules import face_rules
@@ -165,7 +165,7 @@ def measure(recipe: Recipe, faces: int, literal: bool, started: float = 0.0) -> 
             workers=0,
             trainer=replace(recipe.trainer, devices=1, strategy="auto", num_nodes=1),
         )
-        images = _collect(own, Path(folder) / "photos", faces)
+        images = _fill(own, Path(folder) / "photos", faces)
         own = replace(own, photos=str(Path(folder) / "photos"))
         watch = Stopwatch()
         with watch.running():
@@ -202,26 +202,36 @@ def measure(recipe: Recipe, faces: int, literal: bool, started: float = 0.0) -> 
     )
 
 
-def _collect(recipe: Recipe, folder: Path, faces: int) -> list[FaceImage]:
-    """Fill a folder with copies of a recipe's photos until they show enough faces, and return these."""
+def _fill(recipe: Recipe, folder: Path, faces: int) -> list[FaceImage]:
+    """Fill a folder with copies of a recipe's photos until they show enough faces, and return those of one batch.
+
+    No more are kept, since the memory of a long run is to be the run's own.
+    """
     folder.mkdir()
     detector, images = FaceDetector(), list[FaceImage]()
     references = load_references(recipe.faces, detector)
-    sources = [source for source, _ in choose_photos(recipe, pipeline.sample_photo())]
-    for number, source in enumerate(itertools.cycle(sources)):
-        if number == len(sources) and not images:
-            raise NoFaceFoundError("photos: none of them shows a face. Name photos with faces to measure on.")
-        if len(images) >= faces:
+    room = recipe.batch_size if isinstance(recipe.batch_size, int) else MOST_AT_ONCE
+    counts: dict[Path, int] = {}
+    for source, _ in choose_photos(recipe, pipeline.sample_photo()):
+        if sum(counts.values()) >= faces:
             break
         try:
             photo = read_photo(source)
             found = choose_faces(photo, recipe.faces, detector, references).faces
         except PhotoError:
             continue
-        images += [cut(photo, face) for face in found]
+        images += [cut(photo, face) for face in found[: room - len(images)]]
         if found:
-            shutil.copyfile(source, folder / f"{number:06d}-{source.name}")
-    return images
+            counts[source] = len(found)
+    if not counts:
+        raise NoFaceFoundError("photos: none of them shows a face. Name photos with faces to measure on.")
+    shown = 0
+    for number, source in enumerate(itertools.cycle(counts)):
+        if shown >= faces:
+            break
+        shutil.copyfile(source, folder / f"{number:06d}-{source.name}")
+        shown += counts[source]
+    return list(itertools.islice(itertools.cycle(images), min(room, shown)))
 
 
 def _iterations(report: Report, levels: Sequence[Recipe], recipe: Recipe) -> int:

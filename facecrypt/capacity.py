@@ -20,6 +20,8 @@ from facecrypt.targets import Distances, Situation, TargetSelector
 
 _MOST = {"cpu": 8, "cuda": 64}
 """More faces at once no longer make a step faster; on a CPU that is measured (docs/performance.md)."""
+MOST_AT_ONCE = max(_MOST.values())
+"""The most that `faces_at_once` returns."""
 _SHARE = 0.5
 """Share of the free memory that the faces may take: photos, judges and the allocator need the rest."""
 _MARGIN = 1.5
