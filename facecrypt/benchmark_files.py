@@ -167,8 +167,10 @@ def _obfuscated(file: Path, probe: Probe, row: Row) -> Path:
 def folder_of(row: Row, probes: Sequence[Probe], targets: Sequence[Target]) -> str:
     """Return a folder name that changes with anything that changes the pictures."""
     recipe = row.recipe
-    neutral = recipe and replace(recipe, output="", receipt=type(recipe.receipt)(), trainer=type(recipe.trainer)())
-    words = [dump_recipe(neutral)] if neutral else []
+    words = []
+    if recipe:
+        trainer = type(recipe.trainer)(precision=recipe.trainer.precision)  # Devices differ by rounding only.
+        words = [dump_recipe(replace(recipe, output="", receipt=type(recipe.receipt)(), trainer=trainer))]
     words += [repr(row.obfuscation), *(str(probe.path) for probe in probes), *(target.name for target in targets)]
     words += [str(target.aim.pixels.sum().item()) for target in targets]
     digest = hashlib.sha256("\n".join(words).encode()).hexdigest()[:10]

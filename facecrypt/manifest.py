@@ -221,7 +221,7 @@ def recipe_digest(recipe: Recipe) -> str:
         in_place=False,
         name="{stem}{suffix}",
         backup="{stem}.original{suffix}",
-        trainer=type(recipe.trainer)(),
+        trainer=type(recipe.trainer)(precision=recipe.trainer.precision),
     )
     return hashlib.sha256(dump_recipe(neutral).encode()).hexdigest()
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from facecrypt import cli
+from facecrypt import cli, pipeline
 from facecrypt.evaluation import make_judge
 from facecrypt.faces import Face, FaceDetector, cut, face_area
 from facecrypt.jobs import Job, save
@@ -148,6 +148,34 @@ def test_a_run_says_who_chose_and_whether_it_was_enough(
     page = (output / "report.html").read_text()
     assert "chose the strength: no evidence" in page
     assert "held-out</strong>" not in page
+
+
+@pytest.mark.filterwarnings("ignore::facecrypt.errors.FacecryptWarning")
+def test_who_judges_computes_in_full_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that choose and those that judge the saved file, whatever the networks that give gradients do."""
+    half: dict[tuple[int, bool], set[bool]] = {}
+    raw = Embedder.raw
+
+    def watch(self: Embedder, crops: Tensor) -> Tensor:
+        key = (self.spec.dimension, torch.is_grad_enabled())
+        half.setdefault(key, set()).add(torch.is_autocast_enabled("cpu"))
+        return raw(self, crops)
+
+    monkeypatch.setattr(Embedder, "raw", watch)
+    judge = {"path": str(mobilefacenet(tmp_path / "judge.onnx")), "dimension": 16, "threshold": -1.0}
+    recipe = check_recipe(
+        {
+            "surrogates": [{"name": "sface"}],
+            "target_selector": {"name": "nearest"},
+            "max_targets": 2,
+            "output": str(tmp_path / "out"),
+            "strength": {"levels": [{"steps": 1, "epsilon": 1}, {"steps": 2}], "judges": [{"name": "onnx", "args": judge}]},
+            "trainer": {"accelerator": "cpu", "precision": "bf16-mixed"},
+        }
+    )
+    pipeline.run(recipe)
+    # Without gradient, the surrogate looks at targets and originals before the steps, and as a judge.
+    assert half == {(128, True): {True}, (128, False): {False, True}, (16, False): {False}}
 
 
 def test_a_judge_without_a_threshold_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
