@@ -169,7 +169,10 @@ def test_who_judges_computes_in_full_precision(tmp_path: Path, monkeypatch: pyte
             "target_selector": {"name": "nearest"},
             "max_targets": 2,
             "output": str(tmp_path / "out"),
-            "strength": {"levels": [{"steps": 1, "epsilon": 1}, {"steps": 2}], "judges": [{"name": "onnx", "args": judge}]},
+            "strength": {
+                "levels": [{"steps": 1, "epsilon": 1}, {"steps": 2}],
+                "judges": [{"name": "onnx", "args": judge}],
+            },
             "trainer": {"accelerator": "cpu", "precision": "bf16-mixed"},
         }
     )
