@@ -8,12 +8,10 @@ from typing import Annotated, Literal, Protocol
 import torch
 from kornia.color import rgb_to_lab
 from kornia.losses import total_variation
+from kornia.metrics import ssim as ssim_map
 from pydantic import Field
 from torch import Tensor
-from torchmetrics.functional.image import (
-    multiscale_structural_similarity_index_measure,
-    structural_similarity_index_measure,
-)
+from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 BANDWIDTHS = (
     1e-6,
@@ -151,8 +149,9 @@ class Chroma:
 
 def ssim(protected: Tensor, original: Tensor) -> Tensor:
     """Return the structural similarity of each picture, ``(N,)`` at most 1, of ``(N, 3, H, W)`` in [0, 1]."""
-    similarity = structural_similarity_index_measure(protected, original, data_range=1.0, reduction="none")
-    return similarity.reshape(-1)  # type: ignore[union-attr]  # a pair only where the full image is asked for
+    # What torchmetrics gives, in rows and columns apart: several times as fast, and a budget asks at every step.
+    each: Tensor = ssim_map(protected, original, window_size=11, eps=0.0)
+    return each.mean(dim=(1, 2, 3))
 
 
 def ms_ssim(protected: Tensor, original: Tensor) -> Tensor:

@@ -281,9 +281,10 @@ def draw(views: Sequence[View], seeds: Sequence[int], sides: Sequence[int], coun
         One entry per view, with a row for each of the ``len(seeds) * count`` pictures, face by face.
     """
     rows: list[list[Params]] = [[] for _ in views]
-    for seed, side in zip(seeds, sides, strict=True):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        for seed, side in zip(seeds, sides, strict=True):
+            # Not torch.manual_seed: it also seeds every graphics card, for good, and takes longer than the draw.
+            torch.default_generator.manual_seed(seed)
             for view, drawn in zip(views, rows, strict=True):
                 drawn.append(view.sample(count, side))
     return [{name: torch.cat([params[name] for params in drawn]) for name in drawn[0]} for drawn in rows]
