@@ -93,13 +93,15 @@ def fit_photo(
         budgets: What each aligned face area must keep; None where there is no budget.
     """
     everyone = range(len(faces))
+    places = [_place(photo, face) for face in faces]
 
     def keeps(number: int, sizes: Sequence[float]) -> bool:
         budget = budgets[number]
         if budget is None:
             return True
         scaled = [mask * size for mask, size in zip(masks, sizes, strict=True)]
-        after, before = _saved(photo, faces, scaled, epsilon, number)
+        window, moved, before = places[number]
+        after = face_area(replace(photo, pixels=add_masks(photo, faces, scaled, epsilon, window)), moved)
         # What is as it was keeps every budget, also one so near 1 that rounding alone would miss it.
         return torch.equal(after, before) or spent(budget, after, before, _ROUNDING).item() <= 1
 
@@ -119,16 +121,12 @@ def _overlap(a: Face, b: Face) -> bool:
     return all(-b.patch.side < distance < a.patch.side for distance in near)
 
 
-def _saved(
-    photo: Photo, faces: Sequence[Face], masks: Sequence[Tensor], epsilon: int, number: int
-) -> tuple[Tensor, Tensor]:
-    """Return one face's area in the saved photo, of which only that face's patch is made, and in the original."""
-    face = faces[number]
+def _place(photo: Photo, face: Face) -> tuple[Window, Face, Tensor]:
+    """Return the part of a photo that shows a face's patch, the face in that part, and its area in the original."""
     height, width = photo.pixels.shape[:2]
     left, top, side = face.patch
     window = Window(max(left, 0), max(top, 0), min(left + side, width), min(top + side, height))
     before = replace(photo, pixels=photo.pixels[window.top : window.bottom, window.left : window.right])
-    after = replace(photo, pixels=add_masks(photo, faces, masks, epsilon, window))
     corner = np.array([window.left, window.top], np.float32)
     moved = replace(face, landmarks=face.landmarks - corner, patch=Patch(left - window.left, top - window.top, side))
-    return face_area(after, moved), face_area(before, moved)
+    return window, moved, face_area(before, moved)

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ class Photo:
     _jpeg_tables: tuple[tuple[int, ...], ...] = field(default=(), repr=False)  # luminance, then the others
     _metadata: Metadata = field(default_factory=Metadata, repr=False)
 
-    @property
+    @cached_property
     def grayscale(self) -> bool:
         """Whether the three channels of `pixels` are equal, whatever the file stores."""
         return self._grayscale or bool((self.pixels == self.pixels[..., :1]).all())
