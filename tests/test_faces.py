@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from facenet_pytorch import MTCNN
+from PIL import Image
 
 from facecrypt.errors import PhotoError
 from facecrypt.faces import (
@@ -33,6 +35,17 @@ def test_finds_the_face_of_the_sample_photo(photo: Photo, face: Face) -> None:
     assert left < eyes[0] < right
     assert top < eyes[1] < bottom
     assert face.landmarks[0, 0] < face.landmarks[1, 0]  # The left eye as seen in the photo comes first.
+
+
+def test_faces_are_those_of_the_package_as_it_comes(photo: Photo, detector: FaceDetector) -> None:
+    scene = np.tile(photo.pixels, (1, 2, 1))
+    boxes, _, landmarks = MTCNN(keep_all=True, device="cpu").detect(Image.fromarray(scene), landmarks=True)
+    by_place = sorted(detector.find(replace(photo, pixels=scene), "all"), key=lambda face: face.box)
+    order = boxes[:, 0].argsort()
+    assert len(by_place) == 2
+    for face, box, points in zip(by_place, boxes[order], landmarks[order], strict=True):
+        assert np.abs(np.subtract(face.box, box.astype(float))).max() < 0.01
+        assert np.abs(face.landmarks - points.astype(float)).max() < 0.01
 
 
 def test_many_faces_largest_first(photo: Photo, detector: FaceDetector) -> None:
