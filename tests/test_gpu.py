@@ -1,4 +1,4 @@
-"""The same recipe on CPU and on CUDA."""
+"""What CUDA does must be what the CPU does, and leave alone what is not ours."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from facecrypt import cli
-from facecrypt.photos import read_photo
+from facecrypt import cli, pipeline
+from facecrypt.faces import Face, cut
+from facecrypt.photos import Photo, read_photo
+from facecrypt.protection import Surrogate
+from facecrypt.recipe import load_recipe
+from facecrypt.surrogates import sface
+from facecrypt.targets import Target
+from facecrypt.views import affine, draw
 
 ROOT = Path(__file__).parents[1]
 
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_the_same_recipe_on_cpu_and_cuda(precision: str, tmp_path: Path) -> None:
     pictures, similarities = [], []
@@ -30,3 +36,32 @@ def test_the_same_recipe_on_cpu_and_cuda(precision: str, tmp_path: Path) -> None
         similarities.append(report["photos"][0]["faces"][0]["recognisers"]["sface"]["similarity"])
     assert max(similarities) < 0.307
     assert abs(pictures[0] - pictures[1]).max() <= 24
+
+
+@pytest.mark.parametrize("margin", ["null", "0.25"])
+def test_greedy_insertion_chooses_the_same_targets(
+    margin: str, photo: Photo, face: Face, targets: list[Target]
+) -> None:
+    recipe = load_recipe(ROOT / "recipes" / "tipim.yaml", [f"target_selector.args.margin={margin}", "steps=5"])
+    chosen = []
+    for device in ("cpu", "cuda"):
+        loop = pipeline.build_loop(recipe, [Surrogate("sface", sface.build(), 1.0)], targets).to(device)
+        chosen.append(loop.run([cut(photo, face)] * 4, [1, 2, 3, 4]).targets)
+    assert chosen[0] == chosen[1]
+
+
+def test_drawing_views_leaves_the_random_numbers_of_the_device() -> None:
+    torch.cuda.manual_seed(7)
+    before = torch.cuda.get_rng_state()
+    draw([affine()], [1, 2], [112, 112], 1)
+    assert torch.equal(torch.cuda.get_rng_state(), before)
+
+
+def test_bench_and_batches_sized_to_the_memory_of_the_device(capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = str(ROOT / "recipes" / "quickstart.yaml")
+    options = ["trainer.accelerator=gpu", "batch_size=auto", "steps=2", "--faces", "4", "--json"]
+    assert cli.main(["bench", recipe, *options]) == cli.DONE
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["device"].startswith("cuda")
+    assert figures["gpu_peak_memory"] > 0
+    assert figures["faces_per_batch"] >= 4
