@@ -317,6 +317,8 @@ def _result(
             low, high = bootstrap_interval(success[best].double(), seed=benchmark.seed)
             result[f"rank{n}_{kind}"] = success[best].double().mean().item() * 100
             result[f"rank{n}_{kind}_interval"] = [low * 100, high * 100]
+            if n == 1:  # A digit per probe, for tests of the difference between methods on the same probes.
+                result[f"rank{n}_{kind}_probes"] = "".join(str(int(each)) for each in success[best])
     seconds = [each.seconds for each in saved if each.seconds is not None]
     return (
         result

@@ -88,6 +88,10 @@ def test_metrics_keep_their_contract(finished: Path) -> None:
     clean = found[0]
     assert (clean["rank1_t"], clean["rank1_ut"], clean["psnr"], clean["seconds_per_face"]) == (0, 0, None, None)
     assert clean["n_probes"] == 2
+    for row in found:
+        for rate in ("rank1_t", "rank1_ut"):
+            assert len(row[f"{rate}_probes"]) == 2
+            assert row[f"{rate}_probes"].count("1") * 50 == row[rate]
     assert {path.name for path in (finished / "results").iterdir()} >= {
         "metrics.json",
         "table.md",
@@ -116,10 +120,12 @@ def test_numbers_can_be_computed_again_from_the_files(
     files = sorted(folder.glob("*.png"))
     assert len(files) == len(probes)
     counts = {"rank1_t": 0, "rank5_t": 0, "rank1_ut": 0, "rank5_ut": 0}
+    each_t = ""
     psnr, ssim = [], []
     for file, (original, identity) in zip(files, probes, strict=True):
         mine = embedding(file)
         ranked = [name for _, name in sorted(((-float(mine @ other), name) for other, name in gallery))]
+        each_t += str(int(ranked[0] in aimed))
         for n in (1, 5):
             counts[f"rank{n}_t"] += bool(aimed & set(ranked[:n]))
             counts[f"rank{n}_ut"] += identity not in ranked[:n]
@@ -131,6 +137,7 @@ def test_numbers_can_be_computed_again_from_the_files(
         psnr.append(peak_signal_noise_ratio(*crops, data_range=1.0))
         ssim.append(reference_ssim(*crops))
     (row,) = [row for row in rows(finished) if (row["method"], row["evaluator"]) == ("TIP-IM", "sface")]
+    assert row["rank1_t_probes"] == each_t
     assert {key: row[key] for key in counts} == {key: 100 * value / len(probes) for key, value in counts.items()}
     assert row["psnr"] == pytest.approx(np.mean(psnr), abs=1e-3)
     assert row["ssim"] == pytest.approx(np.mean(ssim), abs=1e-4)
