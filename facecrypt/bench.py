@@ -38,7 +38,7 @@ from facecrypt.stopwatch import Stopwatch, stage
 from facecrypt.strength import name_level
 from facecrypt.targets import Target, load_targets
 
-_LITERAL_STEPS = 2
+_LITERAL_STEPS = 4
 _STAGES = ("start-up", "build", "read", "detect", "protect", "strength", "write", "verify", "report", "other")
 _FUNCTIONS: dict[Callable[..., Any], str] = {
     torch.autograd.grad: "backward",

@@ -9,6 +9,9 @@ from torch.nn import functional
 from facecrypt.surrogates.frozen import fold_batch_norms, freeze
 from facecrypt.surrogates.spec import EmbedderSpec
 
+_AT_ONCE = 8
+"""Crops that a CPU looks at together where no gradient keeps them all: the feature maps of more outgrow its caches."""
+
 
 class Embedder(nn.Module):
     """A face recogniser: aligned crops in, unit embeddings out, differentiable.
@@ -62,4 +65,6 @@ class Embedder(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         """Return unit embeddings ``(B, D)`` in float32 of aligned faces ``(B, 3, H, W)``, RGB in [0, 1]."""
-        return functional.normalize(self.raw(crops).float(), dim=1)
+        whole = torch.is_grad_enabled() or crops.device.type != "cpu"
+        parts = (crops,) if whole else torch.split(crops, _AT_ONCE)
+        return functional.normalize(torch.cat([self.raw(part) for part in parts]).float(), dim=1)

@@ -53,7 +53,7 @@ def record(embedder: Embedder, crops: Tensor) -> Features:
             found.append(output.detach().clone())
 
     with torch.no_grad(), _hooked(embedder, keep):
-        embedder(crops)
+        embedder.raw(crops)  # All in one pass of the network, which `embedder` itself does not promise.
     if not found:
         raise FacecryptError(
             "surrogates: mixup: a network has neither convolutions nor linear layers. Leave mixup out for it."

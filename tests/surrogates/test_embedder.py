@@ -54,6 +54,18 @@ def test_refuses_crops_of_another_size(shape: tuple[int, ...]) -> None:
         embedder().raw(torch.zeros(shape))
 
 
+def test_many_crops_without_gradient_go_in_parts_on_a_cpu() -> None:
+    seen: list[int] = []
+    average = embedder()
+    average.network.register_forward_hook(lambda module, args, output: seen.append(len(output)))
+    crops = torch.rand(19, 3, 6, 4)
+    whole = average(crops)
+    with torch.no_grad():
+        torch.testing.assert_close(average(crops), whole)
+        assert average(crops[:0]).shape == (0, 3)
+    assert seen == [19, 8, 8, 3, 0]
+
+
 def test_stays_frozen_and_in_evaluation_mode() -> None:
     owner = nn.ModuleList([embedder()]).train()
     assert not any(module.training for module in owner[0].modules())
