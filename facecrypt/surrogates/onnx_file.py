@@ -27,6 +27,8 @@ Points = tuple[Point, Point, Point, Point, Point]
 Sha256 = Annotated[str, Field(pattern="^([0-9a-fA-F]{64})?$")]
 Cosine = Annotated[float, Field(ge=-1, le=1)]
 
+_EXACT_INT8 = "session.x64quantprecision"
+
 
 def onnx(
     *,
@@ -234,6 +236,9 @@ class OnnxNetwork(nn.Module):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # It would print what it raises, and remarks on how the file was exported.
         options.intra_op_num_threads = torch.get_num_threads()
+        # Its kernels for 8-bit weights saturate on x86 CPUs with AVX2 and without VNNI, and would make other embeddings
+        # there than everywhere else. This takes kernels that are exact on all of them.
+        options.add_session_config_entry(_EXACT_INT8, "1")
         providers = ["CPUExecutionProvider"]
         try:
             session = onnxruntime.InferenceSession(self.file, options, providers=providers)
