@@ -139,7 +139,6 @@ def mean_error(faces: list[Face | None], truth: list[Case]) -> str:
     return f"{np.mean(errors):.2f}" if errors else "-"
 
 
-@pytest.mark.timeout(3600)
 def test_how_many_hard_faces_are_found(lfw: Path, detector: FaceDetector) -> None:
     generator = np.random.default_rng(0)
     found: dict[str, float] = {}
@@ -160,7 +159,6 @@ def test_how_many_hard_faces_are_found(lfw: Path, detector: FaceDetector) -> Non
     assert found["rolled by 20 degrees"] >= 90
 
 
-@pytest.mark.timeout(3600)
 def test_how_often_references_are_right(lfw: Path, detector: FaceDetector, sface_embedder: Embedder) -> None:
     """One reference photo each: how often the same person passes `only`, and how often a stranger does."""
     with (lfw / "protocol.csv").open() as file:
