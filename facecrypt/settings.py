@@ -17,7 +17,7 @@ Norm = Literal["linf", "l2"]
 PhotoFormat = Literal["same", "png"]
 """How protected photos are written: in the format of the input, or losslessly as PNG."""
 
-MetadataPolicy = Literal["keep", "strip_gps", "strip"]
+MetadataPolicy = Literal["all", "keep", "strip_gps", "strip"]
 """What of EXIF and XMP is kept: all but thumbnails, all but thumbnails and places, or nothing."""
 
 ViewsMode = Literal["chain", "one"]
