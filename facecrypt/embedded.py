@@ -9,7 +9,7 @@ _FILES = re.compile(
     re.DOTALL,
 )
 # The same files in base64 and in hexadecimal digits, and any other long word without an end.
-_WORDS = re.compile(rb"(?i:ffd8ff|89504e47|52494646)|/9j/|iVBORw0|UklGR|R0lGOD|AAAA[A-Za-z0-9+/]{4}Z0eX|\S{400}")
+_WORDS = re.compile(rb"(?i:ffd8ff|89504e47|52494646)|/9j/|iVBORw0|UklGR|R0lGOD|AAAA[A-Za-z0-9+/]{4}Z0eX|[!-~]{400}")
 
 
 def holds_picture(data: bytes) -> bool:

@@ -251,11 +251,13 @@ def _is_modern_table(data: bytes, inputs: int, outputs: int) -> bool:
 
 
 def _is_gradual(colours: npt.NDArray[np.float64]) -> bool:
-    """Return whether colours on a grid change little from one to the next, and their first number hardly falls."""
+    """Return whether colours on a grid change little from one to the next, and their lightness hardly falls."""
     for axis in range(colours.ndim - 1):
         steps = np.diff(colours, axis=axis)
-        count = colours.shape[axis] - 1
-        if count < 1 or np.abs(steps).mean() > 1.5 / count or (steps.mean(axis=-1) < -0.02).mean() > 0.2:
+        if not steps.size or np.abs(steps).mean() > 1.5 / steps.shape[axis]:
+            return False
+        light = steps[..., 0]
+        if -light.clip(max=0).sum() >= 0.1 * light.clip(min=0).sum():
             return False
     return True
 

@@ -61,6 +61,16 @@ class Metadata:
         return Metadata(exif.upright(width, height), xmp.write_xmp(properties))
 
 
+def policy_note(policy: MetadataPolicy) -> str | None:
+    """Return what a user of a policy must know; nothing for the policies that keep what is harmless."""
+    if policy != "all":
+        return None
+    return (
+        "metadata: all keeps names and regions of people, serial numbers, places, owners and unknown values, which may "
+        "hold a picture of the unprotected face. Use keep, or strip_gps, for photos that others will see"
+    )
+
+
 def read_metadata(tiff: bytes, packet: bytes) -> Metadata:
     """Return an EXIF block, or that of a whole TIFF file, and an XMP packet, for `Metadata.select`.
 

@@ -18,8 +18,8 @@ MOST_PROSE = 4000
 """Characters of all other texts of a photo together."""
 
 _LONGEST_WORD, _LONGEST_ADDRESS = 40, 120
-_JUDGED = 80  # shorter texts may be file names, dates and the like
-_JUDGED_TOGETHER = 240
+_JUDGED = 60  # shorter texts may be file names, dates and the like
+_JUDGED_TOGETHER = 160
 _EXTRA = frozenset("\n\r\t\N{NO-BREAK SPACE}\N{IDEOGRAPHIC SPACE}\u200c\u200d\u200e\u200f\ufe0f")
 _DENSE = "CJK HIRAGANA KATAKANA KATAKANA-HIRAGANA HANGUL THAI LAO KHMER MYANMAR TIBETAN"
 _SPACED = """
@@ -33,6 +33,8 @@ _DAILY = (
     ("gb2312", range(0xB0, 0xD8)), ("big5", range(0xA4, 0xC7)), ("shift_jis", range(0x88, 0x98)),
     ("euc_kr", range(0xB0, 0xC9)),
 )  # fmt: skip
+_VOWELS = "aeiouyæøœ\u0131"
+_THRICE = re.compile(r"([^\W\d_])\1\1", re.IGNORECASE)
 _POSITION = re.compile(r"(?<![\d.])[+-]?\d{1,3}[.,]\d{4,}(?![\d.])|°|geo:|://|www\.|@|['\u2019]s\b", re.IGNORECASE)
 
 
@@ -43,11 +45,12 @@ def is_name(text: str, longest: int = 64) -> bool:
         text: The text.
         longest: The most characters that it may have.
     """
+    parts = re.findall(r"[^\W_]+", text)
     return (
         0 < len(text) <= longest
-        and text.isprintable()
-        and not any(_is_selector(character) for character in text)
-        and all(len(word) <= 24 for word in re.split(r"[^\w+/=]", text))
+        and all(" " <= character <= "~" or character in "©®™" for character in text)
+        and all(len(part) <= 16 and _changes(part) <= 5 for part in parts)
+        and sum(map(len, parts)) >= 0.6 * len(text.replace(" ", ""))
         and not _POSITION.search(text)
     )
 
@@ -55,12 +58,21 @@ def is_name(text: str, longest: int = 64) -> bool:
 def are_names(texts: Iterable[str]) -> bool:
     """Return whether the names of a photo are names when they are read together: data may come in pieces."""
     whole = " ".join(dict.fromkeys(texts))
-    kinds = [_kind(character) for character in whole]
-    pairs = [(first, second) for first, second in pairwise(kinds) if " " not in (first, second)]
-    # In base64 and hexadecimal digits, every second character is of another kind than the one before.
-    changes = sum(first != second and (first, second) != ("A", "a") for first, second in pairs)
-    digits = kinds.count("1")
-    return len(whole) <= MOST_NAMES and (len(whole) < 100 or (changes < 0.4 * len(pairs) and digits < 0.6 * len(kinds)))
+    words = [part for part in re.findall(r"[^\W_]+", whole) if len(part) > 2 and part.isalpha() and _changes(part) < 2]
+    letters = "".join(words).lower()
+    short = len(whole) <= _JUDGED
+    return short or (
+        len(whole) <= MOST_NAMES
+        and len(letters) >= 0.35 * len(whole.replace(" ", ""))
+        and sum(letter in _VOWELS for letter in letters) >= 0.25 * len(letters)
+        and len(_THRICE.findall(whole)) <= 0.02 * len(whole)
+    )
+
+
+def _changes(part: str) -> int:
+    """Return how often small letters, capitals and digits follow each other, but for a capital at a start."""
+    kinds = ["1" if character.isdigit() else "A" if character.isupper() else "a" for character in part]
+    return sum(first != second for first, second in pairwise(kinds)) - (kinds[:2] == ["A", "a"])
 
 
 def is_prose(text: str, longest: int) -> bool:
@@ -104,23 +116,27 @@ def _is_language(text: str) -> bool:
     text = "".join(c for c in unicodedata.normalize("NFC", text) if unicodedata.category(c)[0] != "M")
     size = sum(not character.isspace() for character in text)
     dense = [character for character in text if _alphabet(character) in _WITHOUT_SPACES]
-    spelt = [word for word in re.findall(r"[^\W\d_]+", "".join(" " if c in dense else c for c in text)) if _fits(word)]
+    words = re.findall(r"\w+", "".join(" " if character in dense else character for character in text))
+    spelt = [word for word in words if _fits(word)]
     letters = "".join(spelt)
     latin = [character for character in letters.lower() if _alphabet(character) == "LATIN"]
     plain = [unicodedata.normalize("NFD", character)[0] for character in latin]
-    thrice = len(re.findall(r"(?i)([^\W\d_])\1\1", text))
     return (
         len(letters) + len(dense) >= 0.6 * size
         and (not spelt or len(letters) / len(spelt) <= 14)
-        and sum(character in "aeiouyæøœ\u0131" for character in plain) >= 0.28 * len(plain)
+        and sum(character in _VOWELS for character in plain) >= 0.28 * len(plain)
         and sum(character.isascii() for character in latin) >= 0.4 * len(latin)
-        and thrice <= 0.02 * size
+        and len(_THRICE.findall(text)) <= 0.02 * size
         and _is_daily([character for character in dense if _alphabet(character) in ("CJK", "HANGUL")])
     )
 
 
 def _fits(word: str) -> bool:
-    return len(word) > 1 and (word.islower() or word.isupper() or word.istitle() or word.lower() == word.upper())
+    return (
+        len(word) > 1
+        and word.isalpha()
+        and (word.islower() or word.isupper() or word.istitle() or word.lower() == word.upper())
+    )
 
 
 def _is_daily(characters: Sequence[str]) -> bool:
@@ -143,11 +159,3 @@ def _alphabet(character: str) -> str:
 def _is_selector(character: str) -> bool:
     """Return whether a character is an invisible variant of the one before, which can carry a byte."""
     return "\ufe00" <= character <= "\ufe0e" or "\U000e0000" <= character <= "\U000e01ef" or character == "\u034f"
-
-
-def _kind(character: str) -> str:
-    if character.isdigit():
-        return "1"
-    if character.isalpha():
-        return "A" if character.isupper() else "a"
-    return " " if character in " .-()" else "/"

@@ -151,7 +151,7 @@ def without_pictures(packet: bytes) -> bytes:
         if node.parentNode not in (None, document) and _shows(node.namespaceURI, node.localName, own):
             node.parentNode.removeChild(node)
     cleaned = _packet(document.documentElement.toxml() if document.documentElement else "")
-    return cleaned if len(cleaned) <= _LARGEST_WHOLE else b""
+    return b"" if len(cleaned) > _LARGEST_WHOLE or holds_picture(cleaned) else cleaned
 
 
 def _packet(xml: str) -> bytes:

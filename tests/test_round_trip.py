@@ -95,10 +95,16 @@ def make(path: Path, kind: Kind, orientation: int) -> Path:
         extra += chunk(b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + XMP)
         path.write_bytes(make_png(*SIZE, 16, {1: 0, 2: 4, 3: 2, 4: 6}[kind.channels], rows, extra))
     elif kind.bits == 16:
-        tags = [(274, 3, 1, orientation, True), (270, 2, 0, "WORDS exif", True), (305, 2, 0, "KEPT exif", True), (700, 1, len(XMP), XMP, True)]
+        tags = [
+            (274, 3, 1, orientation, True),
+            (270, 2, 0, "WORDS exif", True),
+            (305, 2, 0, "KEPT exif", True),
+            (700, 1, len(XMP), XMP, True),
+        ]
         tifffile.imwrite(
-            path, pixels.squeeze(), photometric="rgb" if kind.channels > 2 else "minisblack", metadata=None, software=False,
-            extrasamples=["unassalpha"] if kind.channels == 4 else None, iccprofile=PROFILE, extratags=tags,
+            path, pixels.squeeze(), photometric="rgb" if kind.channels > 2 else "minisblack", metadata=None,
+            software=False, iccprofile=PROFILE, extratags=tags,
+            extrasamples=["unassalpha"] if kind.channels == 4 else None,
         )  # fmt: skip
     else:
         image = Image.fromarray(pixels.squeeze(), mode) if kind.channels == 1 else Image.fromarray(pixels)
