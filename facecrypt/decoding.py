@@ -29,6 +29,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from facecrypt.colour import Colour, read_colour
 from facecrypt.errors import PhotoError
 from facecrypt.metadata import Metadata, read_metadata
 from facecrypt.stopwatch import stage
@@ -85,7 +86,7 @@ class Photo:
     _format: str = "PNG"
     _lossless: bool = True
     _progressive: bool = False
-    _icc_profile: bytes | None = field(default=None, repr=False)
+    _colour: Colour = field(default_factory=Colour, repr=False)
     _jpeg_tables: tuple[tuple[int, ...], ...] = field(default=(), repr=False)  # luminance, then the others
     _metadata: Metadata = field(default_factory=Metadata, repr=False)
 
@@ -292,7 +293,6 @@ def _to_photo(path: Path, image: ImageFile, data: bytes) -> Photo:
     colours = np.repeat(channels[..., :1], 3, axis=2) if grayscale else np.ascontiguousarray(channels[..., :3])
     pixels = np.asarray((colours.astype(np.uint32) + 128) // 257 if deep else colours, np.uint8)
     pixels.setflags(write=False)
-    profile = image.info.get("icc_profile")
     tables = getattr(image, "quantization", {})
     return Photo(
         path=path,
@@ -304,7 +304,7 @@ def _to_photo(path: Path, image: ImageFile, data: bytes) -> Photo:
         _format=str(image.format),
         _lossless=_is_lossless(image, data),
         _progressive=bool(image.info.get("progressive")),
-        _icc_profile=profile if isinstance(profile, bytes) else None,  # damaged TIFF tags hold other things
+        _colour=read_colour(image, data),
         _jpeg_tables=tuple(tuple(tables[key]) for key in sorted(tables)),
         _metadata=_metadata(image, data),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, PngImagePlugin
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import MAX_TEXT_CHUNK
 
+from facecrypt.colour import Colour
+from facecrypt.containers import make_bmp, png_chunk, with_nclx, with_png_chunks
 from facecrypt.decoding import Photo
 from facecrypt.errors import PhotoError
-from facecrypt.metadata import Entries, Metadata, pack_tiff
+from facecrypt.exif_tags import LONG, RATIONAL, SHORT
+from facecrypt.icc import ProfileError, is_gray
+from facecrypt.metadata import Metadata
 from facecrypt.settings import MetadataPolicy
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -29,7 +33,6 @@ QUALITY = 95
 """Quality of WebP, AVIF and HEIC files that were lossy before, and the lowest of JPEG."""
 
 _ZLIB_LEVEL = 3  # a third of the default's time, a few percent more bytes
-_SHORT, _LONG = 3, 4
 
 
 def encode(
@@ -46,22 +49,34 @@ def encode(
         destination: The file that the bytes are for.
 
     Raises:
-        PhotoError: If the format cannot hold the transparency, or the ICC profile could not be read back.
+        PhotoError: If the format cannot hold the transparency or the colours.
     """
-    kept = photo._metadata.select(metadata, pixels.shape[1], pixels.shape[0])
+    height, width = pixels.shape[:2]
+    kept = photo._metadata.select(metadata, width, height, tiff=photo._colour.container == file_format == "TIFF")
     if file_format in ("BMP", "JPEG") and photo._alpha is not None:
         raise PhotoError(
             f"{destination}: a {file_format} file cannot keep the transparency of {photo.path}. Use format png."
         )
-    if file_format == "PNG" and len(photo._icc_profile or b"") > MAX_TEXT_CHUNK:  # Pillow could not read it back
-        raise PhotoError(f"{destination}: the ICC profile of {photo.path} is over 1 MiB. Convert the photo to sRGB.")
+    try:
+        colour = photo._colour.said_in(file_format, gray=photo._grayscale, adobe_rgb=photo._metadata.exif.is_adobe_rgb)
+    except ProfileError as error:
+        raise PhotoError(
+            f"{destination}: the colours of {photo.path} cannot be kept ({error}). Convert the photo to sRGB."
+        ) from error
     channels = _channels(photo, pixels)
     if file_format == "TIFF":
-        return _encode_tiff(channels, kept, photo._icc_profile)
+        return _encode_tiff(channels, kept, colour)
+    moved = file_format != photo._colour.container
+    if moved and file_format == "PNG" and photo._grayscale and colour.profile and not is_gray(colour.profile):
+        # Readers use no profile of RGB for one channel of a PNG file, as they do for that of a JPEG file.
+        channels = np.concatenate([channels[..., :1].repeat(2, axis=2), channels], axis=2)
     if channels.dtype == np.uint16:
-        return _encode_deep_png(channels, kept, photo._icc_profile)
+        return _encode_deep_png(channels, kept, colour)
+    if file_format == "BMP" and (colour.profile or colour.fields):
+        density = colour.density.per_metre() if colour.density else (0, 0)
+        return make_bmp(channels.astype(np.uint8), density, colour.fields, colour.profile)
     image = Image.fromarray(np.ascontiguousarray(channels.squeeze(2) if channels.shape[2] == 1 else channels))
-    return _encode_with_library(photo, image, file_format, kept)
+    return _encode_with_library(photo, image, file_format, kept, colour)
 
 
 def is_lossless(photo: Photo, file_format: str) -> bool:
@@ -85,9 +100,9 @@ def _channels(photo: Photo, pixels: npt.NDArray[np.uint8]) -> Pixels:
     return colours if photo._alpha is None else np.concatenate([colours, photo._alpha[..., None]], axis=2)
 
 
-def _encode_with_library(photo: Photo, image: Image.Image, file_format: str, kept: Metadata) -> bytes:
-    exif = kept.exif_block()
-    options: dict[str, Any] = {"icc_profile": photo._icc_profile}
+def _encode_with_library(photo: Photo, image: Image.Image, file_format: str, kept: Metadata, colour: Colour) -> bytes:
+    exif = kept.exif.pack() if kept.exif else b""
+    options: dict[str, Any] = {"icc_profile": colour.profile}
     if exif and file_format != "BMP":
         options["exif"] = exif if file_format in ("PNG", "AVIF") else b"Exif\0\0" + exif
     if kept.xmp and file_format not in ("BMP", "PNG"):
@@ -114,22 +129,39 @@ def _encode_with_library(photo: Photo, image: Image.Image, file_format: str, kep
         quality: dict[str, Any] = {"quality": QUALITY}
         if photo._alpha is not None:
             quality = {"quality": -1, "matrix_coefficients": 0}  # nothing is lost, transparency included
-        if photo._icc_profile:
-            image.info["icc_profile"] = photo._icc_profile
+        if colour.cicp:
+            quality |= {"color_primaries": colour.cicp[0], "transfer_characteristics": colour.cicp[1]}
+        if colour.profile:
+            image.info["icc_profile"] = colour.profile
         pillow_heif.from_pillow(image).save(
             buffer, chroma=444, exif=options.get("exif"), xmp=options.get("xmp"), **quality
         )
     else:
+        if file_format == "BMP" and colour.density:
+            options["dpi"] = tuple(value * 0.0254 for value in colour.density.per_metre())
         image.save(buffer, file_format, **options)
-    return buffer.getvalue()
+    data = buffer.getvalue()
+    if file_format == "PNG":
+        data = with_png_chunks(data, _own_chunks(colour))
+    elif file_format == "AVIF" and colour.cicp:
+        data = with_nclx(data, colour.cicp)
+    elif file_format == "JPEG" and colour.density and data[6:11] == b"JFIF\0":
+        data = data[:13] + colour.density.as_jfif() + data[18:]
+    return data
 
 
-def _encode_tiff(channels: Pixels, kept: Metadata, profile: bytes | None) -> bytes:
+def _own_chunks(colour: Colour) -> list[tuple[bytes, bytes]]:
+    """Return the chunks in which a PNG file says its colours and density, but for the ICC profile."""
+    chunks = list(colour.chunks.items())
+    return [*chunks, (b"pHYs", colour.density.as_phys())] if colour.density else chunks
+
+
+def _encode_tiff(channels: Pixels, kept: Metadata, colour: Colour) -> bytes:
     """Return a TIFF file of one strip, packed by deflate with a predictor (TIFF 6.0 and its Photoshop supplement).
 
     Pillow cannot hold 16 bits per channel of colour, and OpenCV writes neither profiles nor metadata.
     """
-    order = kept.order
+    order = kept.exif.order
     height, width, count = channels.shape
     differences = channels.copy()
     differences[:, 1:] -= channels[:, :-1]
@@ -141,20 +173,25 @@ def _encode_tiff(channels: Pixels, kept: Metadata, profile: bytes | None) -> byt
     }  # fmt: skip
     if count in (2, 4):
         numbers[338] = [2]  # transparency, colours not multiplied by it
-    main: Entries = dict(kept.main)
+    main = dict(kept.exif.main)
+    if colour.density:
+        x, y, unit = colour.density.as_tiff()
+        for tag, value in ((282, x), (283, y)):
+            main.setdefault(tag, (RATIONAL, struct.pack(f"{order}II", value.numerator, value.denominator)))
+        main.setdefault(296, (SHORT, struct.pack(f"{order}H", unit)))
     for tag, values in numbers.items():
-        kind, letter = (_SHORT, "H") if tag in (258, 259, 262, 277, 284, 317, 338) else (_LONG, "I")
+        kind, letter = (SHORT, "H") if tag in (258, 259, 262, 277, 284, 317, 338) else (LONG, "I")
         main[tag] = (kind, struct.pack(f"{order}{len(values)}{letter}", *values))
-    if profile:
-        main[34675] = (7, profile)
+    if colour.profile:
+        main[34675] = (7, colour.profile)
     if kept.xmp:
         main[700] = (1, kept.xmp)
-    start = len(pack_tiff(order, main, kept))
-    main[273] = (_LONG, struct.pack(f"{order}I", start))
-    return pack_tiff(order, main, kept) + strip
+    start = len(replace(kept.exif, main=main).pack())
+    main[273] = (LONG, struct.pack(f"{order}I", start))
+    return replace(kept.exif, main=main).pack() + strip
 
 
-def _encode_deep_png(channels: Pixels, kept: Metadata, profile: bytes | None) -> bytes:
+def _encode_deep_png(channels: Pixels, kept: Metadata, colour: Colour) -> bytes:
     """Return a PNG file of 16 bits per channel, each row stored as its difference from the one above.
 
     Pillow cannot hold 16 bits per channel of colour, and OpenCV writes neither profiles nor gray with transparency.
@@ -165,19 +202,16 @@ def _encode_deep_png(channels: Pixels, kept: Metadata, profile: bytes | None) ->
     filtered[:, 0] = 2  # the filter's name
     filtered[0, 1:] = rows[0]
     filtered[1:, 1:] = rows[1:] - rows[:-1]
-    colour = {1: 0, 2: 4, 3: 2, 4: 6}[count]
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0))]
-    if profile:
-        chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(profile)))
-    if exif := kept.exif_block():
-        chunks.append((b"eXIf", exif))
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[count]
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)), *_own_chunks(colour)]
+    if colour.profile:
+        chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(colour.profile)))
+    if kept.exif:
+        chunks.append((b"eXIf", kept.exif.pack()))
     if kept.xmp:
         chunks.append((b"iTXt", _XMP_KEYWORD.encode() + bytes(5) + kept.xmp))
     chunks += [(b"IDAT", zlib.compress(filtered.tobytes(), _ZLIB_LEVEL)), (b"IEND", b"")]
-    parts = [
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*each) for each in chunks)
 
 
 _XMP_KEYWORD = "XML:com.adobe.xmp"

@@ -23,6 +23,7 @@ from facecrypt.inputs import RECORDS, choose_photos
 from facecrypt.jobs import Job, Photos, save
 from facecrypt.lightning_loop import OnProgress, ProtectionModule, protect
 from facecrypt.manifest import open_manifests
+from facecrypt.metadata import policy_note
 from facecrypt.photos import file_digest, sweep
 from facecrypt.protection import ProtectionLoop, Settings, Surrogate
 from facecrypt.receipt import Gallery
@@ -73,6 +74,9 @@ def run(
     if gallery and people and (faceless := len(gallery.photos) - len(people.names)):
         crew.notes.append(f"receipt.gallery: no face found in {faceless} of its photos, which are left out")
         warn(crew.notes[-1])
+    if note := policy_note(recipe.metadata):
+        crew.notes.append(note)
+        warn(note)
     output = _prepare_output(recipe)
     sweep({output, *(destination.parent for _, destination in chosen)})
     with stage("build"):

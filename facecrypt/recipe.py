@@ -89,8 +89,9 @@ class Recipe:
             mapping that chooses by number, likeness or size, or gives faces by hand.
         format: Format of the protected photos: ``same`` writes a JPEG as a JPEG, ``png`` loses nothing.
         name: File name of a protected photo, from ``{stem}`` and ``{suffix}``.
-        metadata: What of EXIF and XMP a protected photo keeps: ``strip_gps`` drops places, ``strip`` everything,
-            ``keep`` nothing but thumbnails, which always go.
+        metadata: What of EXIF and XMP a protected photo keeps: ``strip_gps`` what tells how and when it was made,
+            ``keep`` titles, descriptions and places as well, ``strip`` nothing but colours. Pictures, regions, names of
+            people and serial numbers go; ``all`` keeps all but pictures, and warns.
         in_place: Replace each photo by its protected version, with a backup; `output` gets the report alone.
         backup: Name of the backup, from ``{stem}`` and ``{suffix}``, relative to the photo's folder; it may name a
             folder, as in ``originals/{stem}{suffix}``. An existing file is never replaced.

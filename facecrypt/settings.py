@@ -17,8 +17,8 @@ Norm = Literal["linf", "l2"]
 PhotoFormat = Literal["same", "png"]
 """How protected photos are written: in the format of the input, or losslessly as PNG."""
 
-MetadataPolicy = Literal["keep", "strip_gps", "strip"]
-"""What of EXIF and XMP is kept: all but thumbnails, all but thumbnails and places, or nothing."""
+MetadataPolicy = Literal["all", "keep", "strip_gps", "strip"]
+"""What of EXIF and XMP is kept: all but pictures; what is harmless, with texts and places or without; or nothing."""
 
 ViewsMode = Literal["chain", "one"]
 """How the views of a recipe are used: one after the other, or one of them for each picture."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageCms
 
 # What NumPy does to bring an image of each EXIF orientation upright, written from the EXIF standard.
 UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -34,7 +34,7 @@ MODES = {
 KINDS = [(extension, mode) for extension, modes in MODES.items() for mode in modes]
 ORIENTED = [(*kind, turn) for kind in KINDS for turn in (UPRIGHT if kind[0] != "bmp" else [1])]  # BMP has no EXIF
 LOSSLESS = {"lossless": True, "exact": True}
-PROFILE = b"\0\0\1\0not really a profile" * 9
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def make_image(mode: str = "RGB", size: tuple[int, int] = (13, 9), seed: int = 0) -> Image.Image:

@@ -21,14 +21,15 @@ from facecrypt.photos import Photo, read_photo, write_photo
 from tests.pictures import PROFILE, UPRIGHT, add_thumbnail, chunk, make_png
 
 SIZE = (48, 32)  # width and height, even so that chroma can be halved
-POLICIES = ("keep", "strip_gps", "strip")
+POLICIES = ("all", "keep", "strip_gps", "strip")
 XMP = b"""<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:exif="http://ns.adobe.com/exif/1.0/" xmlns:dc="http://purl.org/dc/elements/1.1/"
  xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:img="http://ns.adobe.com/xap/1.0/g/img/"
  xmlns:tiff="http://ns.adobe.com/tiff/1.0/" xmlns:GImage="http://ns.google.com/photos/1.0/image/"
- exif:GPSLatitude="PLACE,N" dc:source="KEPT xmp" tiff:Orientation="6" GImage:Data="SECRET original">
-<exif:GPSLongitude>PLACE,E</exif:GPSLongitude>
+ xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/" xmlns:aux="http://ns.adobe.com/exif/1.0/aux/"
+ photoshop:City="PLACE xmp" tiff:Orientation="6" GImage:Data="SECRET original" aux:SerialNumber="ASKED serial">
+<xmp:CreatorTool>KEPT xmp</xmp:CreatorTool><photoshop:Headline>WORDS xmp</photoshop:Headline>
 <xmp:Thumbnails><rdf:Alt><rdf:li><img:image>SECRET picture</img:image></rdf:li></rdf:Alt></xmp:Thumbnails>
 </rdf:Description></rdf:RDF></x:xmpmeta>
 <?xpacket end="w"?>"""
@@ -71,14 +72,15 @@ def stored(kind: Kind) -> np.ndarray:
 
 
 def block(orientation: int) -> bytes:
-    """EXIF with a title, a place, a maker note, a date and a thumbnail."""
+    """EXIF with a program, a title, a place, an owner, a maker note, a date and a thumbnail."""
     tags = Image.Exif()
     tags[ExifTags.Base.Orientation] = orientation
-    tags[ExifTags.Base.ImageDescription] = "KEPT exif"
+    tags[ExifTags.Base.Software] = "KEPT exif"
+    tags[ExifTags.Base.ImageDescription] = "WORDS exif"
     tags.get_ifd(ExifTags.IFD.Exif).update(
-        {ExifTags.Base.MakerNote: b"SECRET maker note", 36867: "2020:02:02 20:20:20"}
+        {ExifTags.Base.MakerNote: b"SECRET maker note", 36867: "2020:02:02 20:20:20", 42032: "ASKED owner"}
     )
-    tags.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSAreaInformation] = b"PLACE exif"
+    tags.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSAreaInformation] = b"ASCII\0\0\0PLACE exif"
     return add_thumbnail(tags.tobytes(), b"\xff\xd8\xff SECRET thumbnail")
 
 
@@ -93,10 +95,16 @@ def make(path: Path, kind: Kind, orientation: int) -> Path:
         extra += chunk(b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + XMP)
         path.write_bytes(make_png(*SIZE, 16, {1: 0, 2: 4, 3: 2, 4: 6}[kind.channels], rows, extra))
     elif kind.bits == 16:
-        tags = [(274, 3, 1, orientation, True), (270, 2, 0, "KEPT exif", True), (700, 1, len(XMP), XMP, True)]
+        tags = [
+            (274, 3, 1, orientation, True),
+            (270, 2, 0, "WORDS exif", True),
+            (305, 2, 0, "KEPT exif", True),
+            (700, 1, len(XMP), XMP, True),
+        ]
         tifffile.imwrite(
             path, pixels.squeeze(), photometric="rgb" if kind.channels > 2 else "minisblack", metadata=None,
-            extrasamples=["unassalpha"] if kind.channels == 4 else None, iccprofile=PROFILE, extratags=tags,
+            software=False, iccprofile=PROFILE, extratags=tags,
+            extrasamples=["unassalpha"] if kind.channels == 4 else None,
         )  # fmt: skip
     else:
         image = Image.fromarray(pixels.squeeze(), mode) if kind.channels == 1 else Image.fromarray(pixels)
@@ -190,7 +198,8 @@ def check_metadata(path: Path, kind: Kind, policy: str) -> None:
     assert b"SECRET" not in data
     if kind.extension == "bmp":
         return
-    assert (b"PLACE" in data) == (policy == "keep")
+    assert (b"PLACE" in data) == (b"WORDS" in data) == (policy in ("keep", "all"))
+    assert (b"ASKED" in data) == (policy == "all")
     assert (b"KEPT xmp" in data) == (b"KEPT exif" in data) == (policy != "strip")
     image = Image.open(io.BytesIO(data))
     assert image.info["icc_profile"] == PROFILE
@@ -198,10 +207,10 @@ def check_metadata(path: Path, kind: Kind, policy: str) -> None:
     assert tags.get(ExifTags.Base.Orientation, 1) == 1
     assert not tags.get_ifd(ExifTags.IFD.IFD1)
     if policy != "strip":
-        assert tags[ExifTags.Base.ImageDescription] == "KEPT exif"
+        assert tags[ExifTags.Base.Software] == "KEPT exif"
     if policy != "strip" and not (kind.extension == "tif" and kind.bits == 16):
         assert tags.get_ifd(ExifTags.IFD.Exif)[36867] == "2020:02:02 20:20:20"
-        assert bool(tags.get_ifd(ExifTags.IFD.GPSInfo)) == (policy == "keep")
+        assert bool(tags.get_ifd(ExifTags.IFD.GPSInfo)) == (policy in ("keep", "all"))
         assert b"PLACE exif" in data or policy == "strip_gps"
 
 

@@ -1,0 +1,280 @@
+"""How a photo's colours and its size are to be shown: read from any format, and said again in any other.
+
+What a format says in its own way is written back that way; where another format cannot say it so, an ICC profile that
+shows the same takes its place.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Literal
+
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import IFDRational, TiffImageFile
+
+from facecrypt.containers import Cicp, png_chunks, read_bmp_colours, read_nclx
+from facecrypt.icc import (
+    SRGB_PRIMARIES,
+    ProfileError,
+    clean_profile,
+    gray_as_rgb,
+    is_gray,
+    make_profile,
+    parametric,
+    table,
+)
+
+Unit = Literal["none", "inch", "centimetre", "metre"]
+
+_ADOBE_RGB = (0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
+_PRIMARIES = {
+    1: SRGB_PRIMARIES,
+    4: (0.310, 0.316, 0.67, 0.33, 0.21, 0.71, 0.14, 0.08),
+    5: (0.3127, 0.329, 0.64, 0.33, 0.29, 0.60, 0.15, 0.06),
+    6: (0.3127, 0.329, 0.630, 0.340, 0.310, 0.595, 0.155, 0.070),
+    7: (0.3127, 0.329, 0.630, 0.340, 0.310, 0.595, 0.155, 0.070),
+    9: (0.3127, 0.329, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046),
+    11: (0.314, 0.351, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
+    12: (0.3127, 0.329, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
+    22: (0.3127, 0.329, 0.630, 0.340, 0.295, 0.605, 0.155, 0.077),
+}
+"""White, red, green and blue by the numbers of ITU-T H.273."""
+
+_SRGB_CURVE = parametric(3, 2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+_VIDEO_CURVE = parametric(3, 1 / 0.45, 1 / 1.09929682680944, 0.09929682680944 / 1.09929682680944, 1 / 4.5, 0.0812428583)
+_CURVES = {
+    **dict.fromkeys((1, 6, 14, 15), _VIDEO_CURVE),
+    4: parametric(0, 2.2),
+    5: parametric(0, 2.8),
+    8: parametric(0, 1.0),
+    13: _SRGB_CURVE,
+}
+_UNKNOWN, _SRGB_CICP = (2, 2), (1, 13)
+_WHITE_POINT, _CHROMATICITIES, _TRANSFER = 318, 319, 301
+_UNITS: dict[int, Unit] = {1: "none", 2: "inch", 3: "centimetre"}
+_JFIF_UNITS: tuple[Unit, ...] = ("none", "inch", "centimetre")
+_METRES = {"inch": Fraction(10000, 254), "centimetre": Fraction(100), "metre": Fraction(1), "none": Fraction(1)}
+
+
+@dataclass(frozen=True)
+class Density:
+    """Pixels per unit of length, or the shape of a pixel.
+
+    Attributes:
+        x: Pixels per unit across.
+        y: Pixels per unit down.
+        unit: The unit; with ``none``, only the ratio of the two counts.
+    """
+
+    x: Fraction
+    y: Fraction
+    unit: Unit
+
+    def per_metre(self) -> tuple[int, int]:
+        """Return pixels per metre, rounded."""
+        return round(self.x * _METRES[self.unit]), round(self.y * _METRES[self.unit])
+
+    def as_jfif(self) -> bytes:
+        """Return the unit and both numbers as JFIF stores them."""
+        number = {"none": 0, "inch": 1, "centimetre": 2}
+        if self.unit in number:
+            values, unit = [self.x, self.y], number[self.unit]
+        else:
+            # What most programs mean is a whole number of pixels per inch.
+            inch = [value * Fraction(254, 10000) for value in (self.x, self.y)]
+            near = all(abs(value - round(value)) < Fraction(1, 50) for value in inch)
+            values, unit = (inch, 1) if near else ([self.x / 100, self.y / 100], 2)
+        return struct.pack(">BHH", unit, *(min(max(round(value), 1), 65535) for value in values))
+
+    def as_phys(self) -> bytes:
+        """Return both numbers and the unit as PNG stores them."""
+        return struct.pack(">IIB", *self.per_metre(), self.unit != "none")
+
+    def as_tiff(self) -> tuple[Fraction, Fraction, int]:
+        """Return both numbers and the unit as TIFF stores them."""
+        if self.unit == "metre":
+            return self.x / 100, self.y / 100, 3
+        return self.x, self.y, {"none": 1, "inch": 2, "centimetre": 3}[self.unit]
+
+
+@dataclass(frozen=True)
+class Colour:
+    """What a file says of its colours and of its size in print.
+
+    Attributes:
+        container: Pillow's name of its format.
+        profile: Its ICC profile, unchecked.
+        cicp: Primaries and transfer function by the numbers of ITU-T H.273.
+        chunks: What a PNG file says, by the name of the chunk.
+        fields: What the header of a BMP file says.
+        primaries: White, red, green and blue of a TIFF file as x and y each.
+        curves: Curves of a TIFF file, as ICC stores them.
+        density: Its pixels per unit of length.
+    """
+
+    container: str = ""
+    profile: bytes | None = field(default=None, repr=False)
+    cicp: Cicp | None = None
+    chunks: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
+    fields: bytes = b""
+    primaries: tuple[float, ...] | None = None
+    curves: tuple[bytes, ...] = field(default=(), repr=False)
+    density: Density | None = None
+
+    def said_in(self, file_format: str, *, gray: bool, adobe_rgb: bool = False) -> Colour:
+        """Return what a file of some format has to say, so that its colours are shown as those of this one.
+
+        Args:
+            file_format: Pillow's name of the format.
+            gray: Whether the file will have one channel.
+            adobe_rgb: Whether EXIF says that the colours are those of Adobe RGB.
+
+        Raises:
+            ProfileError: If the profile holds more than colours, or the format cannot say what this one says.
+        """
+        profile = clean_profile(self.profile) if self.profile else None
+        if profile and is_gray(profile) and not gray:
+            # Nobody uses it for RGB; but a gray photo may have become RGB.
+            profile = gray_as_rgb(profile) if self.container != file_format else None
+        if file_format == self.container:
+            return Colour(file_format, profile, self.cicp, self.chunks, self.fields, density=self.density)
+        overrides = self.container == "PNG" and self.cicp not in (None, _UNKNOWN)
+        if profile and not overrides:
+            return Colour(file_format, profile, density=self.density)
+        if overrides and self.cicp == _SRGB_CICP:
+            return Colour(file_format, density=self.density)
+        cicp = self.cicp if self.cicp not in (_UNKNOWN, _SRGB_CICP) else None
+        if cicp and file_format in ("AVIF", "HEIF"):
+            return Colour(file_format, None, cicp, density=self.density)
+        if cicp and file_format == "PNG":
+            chunks = {b"cICP": struct.pack("4B", *(min(number, 255) for number in cicp), 0, 1)}
+            return Colour(file_format, self._profile_of(cicp, gray), None, chunks, density=self.density)
+        if cicp:
+            made = self._profile_of(cicp, gray)
+            if made is None:
+                raise ProfileError(f"its colours, {cicp[0]} and {cicp[1]} of H.273, have no place in {file_format}")
+            return Colour(file_format, made, density=self.density)
+        return Colour(file_format, self._own_profile(gray, adobe_rgb), density=self.density)
+
+    def _own_profile(self, gray: bool, adobe_rgb: bool) -> bytes | None:
+        """Return a profile for what the format says in its own way; None where that is sRGB, as without any profile."""
+        if adobe_rgb and self.container != "PNG":
+            return make_profile(_ADOBE_RGB, parametric(0, 563 / 256), gray=gray)
+        if self.container == "PNG" and b"sRGB" not in self.chunks:
+            gamma, primaries = self.chunks.get(b"gAMA"), self.chunks.get(b"cHRM")
+            power = struct.unpack(">I", gamma)[0] if gamma else 0
+            if not power and not primaries:
+                return None
+            curve = parametric(0, 100_000 / power) if power else _SRGB_CURVE
+            points = [value / 100_000 for value in struct.unpack(">8I", primaries)] if primaries else SRGB_PRIMARIES
+            return _made(points, [curve], gray)
+        if self.primaries or self.curves:
+            # TIFF 6.0: without a curve, values are those of a display of gamma 2.2.
+            return _made(self.primaries or SRGB_PRIMARIES, self.curves or [parametric(0, 2.2)], gray)
+        if self.fields:
+            points, curves = _bmp_colours(self.fields)
+            return _made(points, curves, gray) if points else None
+        return None
+
+    def _profile_of(self, cicp: Cicp, gray: bool) -> bytes | None:
+        primaries = SRGB_PRIMARIES if cicp[0] == 2 else _PRIMARIES.get(cicp[0])
+        curve = _SRGB_CURVE if cicp[1] == 2 else _CURVES.get(cicp[1])
+        return _made(primaries, [curve], gray) if primaries and curve else None
+
+
+def read_colour(image: ImageFile, data: bytes) -> Colour:
+    """Return what a file says of its colours.
+
+    Args:
+        image: The opened file.
+        data: Its bytes.
+    """
+    container = str(image.format)
+    profile = image.info.get("icc_profile")
+    profile = profile if isinstance(profile, bytes) and profile else None  # damaged TIFF tags hold other things
+    density = _read_density(image, data)
+    if container == "PNG":
+        chunks = png_chunks(data)
+        if chunks.get(b"gAMA") == bytes(4):
+            del chunks[b"gAMA"]
+        cicp = chunks.get(b"cICP")
+        if cicp and cicp[2:] != b"\0\1":  # nothing but RGB of full range makes sense here
+            del chunks[b"cICP"]
+            cicp = None
+        chunks.pop(b"pHYs", None)
+        return Colour(container, profile, (cicp[0], cicp[1]) if cicp else None, chunks, density=density)
+    if container in ("AVIF", "HEIF"):
+        return Colour(container, profile, read_nclx(data), density=density)
+    if container == "BMP":
+        fields, profile = read_bmp_colours(data)
+        return Colour(container, profile, fields=fields, density=density)
+    if isinstance(image, TiffImageFile):
+        primaries, curves = _read_tiff(image)
+        return Colour(container, profile, primaries=primaries, curves=curves, density=density)
+    return Colour(container, profile, density=density)
+
+
+def _made(primaries: Any, curves: Any, gray: bool) -> bytes | None:
+    """Return a profile; None for primaries that make no sense, which readers ignore."""
+    try:
+        return make_profile(primaries, *curves, gray=gray)
+    except ValueError:
+        return None
+
+
+def _bmp_colours(fields: bytes) -> tuple[list[float], list[bytes]]:
+    """Return primaries, with the white that they make, and curves by the fields of a BMP header."""
+    numbers = struct.unpack("<4x9i3I", fields)
+    ends = [[value / 2**30 for value in numbers[start : start + 3]] for start in (0, 3, 6)]
+    powers = [value / 2**16 for value in numbers[9:]]
+    if any(sum(end) <= 0 for end in ends) or not all(0.1 < power < 10 for power in powers):
+        return [], []
+    white = [sum(values) for values in zip(*ends, strict=True)]
+    points = [value / sum(each) for each in (white, *ends) for value in each[:2]]
+    # Some programs write the exponent that encoded, others the one that decodes.
+    return points, [parametric(0, power if power >= 1 else 1 / power) for power in powers]
+
+
+def _read_tiff(image: TiffImageFile) -> tuple[tuple[float, ...] | None, tuple[bytes, ...]]:
+    tags = image.tag_v2
+    points = _numbers(tags.get(_WHITE_POINT)) + _numbers(tags.get(_CHROMATICITIES))
+    values = [int(value) for value in _numbers(tags.get(_TRANSFER))]
+    tables = [values[start : start + 256] for start in range(0, len(values), 256)] if len(values) in (256, 768) else []
+    rising = all(each == sorted(each) and each[-1] > 0 for each in tables)
+    return tuple(points) if len(points) == 8 else None, tuple(table(each) for each in tables if rising)
+
+
+def _numbers(value: Any) -> list[float]:
+    values = value if isinstance(value, tuple) else (value,)
+    return [float(each) for each in values if isinstance(each, int | float | IFDRational) and each == each]
+
+
+def _read_density(image: ImageFile, data: bytes) -> Density | None:
+    info = image.info
+    if image.format == "PNG" and (chunk := png_chunks(data).get(b"pHYs")):
+        x, y, unit = struct.unpack(">IIB", chunk)
+        return _density(x, y, "metre" if unit == 1 else "none")
+    if image.format == "JPEG" and "jfif_density" in info and info.get("jfif_unit") in (0, 1, 2):
+        x, y = info["jfif_density"]
+        return _density(x, y, _JFIF_UNITS[info["jfif_unit"]])
+    if image.format == "BMP" and len(data) >= 46:
+        x, y = struct.unpack_from("<ii", data, 38)
+        return _density(x, y, "metre")
+    if isinstance(image, TiffImageFile):
+        numbers = _numbers(image.tag_v2.get(282)) + _numbers(image.tag_v2.get(283))
+        unit = _UNITS.get(image.tag_v2.get(296, 2), "inch")
+        return _density(numbers[0], numbers[1], unit) if len(numbers) == 2 else None
+    if image.format == "JPEG" and isinstance(info.get("dpi"), tuple):  # from EXIF
+        numbers = _numbers(info["dpi"])
+        return _density(numbers[0], numbers[1], "inch") if len(numbers) == 2 else None
+    return None
+
+
+def _density(x: float, y: float, unit: Unit) -> Density | None:
+    """Return a density that means something."""
+    if not (0 < x < 1e8 and 0 < y < 1e8) or (unit == "none" and x == y):
+        return None
+    return Density(Fraction(x).limit_denominator(10_000), Fraction(y).limit_denominator(10_000), unit)
