@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from facecrypt import pipeline
+from facecrypt import limits, pipeline
 from facecrypt.capacity import MOST_AT_ONCE, faces_at_once
 from facecrypt.crew import build_surrogates
 from facecrypt.errors import NoFaceFoundError, PhotoError
@@ -139,6 +139,7 @@ class Figures:
     literal: LiteralTime | None
 
 
+@limits.bounded
 def measure(recipe: Recipe, faces: int, literal: bool, started: float = 0.0) -> Figures:
     """Run a recipe's pipeline on some faces and return where its time goes.
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import weakref
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from facecrypt import limits
 from facecrypt.faces import WORKING_SIDE, FaceImage
 from facecrypt.protection import ProtectionLoop
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
@@ -47,19 +46,7 @@ def faces_at_once(loop: ProtectionLoop, processes: int = 1) -> int:
 
 def free_memory(device: torch.device) -> int:
     """Return the bytes that are free on a device; for the CPU, those of the machine, or of its container if fewer."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):  # No Linux: half of what there is.
-        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 if hasattr(os, "sysconf") else 4 << 30
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit, used = ((group / name).read_text().strip() for name in ("memory.max", "memory.current"))
-        return free if limit == "max" else min(free, max(0, int(limit) - int(used)))
-    except (OSError, ValueError):
-        return free
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else limits.free_memory()
 
 
 def _peak_bytes(loop: ProtectionLoop, count: int) -> int:

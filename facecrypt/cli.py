@@ -130,6 +130,9 @@ def _run(arguments: argparse.Namespace) -> int:
     from facecrypt.recipe import load_recipe
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
+    from facecrypt.reading import warm_up
+
+    warm_up()
     # Imported after the recipe is known to be right: torch and Lightning take seconds.
     from facecrypt import pipeline
 

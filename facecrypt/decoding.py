@@ -5,12 +5,12 @@ Headers are judged before pixels are decoded, so that a file that lies about its
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import os
 import re
 import struct
-import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image
+from PIL import AvifImagePlugin, ExifTags, Image
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ImageFile import ImageFile
@@ -29,17 +29,16 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from facecrypt.bombs import MAX_PIXELS, find_bomb, without_texts
+from facecrypt.child import lower_memory
 from facecrypt.colour import Colour, read_colour
 from facecrypt.errors import PhotoError
+from facecrypt.limits import LIBRARIES, Need, need_of, show_size
 from facecrypt.metadata import Metadata, read_metadata
-from facecrypt.stopwatch import stage
+from facecrypt.regular import digest_regular, read_regular
 
 _READABLE = "JPEG, PNG, WebP, TIFF, BMP, AVIF and HEIC files can be read"
-_MAX_PIXELS = 200_000_000
-_MAX_BYTES = 1 << 30  # holds _MAX_PIXELS uncompressed, with transparency
-_MAX_SCANNED = 4_000_000_000
-"""Pixels times scans of a JPEG: each scan of a progressive file goes over the whole picture again."""
-_MOST_PAGES = 1000
+_MAX_BYTES = 1 << 30  # holds MAX_PIXELS uncompressed, with transparency
 # Pillow itself stops earlier for the two formats whose decoders check.
 _TOO_LARGE = "is too large. At most 200 megapixels are read (TIFF and WebP: 178); scale it down"
 _ODD_DEPTH = "stores its 16 bits per channel in a way that is not read. Save it as a plain 16-bit PNG"
@@ -64,7 +63,7 @@ _UPRIGHT: dict[Any, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
     7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
     8: lambda pixels: pixels[:, ::-1].swapaxes(0, 1),
 }
-_WARNING_FILTERS = threading.Lock()
+_THREADS = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,31 +95,65 @@ class Photo:
         return self._grayscale or bool((self.pixels == self.pixels[..., :1]).all())
 
 
-@stage("read")
-def read_photo(path: Path) -> Photo:
+def decode(path: Path, file: Path, memory: int) -> Photo:
     """Return the photo in a file, turned upright by its EXIF orientation.
 
+    To be called where it can be ended: `facecrypt.reading`.
+
     Args:
-        path: A JPEG, PNG, WebP, TIFF, BMP, AVIF or HEIC file, whatever its extension: one picture of at most 200
-            megapixels, RGB or grayscale, of 8 bits per channel, in PNG and TIFF also 16.
+        path: What the photo and messages call the file.
+        file: Where it is: a JPEG, PNG, WebP, TIFF, BMP, AVIF or HEIC file, whatever its extension. One picture of at
+            most 200 megapixels, RGB or grayscale, of 8 bits per channel, in PNG and TIFF also 16.
+        memory: Bytes that it may take from being read to being verified.
 
     Raises:
-        PhotoError: If the file is missing, unreadable, damaged, cut short, or of a kind that is not supported.
+        PhotoError: If the file is missing, unreadable, damaged, cut short, of a kind that is not supported, or needs
+            more memory.
     """
-    data = _read_bytes(path)
+    with _opened(path, file, memory) as (image, data):
+        image.load()
+        return _to_photo(path, image, data)
+
+
+def measure(path: Path, file: Path, memory: int) -> Need:
+    """Return what the photo in a file needs by its header.
+
+    Args:
+        path: As `decode` takes it.
+        file: Likewise.
+        memory: Likewise.
+
+    Raises:
+        PhotoError: As `decode` raises it, as far as the header shows it.
+    """
+    with _opened(path, file, memory) as (image, data):
+        return _need(image, data)
+
+
+@contextmanager
+def _opened(path: Path, file: Path, memory: int) -> Iterator[tuple[ImageFile, bytes]]:
+    """Give the picture of a file, not decoded yet, and the file's bytes; whatever fails inside is the file's fault."""
+    data = _read_bytes(path, file, memory)
     decoder = _decoder(path, data)
+    AvifImagePlugin.DEFAULT_MAX_THREADS = _THREADS
     try:
-        if fault := _find_bomb(data):
+        if fault := find_bomb(data):
             raise PhotoError(f"{path}: {fault}.")
-        with _quiet_pillow(), decoder(io.BytesIO(data)) as image:
-            if fault := _find_fault(image, data):
+        with decoder(io.BytesIO(without_texts(data))) as image:
+            if fault := _find_fault(image, data) or _find_excess(image, _need(image, data), memory):
                 raise PhotoError(f"{path}: {fault}.")
-            image.load()
-            return _to_photo(path, image, data)
+            # What it takes beyond that, it takes by a lie.
+            lower_memory(_need(image, data).total + LIBRARIES)
+            yield image, data
     except PhotoError:
         raise
-    except (Image.DecompressionBombError, MemoryError) as error:
+    except Image.DecompressionBombError as error:
         raise PhotoError(f"{path}: {_TOO_LARGE}.") from error
+    except MemoryError as error:
+        raise PhotoError(
+            f"{path}: takes more memory than its size in pixels tells, or than limits.memory allows "
+            f"({show_size(memory)}). Save it anew as PNG, or raise limits.memory."
+        ) from error
     except Exception as error:  # whatever a decoder raises on hostile bytes, the file is at fault
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PhotoError(
@@ -128,11 +161,29 @@ def read_photo(path: Path) -> Photo:
         ) from error
 
 
+def _need(image: ImageFile, data: bytes) -> Need:
+    return need_of(
+        image.width,
+        image.height,
+        bits=_bits_per_channel(image, data),
+        alpha=image.has_transparency_data,
+        file_bytes=len(data),
+    )
+
+
+def _find_excess(image: ImageFile, need: Need, memory: int) -> str | None:
+    if need.total <= memory:
+        return None
+    return (
+        f"is {image.width}x{image.height} pixels, which need {show_size(need.total)} of memory to protect, more than "
+        f"limits.memory allows ({show_size(memory)}). Scale it down, or raise limits.memory"
+    )
+
+
 def file_digest(path: Path) -> str | None:
     """Return the SHA-256 of a file in hexadecimal digits; None where there is no such file to read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() if path.is_file() else None
+        return digest_regular(path)
     except OSError:
         return None
 
@@ -155,87 +206,31 @@ def _decoder(path: Path, data: bytes) -> type[ImageFile]:
     raise PhotoError(f"{path}: {kind}. {_READABLE}; save it as PNG.")
 
 
-def _read_bytes(path: Path) -> bytes:
+def _read_bytes(path: Path, file: Path, memory: int) -> bytes:
     """Return a file's content; closed before decoding, so that no fault of a decoder can leave it open."""
     try:
-        if path.is_dir():
-            raise PhotoError(f"{path}: is a folder, not a photo. Name a photo inside it.")
-        if path.exists() and not path.is_file():  # reading a pipe or a device may never end
-            raise PhotoError(f"{path}: is not a regular file. Copy the photo into one.")
-        if path.stat().st_size > _MAX_BYTES:
-            raise PhotoError(f"{path}: {_TOO_LARGE}.")
-        data = path.read_bytes()
+        data = read_regular(file, min(_MAX_BYTES, memory))
     except FileNotFoundError as error:
         raise PhotoError(f"{path}: there is no such file. Check its name.") from error
+    except IsADirectoryError as error:
+        raise PhotoError(f"{path}: is a folder, not a photo. Name a photo inside it.") from error
     except OSError as error:
-        raise PhotoError(f"{path}: cannot be read ({error.strerror}). Check its name and your rights.") from error
+        if error.errno != errno.EFBIG:
+            raise PhotoError(f"{path}: cannot be read ({error.strerror}). Check its name and your rights.") from error
+        if memory >= _MAX_BYTES:
+            raise PhotoError(f"{path}: {_TOO_LARGE}.") from error
+        raise PhotoError(
+            f"{path}: is a larger file than limits.memory allows ({show_size(memory)}). Scale it down, or raise "
+            "limits.memory."
+        ) from error
     if not data:
         raise PhotoError(f"{path}: is empty (0 bytes). Copy it again from its source.")
     return data
 
 
-@contextmanager
-def _quiet_pillow() -> Iterator[None]:
-    """Ignore Pillow's warnings about odd metadata, one thread at a time: the filters belong to the process."""
-    with _WARNING_FILTERS, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        yield
-
-
-def _find_bomb(data: bytes) -> str | None:
-    """Return why a file would take for ever to decode: pages or scans without end."""
-    if data.startswith(b"\xff\xd8\xff"):
-        scans, pixels = _jpeg_scans(data)
-        if pixels <= _MAX_PIXELS and scans * pixels > _MAX_SCANNED:
-            return f"has {scans} scans over {pixels / 1e6:.0f} megapixels, which takes too long. Save it anew as PNG"
-    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        pages = _tiff_pages(data)
-        if pages > 1:
-            number = f"{pages} or more" if pages >= _MOST_PAGES else str(pages)
-            return f"holds {number} pictures (an animation or pages). Only one is allowed; save the one you want as PNG"
-    return None
-
-
-def _jpeg_scans(data: bytes) -> tuple[int, int]:
-    """Return the number of scans of the first picture in a JPEG file, and its pixels by its header."""
-    place, scans, pixels = 2, 0, 0
-    while True:
-        found = _MARKER.search(data, place)
-        if found is None or found[1] == b"\xd9":
-            return scans, pixels
-        place = found.end()
-        if found[1] == b"\x01" or len(data) < place + 7:
-            continue
-        length, _, height, width = struct.unpack_from(">HBHH", data, place)
-        if found[1][0] in range(0xC0, 0xD0) and found[1] not in (b"\xc4", b"\xc8", b"\xcc"):
-            pixels = height * width
-        scans += found[1] == b"\xda"
-        place += length
-
-
-_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd8])")
-
-
-def _tiff_pages(data: bytes) -> int:
-    """Return the number of directories that a TIFF file links, up to `_MOST_PAGES`."""
-    order = "<" if data.startswith(b"II") else ">"
-    big = b"+" in data[:4]
-    count, size, link, first = ("Q", 20, "Q", 8) if big else ("H", 12, "I", 4)
-    seen: set[int] = set()
-    try:
-        start = struct.unpack_from(order + link, data, first)[0]
-        while start and start not in seen and len(seen) < _MOST_PAGES:
-            entries = struct.unpack_from(order + count, data, start)[0]
-            seen.add(start)
-            start = struct.unpack_from(order + link, data, start + struct.calcsize(count) + size * entries)[0]
-    except (struct.error, OverflowError):  # it points out of the file: the decoder will say so
-        pass
-    return len(seen)
-
-
 def _find_fault(image: ImageFile, data: bytes) -> str | None:
     """Return why a photo of this kind is refused, judged from its header alone."""
-    if image.width * image.height > _MAX_PIXELS:
+    if image.width * image.height > MAX_PIXELS:
         return _TOO_LARGE
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
@@ -256,6 +251,7 @@ def _find_fault(image: ImageFile, data: bytes) -> str | None:
 
 
 _DEEP_GRAY = ("I;16", "I;16B")
+_ROUNDED = ((np.arange(1 << 16) + 128) // 257).astype(np.uint8)  # 16 bits to 8
 
 
 def _bits_per_channel(image: ImageFile, data: bytes) -> int:
@@ -291,7 +287,7 @@ def _to_photo(path: Path, image: ImageFile, data: bytes) -> Photo:
     turn = _UPRIGHT.get(_orientation(image))
     channels = channels if turn is None else turn(channels)
     colours = np.repeat(channels[..., :1], 3, axis=2) if grayscale else np.ascontiguousarray(channels[..., :3])
-    pixels = np.asarray((colours.astype(np.uint32) + 128) // 257 if deep else colours, np.uint8)
+    pixels = _ROUNDED[colours] if deep else np.asarray(colours, np.uint8)
     pixels.setflags(write=False)
     tables = getattr(image, "quantization", {})
     return Photo(

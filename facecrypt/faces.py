@@ -263,18 +263,40 @@ class FaceImage(NamedTuple):
 def cut(photo: Photo, face: Face) -> FaceImage:
     """Return the patch of a face, shrunk with antialiasing where it is larger than `WORKING_SIDE`."""
     left, top, side = face.patch
-    height, width = photo.pixels.shape[:2]
-    rows, columns = slice(max(top, 0), min(top + side, height)), slice(max(left, 0), min(left + side, width))
-    square = torch.zeros(4, side, side)
-    visible = torch.from_numpy(photo.pixels[rows, columns].copy()).permute(2, 0, 1).float() / 255
-    there = (slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left))
-    square[:3, *there] = visible
-    square[3, *there] = 1.0
     working = min(side, WORKING_SIDE)
-    if working < side:
-        square = functional.interpolate(square[None], size=(working, working), mode="bilinear", antialias=True)[0]
+    # Line by line, in one direction and then in the other: all of a large face would be a large tensor.
+    narrow = torch.zeros(4, side, working)
+    lines = max(1, _STRIP_PIXELS // side)
+    for start in range(0, side, lines):
+        square = _square_part(photo, face.patch, start, min(start + lines, side))
+        narrow[:, start : start + lines] = _shrink(square, (square.shape[1], working))
+    square = _shrink(narrow, (working, working))
     landmarks = (torch.from_numpy(face.landmarks) - torch.tensor([left, top]) + 0.5) * (working / side) - 0.5
     return FaceImage(square[:3], (square[3:] > 0.5).float(), landmarks)
+
+
+def _square_part(photo: Photo, patch: Patch, start: int, stop: int) -> Tensor:
+    """Return some lines of a patch, ``(4, stop - start, side)``: colours, and 1 where it lies inside the photo."""
+    left, top, side = patch
+    height, width = photo.pixels.shape[:2]
+    rows = slice(max(top + start, 0), max(min(top + stop, height), 0))
+    columns = slice(max(left, 0), max(min(left + side, width), 0))
+    square = torch.zeros(4, stop - start, side)
+    if rows.start < rows.stop and columns.start < columns.stop:
+        visible = torch.from_numpy(photo.pixels[rows, columns].copy()).permute(2, 0, 1).float() / 255
+        there = (
+            slice(rows.start - top - start, rows.stop - top - start),
+            slice(columns.start - left, columns.stop - left),
+        )
+        square[:3, *there] = visible
+        square[3, *there] = 1.0
+    return square
+
+
+def _shrink(image: Tensor, size: tuple[int, int]) -> Tensor:
+    if image.shape[1:] == size:
+        return image
+    return functional.interpolate(image[None], size=size, mode="bilinear", antialias=True)[0]
 
 
 def add_masks(
@@ -293,25 +315,69 @@ def add_masks(
         ``(H, W, 3)``; identical to the photo outside the patches. A grayscale photo stays grayscale.
     """
     x0, y0, x1, y1 = window or Window(0, 0, photo.pixels.shape[1], photo.pixels.shape[0])
-    change = np.zeros((y1 - y0, x1 - x0, 3), np.float32)
-    for face, mask in zip(faces, masks, strict=True):
-        left, top, side = face.patch
-        rows, columns = slice(max(top, y0), min(top + side, y1)), slice(max(left, x0), min(left + side, x1))
-        if rows.start >= rows.stop or columns.start >= columns.stop:
-            continue
-        # Bilinear upsampling is a convex combination: the bound on the coarse mask holds for every pixel.
-        full = (
-            functional.interpolate(mask[None].float().cpu(), size=(side, side), mode="bilinear")[0]
-            .permute(1, 2, 0)
-            .numpy()
-        )
-        change[rows.start - y0 : rows.stop - y0, columns.start - x0 : columns.stop - x0] += (
-            full[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] * 255
-        )
-    if photo.grayscale:
-        change = np.repeat(change.mean(axis=2, keepdims=True), 3, axis=2)
-    levels = np.rint(change).clip(-epsilon, epsilon).astype(np.int16)
-    return (photo.pixels[y0:y1, x0:x1].astype(np.int16) + levels).clip(0, 255).astype(np.uint8)
+    result = photo.pixels[y0:y1, x0:x1].copy()
+    parts = [
+        _MaskPart(patch, mask, max(patch.left, x0), max(patch.top, y0), right, bottom)
+        for patch, mask in zip((face.patch for face in faces), masks, strict=True)
+        if (right := min(patch.left + patch.side, x1)) > max(patch.left, x0)
+        and (bottom := min(patch.top + patch.side, y1)) > max(patch.top, y0)
+    ]
+    if not parts:
+        return result
+    left, right = min(part.left for part in parts), max(part.right for part in parts)
+    lines = max(1, _STRIP_PIXELS // (right - left))
+    for start in range(min(part.top for part in parts), max(part.bottom for part in parts), lines):
+        stop = min(start + lines, y1)
+        change = np.zeros((stop - start, right - left, 3), np.float32)
+        for part in parts:
+            part.add(change, left, start)
+        if photo.grayscale:
+            change = np.repeat(change.mean(axis=2, keepdims=True), 3, axis=2)
+        levels = np.rint(change).clip(-epsilon, epsilon).astype(np.int16)
+        lines_of_result = result[start - y0 : stop - y0, left - x0 : right - x0]
+        lines_of_result[:] = (lines_of_result + levels).clip(0, 255)
+    return result
+
+
+_STRIP_PIXELS = 1 << 20
+"""Pixels that are worked on together: large photos would take a dozen times their own memory at once."""
+
+
+class _MaskPart:
+    """The part of a mask that lies inside a window, upsampled bilinearly to the size of its patch.
+
+    That is a convex combination: the bound on the coarse mask holds for every pixel.
+
+    Args:
+        patch: Its patch.
+        mask: ``(3, S, S)``.
+        left: First column inside the window.
+        top: First row.
+        right: The column after the last one.
+        bottom: The row after the last one.
+    """
+
+    def __init__(self, patch: Patch, mask: Tensor, left: int, top: int, right: int, bottom: int) -> None:
+        self.left, self.top, self.right, self.bottom = left, top, right, bottom
+        self._patch = patch
+        small = mask.shape[-1]
+        # Across first, which is little; down only for the lines that are asked for.
+        wide = functional.interpolate(mask[None].float().cpu(), size=(small, patch.side), mode="bilinear")[0]
+        self._wide = wide[..., left - patch.left : right - patch.left]
+
+    def add(self, change: NDArray[np.float32], left: int, top: int) -> None:
+        """Add its grey levels to those of some lines, ``(H, W, 3)``, whose first pixel is at `left` and `top`."""
+        first, last = max(self.top, top), min(self.bottom, top + len(change))
+        if first >= last:
+            return
+        small, side = self._wide.shape[1], self._patch.side
+        at = ((torch.arange(first, last) - self._patch.top + 0.5) * (small / side) - 0.5).clamp_min(0)
+        above = at.floor().long().clamp_max(small - 1)
+        weight = (at - above)[:, None]
+        below = (above + 1).clamp_max(small - 1)
+        lines = self._wide[:, above] * (1 - weight) + self._wide[:, below] * weight
+        columns = slice(self.left - left, self.right - left)
+        change[first - top : last - top, columns] += lines.permute(1, 2, 0).numpy() * 255
 
 
 def face_grid(landmarks: Tensor, side: int) -> Tensor:

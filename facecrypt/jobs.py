@@ -11,12 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from facecrypt import limits
 from facecrypt.budget import fit_photo
 from facecrypt.errors import FacecryptError, NoFaceFoundError, PhotoError
 from facecrypt.faces import Face, FaceDetector, FaceImage, add_masks, cut
 from facecrypt.manifest import Manifest, manifest_path, recipe_digest
 from facecrypt.naming import beside
 from facecrypt.photos import Photo, read_photo, write_photo
+from facecrypt.reading import measure_photo
 from facecrypt.recipe import Recipe
 from facecrypt.selection import Selection, SkippedFace, choose_faces, load_references
 from facecrypt.stopwatch import stage
@@ -72,6 +74,10 @@ class Job:
         self.masks = [torch.empty(0)] * count
         self.levels, self.targets, self.seconds = [0] * count, [0] * count, [0.0] * count
 
+    def release(self) -> None:
+        """Give back the memory of a photo that is done, whoever still holds the job."""
+        self.photo, self.images, self.masks = None, [], []
+
     def fail(self, error: FacecryptError, status: str = "failed") -> Job:
         """Note why the photo cannot be protected."""
         self.error, self.status = str(error), status
@@ -84,6 +90,7 @@ class Photos(Dataset[Job]):
     Attributes:
         found: The choice of faces in photos that were searched before, by the number of the photo; these are not
             searched again.
+        bounds: What each photo may take of memory and time to be read.
 
     Args:
         paths: The photos.
@@ -105,6 +112,7 @@ class Photos(Dataset[Job]):
         manifests: Mapping[Path, Manifest] | None = None,
     ) -> None:
         self.found: Mapping[int, Selection] = {}
+        self.bounds = limits.current()
         self._manifests = manifests or {}
         self._recipe = recipe
         self._digest = recipe_digest(recipe)
@@ -131,6 +139,10 @@ class Photos(Dataset[Job]):
             return job.fail(NoFaceFoundError(f"{job.source}: {reason}"), "unchanged")
         job.images = [cut(job.photo, face) for face in job.faces]
         return job
+
+    def measure(self, index: int) -> limits.Need:
+        """Return what a photo needs of memory by its header; nothing where it cannot be read."""
+        return measure_photo(self._paths[index], self.bounds)
 
     def search(self, index: int) -> Selection | None:
         """Return the choice of faces in a photo; None for one that cannot be used or needs no work.
@@ -166,7 +178,7 @@ class Photos(Dataset[Job]):
             if job.manifest and (reason := job.manifest.find_reason(job.source, job.destination, self._digest)):
                 job.already = not job.manifest.has_other_settings(job.source, self._digest)
                 return job.fail(PhotoError(reason), "unchanged")
-            job.photo = read_photo(job.source)
+            job.photo = read_photo(job.source, self.bounds)
         except PhotoError as error:
             return job.fail(error)
         return job

@@ -13,7 +13,6 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.strategies import DDPStrategy
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -158,7 +157,7 @@ def face_seed(seed: int, source: Path, number: int) -> int:
     return zlib.crc32(f"{seed}/{source.name}/{number}".encode())
 
 
-class JobWriter(BasePredictionWriter):
+class JobWriter(lightning.Callback):
     """Hands each finished photo on, in the process that made it.
 
     Args:
@@ -166,22 +165,21 @@ class JobWriter(BasePredictionWriter):
     """
 
     def __init__(self, finish: Callable[[Job], None]) -> None:
-        super().__init__(write_interval="batch")
         self._finish = finish
 
-    def write_on_batch_end(
+    def on_predict_batch_end(
         self,
         trainer: lightning.Trainer,
         pl_module: lightning.LightningModule,
-        prediction: Any,
-        batch_indices: Sequence[int] | None,
+        outputs: Any,
         batch: Any,
         batch_idx: int,
-        dataloader_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Hand on the photos of one batch."""
-        for job in prediction:
+        for job in batch:
             self._finish(job)
+            job.release()  # Lightning holds a batch until it has the next one.
 
 
 class StepProgress(lightning.Callback):

@@ -217,6 +217,7 @@ def recipe_digest(recipe: Recipe) -> str:
         receipt=type(recipe.receipt)(),
         batch_size=1,
         workers=0,
+        limits=type(recipe.limits)(),
         allow_white_box=False,
         in_place=False,
         name="{stem}{suffix}",

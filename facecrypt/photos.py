@@ -21,10 +21,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from facecrypt.decoding import Photo, file_digest, read_photo
+from facecrypt.decoding import Photo, file_digest
 from facecrypt.encoding import encode, is_lossless
 from facecrypt.errors import PhotoError
 from facecrypt.naming import output_path
+from facecrypt.reading import read_photo
 from facecrypt.settings import MetadataPolicy
 
 __all__ = [

@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from facecrypt import registry, report
+from facecrypt import limits, registry, report
 from facecrypt.crew import assemble, warn
 from facecrypt.encoding import QUALITY
 from facecrypt.errors import FacecryptError, PhotoError
@@ -34,6 +34,7 @@ from facecrypt.targets import Target, load_targets
 from facecrypt.views import OneOf, View
 
 
+@limits.bounded
 def run(
     recipe: Recipe,
     *,

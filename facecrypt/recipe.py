@@ -23,6 +23,7 @@ from facecrypt.recipe_parts import (
     BatchSize,
     Budget,
     HeldOutSlot,
+    Limits,
     MixupOptions,
     OwnIdentity,
     Receipt,
@@ -98,6 +99,7 @@ class Recipe:
         batch_size: Photos read together, and the largest number of faces protected together. ``auto`` measures what a
             face needs and takes as many as fit into half of the free memory, at most 8 on a CPU and 64 on a GPU.
         workers: Processes that read photos and find faces ahead of the masks; 0 does it in between.
+        limits: Memory and time that photos may take; one that would take more is refused.
         seed: Seed of everything random.
         allow_white_box: Let a surrogate also judge as held-out recogniser; its numbers are marked.
         permissive_only: Refuse every recogniser whose weights are not known to allow products, fallbacks included.
@@ -143,6 +145,7 @@ class Recipe:
     backup: str = "{stem}.original{suffix}"
     batch_size: BatchSize = 8
     workers: Annotated[int, Field(ge=0)] = 0
+    limits: Limits = field(default_factory=Limits)
     seed: Annotated[int, Field(ge=0)] = 0
     allow_white_box: bool = False
     permissive_only: bool = False
@@ -255,6 +258,7 @@ _PARTS: dict[str, type] = {
     "judges": HeldOutSlot,
     "receipt": Receipt,
     "faces": Faces,
+    "limits": Limits,
     "trainer": TrainerOptions,
 }
 

@@ -9,6 +9,7 @@ import pydantic
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
+from facecrypt.limits import SECONDS, parse_size
 from facecrypt.settings import TransformName
 
 STRICT = pydantic.ConfigDict(extra="forbid", strict=True)
@@ -25,6 +26,19 @@ def _check_batch_size(value: object) -> object:
 
 # A plain union would name the fault of each of its members.
 BatchSize = Annotated[int | Literal["auto"], pydantic.BeforeValidator(_check_batch_size)]
+
+
+def _check_memory(value: object) -> object:
+    try:
+        if isinstance(value, int | str):
+            parse_size(value)
+            return value
+    except ValueError:
+        pass
+    raise PydanticCustomError("memory", "Input should be a size of at least 1 MiB in bytes or like '2 GiB', or null")
+
+
+Memory = Annotated[int | str, pydantic.BeforeValidator(_check_memory)]
 
 
 @dataclass
@@ -189,6 +203,23 @@ class Receipt:
     transforms: list[TransformName] = field(default_factory=lambda: ["jpeg_75", "half_size", "blur"])
     gallery: Annotated[str, Field(min_length=1)] | None = None
     cache: Annotated[str, Field(min_length=1)] | None = None
+
+
+@dataclass
+class Limits:
+    """What photos may cost. A photo that would cost more is refused, and the others are done.
+
+    Attributes:
+        memory: Main memory that all photos which are read, protected, written or verified at the same time may take
+            together: bytes, or text such as ``2 GiB``; null for half of what is free when the run begins. Fewer
+            photos than `batch_size` are then read together, and one that needs more alone is refused.
+        seconds: Computing time to decode a photo and to read its metadata, in seconds of one core; by the clock it may
+            be several times as long, since other programs compute, too.
+    """
+
+    __pydantic_config__ = STRICT
+    memory: Memory | None = None
+    seconds: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] = SECONDS
 
 
 @dataclass

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import lightning
 import torch
 from torch import distributed
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
+from facecrypt import limits
 from facecrypt.capacity import faces_at_once
 from facecrypt.face_rules import face_rules
 from facecrypt.jobs import Job, Photos
@@ -42,14 +44,16 @@ class PhotoShares(lightning.LightningDataModule):
         self._photos = photos
         self._loop = loop
 
-    def predict_dataloader(self) -> DataLoader[Job]:
+    def predict_dataloader(self) -> DataLoader[list[Job]]:
         """Return the photos of this process; every process must call it, when its device is ready."""
         trainer = self.trainer
         assert trainer is not None
         ranks, rank = trainer.world_size, trainer.global_rank
+        # The processes of one machine share its main memory, and each has a graphics card of its own.
+        here = max(1, ranks // trainer.num_nodes)
+        self._photos.bounds = limits.resolve(self._recipe.limits, here)
         if self._recipe.batch_size == "auto":
-            # The processes of one machine share its main memory, and each has a graphics card of its own.
-            self.faces_per_batch = faces_at_once(self._loop, max(1, ranks // trainer.num_nodes))
+            self.faces_per_batch = faces_at_once(self._loop, here)
         else:
             self.faces_per_batch = self._recipe.batch_size
         if ranks == 1:
@@ -62,12 +66,15 @@ class PhotoShares(lightning.LightningDataModule):
             for index, selection in self._photos.found.items():
                 counts[index] = len(selection.faces)
             self.share = share_out(counts, ranks)[rank]
+        # Two batches for each worker are in flight beside the one whose masks are being made.
+        ahead = _READ_AHEAD * self._recipe.workers
         return DataLoader(
-            self._photos,
-            batch_size=self.faces_per_batch,
-            sampler=self.share,
+            _Together(self._photos),
+            batch_size=None,
+            sampler=_Batches(self.share, self.faces_per_batch, self._photos, self._recipe.workers, ahead),
             num_workers=self._recipe.workers,
-            collate_fn=list,
+            collate_fn=_as_it_is,
+            prefetch_factor=_READ_AHEAD if self._recipe.workers else None,
         )
 
     def transfer_batch_to_device(self, batch: list[Job], device: torch.device, dataloader_idx: int) -> list[Job]:
@@ -78,27 +85,76 @@ class PhotoShares(lightning.LightningDataModule):
         """Return the choice of faces in all photos that can be read, by the number of the photo, from all processes."""
         mine = range(rank, len(self._photos), ranks)
         # Only what is found comes out of the workers: a photo has many millions of bytes.
+        ahead = max(0, _READ_AHEAD * self._recipe.workers - 1)
         loader = DataLoader(
             _Search(self._photos),
             batch_size=None,
-            sampler=mine,
+            sampler=_Batches(mine, 1, self._photos, self._recipe.workers, ahead),
             num_workers=self._recipe.workers,
-            collate_fn=tuple,  # As it is: by default, tuples inside would become lists.
+            collate_fn=_as_it_is,
+            prefetch_factor=_READ_AHEAD if self._recipe.workers else None,
         )
-        found = {index: selection for index, selection in loader if selection is not None}
+        found = {index: selection for batch in loader for index, selection in batch if selection is not None}
         parts: list[dict[int, Selection]] = [{} for _ in range(ranks)]
         distributed.all_gather_object(parts, found)
         return {index: selection for part in parts for index, selection in part.items()}
 
 
-class _Search(Dataset[tuple[int, Selection | None]]):
-    """The choice of faces in photos, with the numbers of these."""
+_READ_AHEAD = 2
+
+
+class _Batches(Sampler[list[int]]):
+    """Which photos are read together: as many as are asked for, or fewer where more would not fit into memory.
+
+    What a photo needs is measured when its turn comes, so that the first batch does not wait for the headers of all.
+    """
+
+    def __init__(self, share: Sequence[int], size: int, photos: Photos, workers: int, ahead: int) -> None:
+        self._share = share
+        self._size = size
+        self._photos = photos
+        self._workers = workers
+        self._ahead = ahead
+
+    def __iter__(self) -> Iterator[list[int]]:
+        if len(self._share) == 1 or self._size == 1 + self._ahead:
+            return iter([[index] for index in self._share])  # Nothing is in flight beside it.
+        return limits.batches(
+            self._share,
+            self._size,
+            self._photos.measure,
+            self._photos.bounds.memory,
+            readers=self._workers,
+            ahead=self._ahead,
+        )
+
+    def __len__(self) -> int:
+        """Return the most that there can be: each photo alone, and those in flight let pass before it."""
+        return len(self._share) * (1 + self._ahead)
+
+
+class _Together(Dataset[list[Job]]):
+    """The photos of a batch."""
 
     def __init__(self, photos: Photos) -> None:
         self._photos = photos
 
-    def __getitem__(self, index: int) -> tuple[int, Selection | None]:
-        return index, self._photos.search(index)
+    def __getitem__(self, indices: Sequence[int]) -> list[Job]:
+        return [self._photos[index] for index in indices]
+
+
+class _Search(Dataset[list[tuple[int, Selection | None]]]):
+    """The choice of faces in the photos of a batch, with the numbers of these."""
+
+    def __init__(self, photos: Photos) -> None:
+        self._photos = photos
+
+    def __getitem__(self, indices: Sequence[int]) -> list[tuple[int, Selection | None]]:
+        return [(index, self._photos.search(index)) for index in indices]
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def share_out(counts: Sequence[int], ranks: int) -> list[list[int]]:
