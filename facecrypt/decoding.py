@@ -130,9 +130,11 @@ def read_photo(path: Path) -> Photo:
 def file_digest(path: Path) -> str | None:
     """Return the SHA-256 of a file in hexadecimal digits; None where there is no such file to read."""
     try:
+        if not path.is_file():  # opening a pipe may never end
+            return None
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() if path.is_file() else None
-    except OSError:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):
         return None
 
 

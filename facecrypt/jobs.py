@@ -14,9 +14,10 @@ from torch.utils.data import Dataset
 from facecrypt.budget import fit_photo
 from facecrypt.errors import FacecryptError, NoFaceFoundError, PhotoError
 from facecrypt.faces import Face, FaceDetector, FaceImage, add_masks, cut
-from facecrypt.manifest import Manifest, manifest_path, recipe_digest
-from facecrypt.naming import beside
+from facecrypt.manifest import recipe_digest
 from facecrypt.photos import Photo, read_photo, write_photo
+from facecrypt.places import check_unchanged
+from facecrypt.plan import PlannedPhoto
 from facecrypt.recipe import Recipe
 from facecrypt.selection import Selection, SkippedFace, choose_faces, load_references
 from facecrypt.stopwatch import stage
@@ -39,8 +40,6 @@ class Job:
         levels: Number of the level of strength at which each mask was made, the lightest being 0.
         targets: Index of each face's target.
         seconds: Time of each face.
-        backup: Where the original stays when the destination is the photo itself.
-        manifest: What knows of the photos that are protected already.
         already: Whether there is nothing to do, since it was done before.
         encoding: How the file was written, such as ``lossy JPEG``.
         settings: From `recipe_digest`, for the manifest.
@@ -59,8 +58,6 @@ class Job:
     levels: list[int] = field(default_factory=list)
     targets: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-    backup: Path | None = None
-    manifest: Manifest | None = None
     already: bool = False
     encoding: str | None = None
     settings: str = ""
@@ -86,38 +83,24 @@ class Photos(Dataset[Job]):
             searched again.
 
     Args:
-        paths: The photos.
-        destinations: Where the protected version of each goes.
-        recipe: For the choice of faces, and for what happens to the photo itself.
+        planned: What is to be done with each photo.
+        recipe: For the choice of faces.
         detector: Finds the faces.
-        manifests: What knows of photos that are protected already; without it, each is protected.
 
     Raises:
         FacecryptError: If a photo of a person whom the recipe names, as in ``faces.only``, cannot be used.
     """
 
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        destinations: Sequence[Path],
-        recipe: Recipe,
-        detector: FaceDetector,
-        manifests: Mapping[Path, Manifest] | None = None,
-    ) -> None:
+    def __init__(self, planned: Sequence[PlannedPhoto], recipe: Recipe, detector: FaceDetector) -> None:
         self.found: Mapping[int, Selection] = {}
-        self._manifests = manifests or {}
+        self._planned = list(planned)
         self._recipe = recipe
         self._digest = recipe_digest(recipe)
-        self._paths = list(paths)
         self._detector = detector
         self._references = load_references(recipe.faces, detector)
-        self._destinations = list(destinations)
-        self._first: dict[Path, int] = {}
-        for index, destination in enumerate(destinations):
-            self._first.setdefault(destination, index)
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._planned)
 
     def __getitem__(self, index: int) -> Job:
         job = self._read(index)
@@ -149,23 +132,11 @@ class Photos(Dataset[Job]):
 
     def _read(self, index: int) -> Job:
         """Return a photo without its faces."""
-        job = Job(index, self._paths[index], self._destinations[index], settings=self._digest)
-        recipe = self._recipe
-        job.manifest = self._manifests.get(
-            manifest_path(job.destination, Path(recipe.output).expanduser(), recipe.in_place)
-        )
-        if recipe.in_place:
-            job.backup = beside(job.destination, recipe.backup)
+        planned = self._planned[index]
+        job = Job(index, planned.source, planned.destination, already=planned.already, settings=self._digest)
         try:
-            first = self._first[job.destination]
-            if first != index:
-                raise PhotoError(
-                    f"{job.source}: its output would be {job.destination}, as that of {self._paths[first]}. "
-                    "Rename one of them, or protect them into different folders."
-                )
-            if job.manifest and (reason := job.manifest.find_reason(job.source, job.destination, self._digest)):
-                job.already = not job.manifest.has_other_settings(job.source, self._digest)
-                return job.fail(PhotoError(reason), "unchanged")
+            if planned.reason:
+                return job.fail(PhotoError(planned.reason), planned.status)
             job.photo = read_photo(job.source)
         except PhotoError as error:
             return job.fail(error)
@@ -173,27 +144,31 @@ class Photos(Dataset[Job]):
 
 
 @stage("write")
-def save(job: Job, recipe: Recipe, levels: Sequence[Recipe]) -> None:
+def save(job: Job, recipe: Recipe, levels: Sequence[Recipe], planned: PlannedPhoto | None = None) -> None:
     """Write the protected version of a photo; a failure becomes the job's error.
 
     Args:
         job: The photo with its masks.
         recipe: The recipe of the run.
         levels: The recipe at each level of its strength, as `level_recipes` returns it.
+        planned: What was planned for it; without it, its destination is replaced and noted nowhere.
     """
     if job.error or job.photo is None:
         return
-    photo, manifest = job.photo, job.manifest
+    photo, backup = job.photo, planned.backup if planned else None
 
     def announce(written: str) -> None:
-        if manifest:
-            manifest.add(job.source, photo.digest, job.destination, written, job.settings, job.backup)
+        if planned is None or planned.manifest is None:
+            return
+        if backup is None:  # else it is the photo itself, which is compared with what was read of it
+            check_unchanged(job.destination, planned.seen)
+        if planned.manifest.has_made(photo.digest):
+            raise PhotoError(f"{job.source}: became a protected photo while the run was at work; it stays as it is.")
+        planned.manifest.add(job.source, photo.digest, job.destination, written, job.settings, backup)
 
     try:
         pixels = draw(job, photo, levels)
-        job.encoding = write_photo(
-            photo, pixels, job.destination, recipe.metadata, backup=job.backup, announce=announce
-        )
+        job.encoding = write_photo(photo, pixels, job.destination, recipe.metadata, backup=backup, announce=announce)
     except PhotoError as error:
         job.fail(error)
 
