@@ -28,7 +28,6 @@ from facecrypt.metrics import (
 from facecrypt.obfuscation import obfuscate
 from facecrypt.photos import Photo, read_photo, write_photo
 from facecrypt.pipeline import build_loop
-from facecrypt.plan import PlannedPhoto
 from facecrypt.protection import Surrogate
 from facecrypt.recipe import Recipe, dump_recipe, level_recipes
 from facecrypt.report import write_text
@@ -120,7 +119,7 @@ def _protect(
         loops = [build_loop(level, surrogates, targets) for level in levels]
         judges = [make_judge(name, embedder, False, targets, chooses=True) for name, embedder in choosers]
         ladder = Ladder(recipe, levels, judges, targets, detector) if judges else None
-        planned = [PlannedPhoto(probes[number].path, files[number]) for number in todo]
+        paths, wanted = [probes[number].path for number in todo], [files[number] for number in todo]
 
         def finish(job: Job) -> None:
             # The time goes first: a photo that is there counts as done.
@@ -130,7 +129,7 @@ def _protect(
             if job.error:
                 raise PhotoError(job.error)
 
-        photos = Photos(planned, recipe, detector)
+        photos = Photos(paths, wanted, recipe, detector)
         protect(recipe, ProtectionModule(loops, judges, recipe, ladder), photos, finish)
     done = [number for number, file in enumerate(files) if file.is_file()]
     seconds = [float(json.loads(_sidecar(files[number]).read_text())) for number in done]

@@ -17,9 +17,10 @@ from facecrypt.faces import Face, FaceDetector, FaceImage, add_masks, cut
 from facecrypt.manifest import recipe_digest
 from facecrypt.photos import Photo, read_photo, write_photo
 from facecrypt.places import check_unchanged
-from facecrypt.plan import PlannedPhoto
+from facecrypt.plan import NoWork, PlannedPhoto
 from facecrypt.recipe import Recipe
 from facecrypt.selection import Selection, SkippedFace, choose_faces, load_references
+from facecrypt.settings import MetadataPolicy
 from facecrypt.stopwatch import stage
 
 
@@ -83,24 +84,35 @@ class Photos(Dataset[Job]):
             searched again.
 
     Args:
-        planned: What is to be done with each photo.
+        paths: The photos.
+        destinations: Where the protected version of each goes.
         recipe: For the choice of faces.
         detector: Finds the faces.
+        no_work: Why nothing is done with some photos, by their numbers.
 
     Raises:
         FacecryptError: If a photo of a person whom the recipe names, as in ``faces.only``, cannot be used.
     """
 
-    def __init__(self, planned: Sequence[PlannedPhoto], recipe: Recipe, detector: FaceDetector) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        destinations: Sequence[Path],
+        recipe: Recipe,
+        detector: FaceDetector,
+        no_work: Mapping[int, NoWork] | None = None,
+    ) -> None:
         self.found: Mapping[int, Selection] = {}
-        self._planned = list(planned)
+        self._paths = list(paths)
+        self._destinations = list(destinations)
+        self._no_work = dict(no_work or {})
         self._recipe = recipe
         self._digest = recipe_digest(recipe)
         self._detector = detector
         self._references = load_references(recipe.faces, detector)
 
     def __len__(self) -> int:
-        return len(self._planned)
+        return len(self._paths)
 
     def __getitem__(self, index: int) -> Job:
         job = self._read(index)
@@ -132,11 +144,11 @@ class Photos(Dataset[Job]):
 
     def _read(self, index: int) -> Job:
         """Return a photo without its faces."""
-        planned = self._planned[index]
-        job = Job(index, planned.source, planned.destination, already=planned.already, settings=self._digest)
+        job = Job(index, self._paths[index], self._destinations[index], settings=self._digest)
+        if (none := self._no_work.get(index)) is not None:
+            job.already = none.already
+            return job.fail(PhotoError(none.reason), none.status)
         try:
-            if planned.reason:
-                return job.fail(PhotoError(planned.reason), planned.status)
             job.photo = read_photo(job.source)
         except PhotoError as error:
             return job.fail(error)
@@ -155,22 +167,44 @@ def save(job: Job, recipe: Recipe, levels: Sequence[Recipe], planned: PlannedPho
     """
     if job.error or job.photo is None:
         return
-    photo, backup = job.photo, planned.backup if planned else None
-
-    def announce(written: str) -> None:
-        if planned is None or planned.manifest is None:
-            return
-        if backup is None:  # else it is the photo itself, which is compared with what was read of it
-            check_unchanged(job.destination, planned.seen)
-        if planned.manifest.has_made(photo.digest):
-            raise PhotoError(f"{job.source}: became a protected photo while the run was at work; it stays as it is.")
-        planned.manifest.add(job.source, photo.digest, job.destination, written, job.settings, backup)
-
     try:
-        pixels = draw(job, photo, levels)
-        job.encoding = write_photo(photo, pixels, job.destination, recipe.metadata, backup=backup, announce=announce)
+        pixels = draw(job, job.photo, levels)
+        if planned is None:
+            job.encoding = write_photo(job.photo, pixels, job.destination, recipe.metadata)
+        else:
+            job.encoding = write_planned(planned, job.photo, pixels, recipe.metadata, job.settings)
     except PhotoError as error:
         job.fail(error)
+
+
+def write_planned(
+    planned: PlannedPhoto, photo: Photo, pixels: NDArray[np.uint8], metadata: MetadataPolicy, settings: str
+) -> str:
+    """Write the protected version of a photo where its run planned it, if that place is still as it was.
+
+    Args:
+        planned: The plan.
+        photo: What was read of the photo.
+        pixels: The protected pixels, ``(H, W, 3)``.
+        metadata: What of EXIF and XMP to keep.
+        settings: From `recipe_digest`.
+
+    Returns:
+        How the file was written, as `write_photo` says it.
+
+    Raises:
+        PhotoError: If it cannot be written, or something else came to its place.
+    """
+    manifest, backup = planned.manifest, planned.backup
+
+    def announce(written: str) -> None:
+        if backup is None:  # else it is the photo itself, which is compared with what was read of it
+            check_unchanged(planned.destination, planned.seen)
+        if manifest.has_made(photo.digest):
+            raise PhotoError(f"{planned.source}: became a protected photo while the run was at work, and stays.")
+        manifest.add(planned.source, photo.digest, planned.destination, written, settings, backup)
+
+    return write_photo(photo, pixels, planned.destination, metadata, backup=backup, announce=announce)
 
 
 def draw(job: Job, photo: Photo, levels: Sequence[Recipe]) -> NDArray[np.uint8]:

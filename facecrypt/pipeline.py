@@ -77,7 +77,13 @@ def _run(recipe: Recipe, plan: Plan, started: float, on_progress: OnProgress | N
         detector = FaceDetector()
         aligned = face_rules(recipe.faces).choose == "aligned"
         targets = load_targets(recipe.targets, recipe.max_targets, detector, "aligned" if aligned else "largest")
-        jobs = Photos(plan.photos, recipe, detector)
+        jobs = Photos(
+            [photo.source for photo in plan.photos],
+            [photo.destination for photo in plan.photos],
+            recipe,
+            detector,
+            {index: photo.no_work for index, photo in enumerate(plan.photos) if photo.no_work},
+        )
         crew = assemble(recipe)
         gallery = _open_gallery(recipe, detector, aligned)
         judges = [

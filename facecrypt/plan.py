@@ -40,28 +40,39 @@ _NAMED_BY = ", which the recipe names by "
 
 
 @dataclass(frozen=True)
+class NoWork:
+    """Why nothing is done with a photo.
+
+    Attributes:
+        reason: In words.
+        status: What the report says of it.
+        already: Whether it is as the recipe wants it, since it was done before.
+    """
+
+    reason: str
+    status: Literal["unchanged", "failed"] = "unchanged"
+    already: bool = False
+
+
+@dataclass(frozen=True)
 class PlannedPhoto:
     """What a run is to do with one photo.
 
     Attributes:
         source: The input file.
         destination: Where its protected version goes: the file itself, behind all links, where it is replaced.
-        backup: Where its original stays, if it is replaced.
-        manifest: Where its protected version is noted; None notes it nowhere and replaces whatever is there.
+        manifest: Where its protected version is noted.
         seen: What is at the destination.
-        reason: Why nothing is done with it, or empty.
-        status: What the report says of it then: ``unchanged`` or ``failed``.
-        already: Whether nothing needs to be done, since it was done before.
+        backup: Where its original stays, if it is replaced.
+        no_work: Why nothing is done with it; None if it is to be protected.
     """
 
     source: Path
     destination: Path
+    manifest: Manifest
+    seen: State | None
     backup: Path | None = None
-    manifest: Manifest | None = None
-    seen: State | None = None
-    reason: str = ""
-    status: Literal["unchanged", "failed"] = "unchanged"
-    already: bool = False
+    no_work: NoWork | None = None
 
 
 @dataclass(frozen=True)
@@ -112,17 +123,17 @@ def make_plan(
     for source, destination in chosen:
         manifest = manifests[manifest_path(destination, output, recipe.in_place)]
         backup = beside(destination, recipe.backup) if recipe.in_place else None
-        photo = PlannedPhoto(source, destination, backup, manifest, state(destination))
+        photo = PlannedPhoto(source, destination, manifest, state(destination), backup)
         reason, already = known.find_reason(source, destination, manifest, settings)
         if reason:
-            photo = replace(photo, reason=reason, already=already)
+            photo = replace(photo, no_work=NoWork(reason, already=already))
         elif recipe.in_place and (fault := (closed or {}).get(destination.parent)):
             reason = f"{source}: its folder cannot be written to ({fault}). Mend its permissions."
-            photo = replace(photo, reason=reason, status="failed")
+            photo = replace(photo, no_work=NoWork(reason, "failed"))
         else:
             photo = checker.claim(photo)
         photos.append(photo)
-    todo = [photo for photo in photos if not photo.reason]
+    todo = [photo for photo in photos if photo.no_work is None]
     if (key := face_rules(recipe.faces).by_hand) and len(todo) > 1:
         raise PhotoError(
             f"faces.{key}: gives a face of one photo by hand, but photos names {len(todo)}. Name that photo alone, "
@@ -180,7 +191,7 @@ class _Checker:
         self._places = Places()
         self._claims: list[_Claim] = []
         self._inputs: dict[FileId | None, str] = {}
-        self._faults: list[str] = []
+        self._faults: dict[tuple[Path, str], str] = {}
 
     def claim(self, photo: PlannedPhoto) -> PlannedPhoto:
         """Take the place of a protected photo; return it left out where the very same file has that place already."""
@@ -188,12 +199,10 @@ class _Checker:
         first = other.photo.source if other and other.photo else None
         if first is not None and file_id(first) == file_id(photo.source):
             reason = f"{photo.source}: is the same file as {first}, which goes to {photo.destination}."
-            return replace(photo, reason=reason, already=True)
+            return replace(photo, no_work=NoWork(reason, already=True))
         if first is not None:
-            self._faults.append(
-                f"{photo.destination}: would be both {first} and {photo.source}, protected. "
-                f"{_way_apart(self._recipe, photo.source, first)}"
-            )
+            way = _way_apart(self._recipe, photo.source, first)
+            self._refuse(photo.destination, f"would be both {first} and {photo.source}, protected. {way}")
         return photo
 
     def check(
@@ -222,7 +231,7 @@ class _Checker:
                 self._reserve(path, "what facecrypt notes of that folder")
         self._reserve(self._output / RECORDS, "the records of the run")
         if (records := state(self._output / RECORDS)) and not stat.S_ISDIR(records[0]):
-            self._faults.append(f"{self._output / RECORDS}: is no folder, and facecrypt needs one. Set another output.")
+            self._refuse(self._output / RECORDS, "is no folder, and facecrypt needs one. Set another output.")
         older = _older_reports(self._output, manifest)
         reports = {}
         for name in REPORTS:
@@ -239,12 +248,15 @@ class _Checker:
         for claim in self._claims:
             if (number := self._places.inside(claim.path)) is not None:
                 above = self._claims[number]
-                self._faults.append(
-                    f"{above.path}: would be {above.label}, and a folder for {claim.label}. Set another name or output."
-                )
+                words = f"would be {above.label}, and a folder for {claim.label}. Set another name or output."
+                self._refuse(above.path, words)
         if self._faults:
-            raise FacecryptError(_list_faults(self._faults))
+            raise FacecryptError(_list_faults(list(self._faults.values())))
         return reports
+
+    def _refuse(self, path: Path, why: str) -> None:
+        # One line for each file and kind of clash: many photos may be after the same place.
+        self._faults.setdefault((path, why.partition("(")[0][:20]), f"{path}: {why}")
 
     def _check_output(self, photo: PlannedPhoto) -> None:
         way = 'Set another output, or name: "{stem}-protected{suffix}"'
@@ -253,34 +265,35 @@ class _Checker:
         self._check_file(photo.destination, f"{photo.source}, protected", way)
 
     def _check_replaced(self, photo: PlannedPhoto, backup: Path) -> None:
-        name, label = self._inputs.get(file_id(photo.destination), ""), f"the backup of {photo.source}"
+        name = self._inputs.get(file_id(photo.destination), "")
         if _NAMED_BY in name:
-            self._faults.append(f"{photo.destination}: is {name}, and would be replaced. Move it out of photos.")
+            self._refuse(photo.destination, f"is {name}, and would be replaced. Move it out of photos.")
+        label, here = f"the backup of {photo.source}", file_id(backup)
         other = self._take(backup, label, photo)
-        read = self._inputs.get(file_id(backup))
         if other is not None:
-            self._faults.append(f"{backup}: would be {label}, and {other.label}, too. Set another backup.")
-        elif read is not None and file_id(backup) != file_id(photo.destination):
-            self._faults.append(
-                f"{backup}: is an input of this run ({read}), and would be {label}. Set another backup."
-            )
+            self._refuse(backup, f"would be {label}, and {other.label}, too. Set another backup.")
+        elif here in self._inputs and here != file_id(photo.destination):
+            self._refuse(backup, f"is an input of this run, and would be {label}. Set another backup.")
         elif os.path.lexists(backup):
-            digest = file_digest(photo.destination)
-            if fault := backup_fault(photo.destination, digest, backup):
-                self._faults.append(f"{photo.source}: {fault}. Set another backup, or move that file away.")
+            fault = backup_fault(photo.destination, file_digest(photo.destination), backup)
+            if fault:
+                self._refuse(photo.source, f"{fault}. Set another backup, or move that file away.")
 
     def _check_file(self, path: Path, label: str, way: str, own: bool = False) -> None:
         """Check a file that would replace what is in its place."""
         if not os.path.lexists(path):
             return
-        if (name := self._inputs.get(file_id(path))) is not None:
-            self._faults.append(f"{path}: is an input of this run ({name}), and would be replaced by {label}. {way}.")
+        name = self._inputs.get(file_id(path))
+        if name is not None:
+            which = "" if name == str(path) else f" ({name})"
+            self._refuse(path, f"is an input of this run{which}, and would be replaced by {label}. {way}.")
         elif path.is_dir() and not path.is_symlink():
-            self._faults.append(f"{path}: is a folder, and would be {label}. {way}.")
+            self._refuse(path, f"is a folder, and would be {label}. {way}.")
         elif not (own or self._recipe.overwrite or self._is_own(path)):
-            self._faults.append(
-                f"{path}: is not from facecrypt, or was changed since, and would be replaced by {label}. {way}, or "
-                "overwrite: true to replace it."
+            self._refuse(
+                path,
+                f"is not from facecrypt, or was changed since, and would be replaced by {label}. {way}, or "
+                "overwrite: true to replace it.",
             )
 
     def _is_own(self, path: Path) -> bool:
@@ -305,7 +318,7 @@ class _Checker:
 
     def _reserve(self, path: Path, label: str) -> None:
         if (other := self._take(path, label)) is not None and other.photo is not None:
-            self._faults.append(f"{path}: would be {label}, and {other.label}. Rename that photo, or set another name.")
+            self._refuse(path, f"would be {label}, and {other.label}. Rename that photo, or set another name.")
 
     def _take(self, path: Path, label: str, photo: PlannedPhoto | None = None) -> _Claim | None:
         """Take a place; return who has it already, if it is taken."""
@@ -326,9 +339,8 @@ def _way_apart(recipe: Recipe, first: Path, second: Path) -> str:
 
 
 def _list_faults(faults: Sequence[str]) -> str:
-    shown = [*faults[:_MOST_SHOWN], *([f"and {len(faults) - _MOST_SHOWN} more"] if len(faults) > _MOST_SHOWN else [])]
-    what = "a file" if len(faults) == 1 else f"{len(faults)} files"
-    return "\n  ".join([f"the run would destroy {what}, so nothing was begun:", *shown])
+    more = [f"and {len(faults) - _MOST_SHOWN} more"] if len(faults) > _MOST_SHOWN else []
+    return "\n  ".join(["the run would destroy files, so nothing was begun:", *faults[:_MOST_SHOWN], *more])
 
 
 def _references(recipe: Recipe) -> Iterator[tuple[FileId | None, str]]:
