@@ -84,8 +84,9 @@ def _count(number: int, one: str, many: str = "") -> str:
 
 
 def _kinds(kinds: Counter[str]) -> str:
-    named = [(f"{count} {kind or 'without extension'}") for kind, count in kinds.most_common(_MOST_KINDS)]
-    others = sum(kinds.values()) - sum(count for _, count in kinds.most_common(_MOST_KINDS))
+    ranked = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
+    named = [f"{count} {kind or 'without extension'}" for kind, count in ranked[:_MOST_KINDS]]
+    others = sum(count for _, count in ranked[_MOST_KINDS:])
     return ", ".join(named + ([f"{others} others"] if others else []))
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from facecrypt.errors import FacecryptError, PhotoError
-from facecrypt.finding import find
+from facecrypt.face_rules import face_rules
+from facecrypt.finding import files_below, find, find_photos
 from facecrypt.locks import is_first_process
 from facecrypt.manifest import NAME, Manifest
 from facecrypt.naming import output_path
-from facecrypt.recipe import Recipe
+from facecrypt.recipe import Recipe, recipe_values
 from facecrypt.records import PHOTO_LIST, RECORDS
+from facecrypt.targets import VIRTUAL
 
 
 def choose_photos(recipe: Recipe, sample: Path, notes: list[str] | None = None) -> list[tuple[Path, Path]]:
@@ -98,3 +101,39 @@ def read_list(lines: TextIO) -> list[Path]:
     if not paths:
         raise PhotoError("photos: '-' reads file names from standard input, which has none. Give one a line.")
     return list(dict.fromkeys(paths))
+
+
+def named_files(recipe: Recipe) -> Iterator[tuple[Path, str]]:
+    """Yield the files besides photos that a recipe names, or that lie in a folder that it names, each with the key."""
+    rules = face_rules(recipe.faces)
+    names = [] if recipe.targets == VIRTUAL else [("targets", recipe.targets)]
+    names += [("faces.only", name) for name in rules.only or ()]
+    names += [("faces.except", name) for name in rules.except_ or ()]
+    names += [("receipt.gallery", recipe.receipt.gallery)] if recipe.receipt.gallery else []
+    names += [(f"{key}.args", name) for key, value in recipe_values(recipe).items() for name in _arguments(value)]
+    for key, name in names:
+        for path in _files(name):
+            yield path, key
+
+
+def _arguments(value: Any, inside: bool = False) -> Iterator[str]:
+    """Yield all texts among the arguments of components, of which any may be a file."""
+    if isinstance(value, str):
+        yield from [value] if inside else []
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _arguments(each, inside or key == "args")
+    elif isinstance(value, Sequence):
+        for each in value:
+            yield from _arguments(each, inside)
+
+
+def _files(name: str) -> Iterable[Path]:
+    """Return the file, or all files in the folder, of some name."""
+    path = Path(name).expanduser()
+    try:
+        if path.is_dir():
+            return files_below(path)
+        return [path] if path.exists() else find_photos(name)
+    except (OSError, ValueError, RuntimeError, PhotoError):  # there is none, or whoever reads it will say why
+        return []

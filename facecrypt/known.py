@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import yaml
+
 from facecrypt.manifest import NAME, NAME_IN_PLACE, Manifest, NameKey, name_key
 from facecrypt.photos import file_digest
 from facecrypt.places import file_id
+
+REPORTS = ("report.json", "report.html", "recipe.yaml")
+"""What a run leaves in its output folder besides photos and the manifest."""
 
 
 class Known:
@@ -77,3 +83,24 @@ def _is_manifest(path: Path) -> bool:
             return b"facecrypt_manifest" in file.read(200)
     except OSError:
         return False
+
+
+def older_reports(output: Path, manifest: Manifest) -> set[str]:
+    """Return the report files that a version of facecrypt left here whose manifest did not tell of them."""
+    if manifest.knows_reports or not all((output / name).is_file() for name in REPORTS):
+        return set()
+    try:
+        found = json.loads((output / "report.json").read_text(encoding="utf-8"))
+        place = Path(found["recipe"]["output"]).expanduser()
+        if not {"facecrypt", "versions", "seed", "photos"} <= found.keys() or file_id(place) != file_id(output):
+            return set()
+        older = {"report.json"}
+        page = output / "report.html"
+        if "<title>facecrypt report</title>" in page.read_text(encoding="utf-8"):
+            older.add("report.html")
+        recipe = output / "recipe.yaml"
+        if yaml.safe_load(recipe.read_text(encoding="utf-8")) == found["recipe"]:
+            older.add("recipe.yaml")
+        return older
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, yaml.YAMLError):
+        return set()

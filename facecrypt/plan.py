@@ -7,32 +7,25 @@ is there already. What is there may be replaced if a manifest says that facecryp
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
-
-import yaml
+from typing import Literal, NamedTuple
 
 from facecrypt.errors import FacecryptError, PhotoError
 from facecrypt.face_rules import face_rules
-from facecrypt.finding import files_below, find_photos
-from facecrypt.known import Known, find_manifests
+from facecrypt.inputs import named_files
+from facecrypt.known import REPORTS, Known, find_manifests, older_reports
 from facecrypt.locks import NAME as LOCK
 from facecrypt.manifest import NAME, Manifest, manifest_path, open_manifests, recipe_digest
 from facecrypt.naming import beside
 from facecrypt.photos import backup_fault, file_digest
 from facecrypt.places import FileId, Places, State, file_id, state
-from facecrypt.recipe import Recipe, dump_recipe, recipe_values
+from facecrypt.recipe import Recipe, dump_recipe
 from facecrypt.records import RECORDS
-from facecrypt.targets import VIRTUAL
-
-REPORTS = ("report.json", "report.html", "recipe.yaml")
-"""What a run leaves in its output folder besides photos and the manifest."""
 
 _MOST_SHOWN = 10
 _EMPTY = 1 << 20  # bytes of a file that is looked at for having no content
@@ -127,6 +120,8 @@ def make_plan(
         reason, already = known.find_reason(source, destination, manifest, settings)
         if reason:
             photo = replace(photo, no_work=NoWork(reason, already=already))
+        elif file_id(source) is None:
+            pass  # Whoever reads it will say why.
         elif recipe.in_place and (fault := (closed or {}).get(destination.parent)):
             reason = f"{source}: its folder cannot be written to ({fault}). Mend its permissions."
             photo = replace(photo, no_work=NoWork(reason, "failed"))
@@ -222,7 +217,7 @@ class _Checker:
             FacecryptError: With all files that would be destroyed.
         """
         self._inputs = {file_id(photo.source): str(photo.source) for photo in photos}
-        self._inputs |= {known: name for known, name in _references(self._recipe)}
+        self._inputs |= {file_id(path): f"{path}{_NAMED_BY}{key}" for path, key in named_files(self._recipe)}
         if self._recipe_file is not None:
             self._inputs[file_id(self._recipe_file)] = f"{self._recipe_file}, the recipe"
         self._inputs.pop(None, None)
@@ -232,7 +227,7 @@ class _Checker:
         self._reserve(self._output / RECORDS, "the records of the run")
         if (records := state(self._output / RECORDS)) and not stat.S_ISDIR(records[0]):
             self._refuse(self._output / RECORDS, "is no folder, and facecrypt needs one. Set another output.")
-        older = _older_reports(self._output, manifest)
+        older = older_reports(self._output, manifest)
         reports = {}
         for name in REPORTS:
             path = self._output / name
@@ -341,60 +336,3 @@ def _way_apart(recipe: Recipe, first: Path, second: Path) -> str:
 def _list_faults(faults: Sequence[str]) -> str:
     more = [f"and {len(faults) - _MOST_SHOWN} more"] if len(faults) > _MOST_SHOWN else []
     return "\n  ".join(["the run would destroy files, so nothing was begun:", *faults[:_MOST_SHOWN], *more])
-
-
-def _references(recipe: Recipe) -> Iterator[tuple[FileId | None, str]]:
-    """Yield the files besides photos that a recipe reads, each with what it is called in messages."""
-    rules = face_rules(recipe.faces)
-    names = [] if recipe.targets == VIRTUAL else [("targets", recipe.targets)]
-    names += [("faces.only", name) for name in rules.only or ()]
-    names += [("faces.except", name) for name in rules.except_ or ()]
-    names += [("receipt.gallery", recipe.receipt.gallery)] if recipe.receipt.gallery else []
-    names += [(f"{key}.args", name) for key, value in recipe_values(recipe).items() for name in _arguments(value)]
-    for key, name in names:
-        for path in _files(name):
-            yield file_id(path), f"{path}{_NAMED_BY}{key}"
-
-
-def _arguments(value: Any, inside: bool = False) -> Iterator[str]:
-    """Yield all texts among the arguments of components, of which any may be a file."""
-    if isinstance(value, str):
-        yield from [value] if inside else []
-    elif isinstance(value, Mapping):
-        for key, each in value.items():
-            yield from _arguments(each, inside or key == "args")
-    elif isinstance(value, Sequence):
-        for each in value:
-            yield from _arguments(each, inside)
-
-
-def _files(name: str) -> Iterable[Path]:
-    """Return the file, or all files in the folder, of some name."""
-    path = Path(name).expanduser()
-    try:
-        if path.is_dir():
-            return files_below(path)
-        return [path] if path.exists() else find_photos(name)
-    except (OSError, ValueError, RuntimeError, PhotoError):  # there is none, or whoever reads it will say why
-        return []
-
-
-def _older_reports(output: Path, manifest: Manifest) -> set[str]:
-    """Return the report files that a version of facecrypt left here whose manifest did not tell of them."""
-    if manifest.knows_reports or not all((output / name).is_file() for name in REPORTS):
-        return set()
-    try:
-        found = json.loads((output / "report.json").read_text(encoding="utf-8"))
-        place = Path(found["recipe"]["output"]).expanduser()
-        if not {"facecrypt", "versions", "seed", "photos"} <= found.keys() or file_id(place) != file_id(output):
-            return set()
-        older = {"report.json"}
-        page = output / "report.html"
-        if "<title>facecrypt report</title>" in page.read_text(encoding="utf-8"):
-            older.add("report.html")
-        recipe = output / "recipe.yaml"
-        if yaml.safe_load(recipe.read_text(encoding="utf-8")) == found["recipe"]:
-            older.add("recipe.yaml")
-        return older
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, yaml.YAMLError):
-        return set()
