@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import io
 import logging
@@ -24,7 +25,8 @@ from PIL import Image, ImageOps
 
 from facecrypt.errors import FacecryptWarning, NoFaceFoundError, PhotoError, RecipeError
 from facecrypt.naming import output_path
-from facecrypt.photos import FORMATS, Photo, as_format, read_photo, write_bytes, write_photo
+from facecrypt.photos import FORMATS, Photo, as_format, file_digest, read_photo, write_bytes, write_photo
+from facecrypt.places import file_id
 from facecrypt.presets import override_with_preset
 from facecrypt.recipe import Recipe, check_recipe, recipe_values
 from facecrypt.settings import MetadataPolicy
@@ -42,7 +44,7 @@ AnyRecipe = str | os.PathLike[str] | Recipe | Mapping[str, Any] | None
 
 Status = Literal["protected", "unchanged", "failed"]
 
-_OWNED = ("photos", "output", "in_place", "backup", "name")
+_OWNED = ("photos", "output", "in_place", "backup", "name", "overwrite")
 """Keys of a recipe about files, which a call has none of."""
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 _SHOWN_SIDE = 480
@@ -55,7 +57,7 @@ class Protected:
 
     Attributes:
         source: The path that was given, or ``image``, with its place where several were given.
-        status: ``protected``, ``unchanged`` (no face was found) or ``failed``.
+        status: ``protected``, ``unchanged`` (no face was found, or it is protected already) or ``failed``.
         reason: Why it was not protected, or empty.
         faces: Its protected faces, as measured on the encoded 8-bit picture, in which faces were found afresh.
         encoding: How that picture was encoded: ``lossless PNG``, ``lossy JPEG``, ...; None where it was not protected.
@@ -70,6 +72,8 @@ class Protected:
     _photo: Photo | None = field(default=None)
     _file: bytes = field(default=b"")
     _pixels: NDArray[np.uint8] | None = field(default=None)
+    _already: bool = False
+    _inputs: tuple[Path, ...] = ()
 
     @property
     def pixels(self) -> NDArray[np.uint8]:
@@ -94,31 +98,38 @@ class Protected:
         """
         return self._photo.pixels if self._photo is not None else self._refuse()
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write the protected picture at once or not at all, in the format of the extension.
 
         A file in the format that `encoding` names is the very one that `faces` was measured on. Transparency, bits
         beyond eight, ICC profile and metadata of the input are kept as far as the format and the recipe let them.
 
         Args:
-            path: The file to write or replace; its folder is created. Never the input itself.
+            path: The file to write; its folder is created. Never an input of the call, by whatever name.
+            overwrite: Whether to replace a file that is there. One that holds the very same is no hindrance.
 
         Returns:
             The path.
 
         Raises:
-            PhotoError: If the picture was not protected, or the file cannot be written.
+            PhotoError: If the picture was not protected, the file cannot be written, or another one would be lost.
         """
         pixels, destination = self.pixels, Path(path).expanduser()
         assert self._photo is not None
         assert self.encoding is not None
         photo = as_format(self._photo, destination)
+        if (here := file_id(destination)) is not None and here in map(file_id, self._inputs):
+            which = "the input photo itself" if here == file_id(self._photo.path) else "another input of the call"
+            raise PhotoError(f"{destination}: is {which}. Choose another name.")
+
+        def announce(digest: str) -> None:
+            if not overwrite and os.path.lexists(destination) and file_digest(destination) != digest:
+                raise PhotoError(f"{destination}: exists. Choose another name, or give overwrite=True to replace it.")
+
         if FORMATS[destination.suffix.lower()] == self.encoding.split()[1]:
-            if destination.exists() and self._photo.path.exists() and destination.samefile(self._photo.path):
-                raise PhotoError(f"{destination}: is the input photo itself. Choose another name.")
-            write_bytes(self._file, destination)
+            write_bytes(self._file, destination, lambda _: announce(hashlib.sha256(self._file).hexdigest()))
             return destination
-        written = write_photo(photo, pixels, destination, self._metadata)
+        written = write_photo(photo, pixels, destination, self._metadata, announce=announce)
         if written.startswith("lossy"):
             warnings.warn(
                 f"{destination}: was written with loss, after its faces were measured: the numbers are not those of "
@@ -169,7 +180,8 @@ class Protected:
         )
 
     def _refuse(self) -> NoReturn:
-        raise (NoFaceFoundError if self.status == "unchanged" else PhotoError)(self.reason)
+        no_face = self.status == "unchanged" and not self._already
+        raise (NoFaceFoundError if no_face else PhotoError)(self.reason)
 
 
 _SAYS = {True: "still the same person", False: "another person", None: "no verdict"}
@@ -230,7 +242,8 @@ def protect(
             _file_of(picture, label, Path(folder, "in", str(number)))
             for number, (picture, label) in enumerate(zip(pictures, labels, strict=True))
         ]
-        results = _run(made, sources, Path(folder, "out"), on_progress) if sources else []
+        recipe_file = Path(recipe) if isinstance(recipe, str | os.PathLike) else None
+        results = _run(made, sources, Path(folder, "out"), on_progress, recipe_file) if sources else []
     if several:
         return results
     (result,) = results
@@ -292,18 +305,23 @@ def _yaml(key: str, value: object) -> str:
 
 @dataclass(frozen=True)
 class _Source:
-    """A picture as the file that the pipeline reads, and how messages call it."""
+    """A picture as the file that the pipeline reads, how messages call it, and the file that it came from."""
 
     path: Path
     name: str
+    origin: Path | None = None
 
 
 def _file_of(picture: Picture, label: str, folder: Path) -> _Source:
     """Return a file with a picture, written losslessly into a folder of its own if it is none yet."""
     if isinstance(picture, str | os.PathLike):
-        return _Source(Path(picture).expanduser(), os.fspath(picture))
+        path = Path(picture).expanduser()
+        return _Source(path, os.fspath(picture), path.absolute())
+    origin = None
     if isinstance(picture, Image.Image):
         image = _png_ready(picture, label)
+        name = getattr(picture, "filename", "")  # empty where it was not opened from a file
+        origin = Path(os.fsdecode(name)).absolute() if name else None
     elif isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3:
         if not picture.size:
             raise PhotoError(f"{label}: is an array without pixels, {picture.shape}. Give at least one.")
@@ -318,7 +336,7 @@ def _file_of(picture: Picture, label: str, folder: Path) -> _Source:
     # One name for all: the seed of a face depends on it, and must not depend on the place in a list.
     path = folder / "image.png"
     image.save(path, "PNG", compress_level=1)
-    return _Source(path, label)
+    return _Source(path, label, origin)
 
 
 def _png_ready(picture: Image.Image, label: str) -> Image.Image:
@@ -336,12 +354,19 @@ def _png_ready(picture: Image.Image, label: str) -> Image.Image:
 
 
 def _run(
-    recipe: Recipe, sources: Sequence[_Source], output: Path, on_progress: Callable[[Progress], None] | None
+    recipe: Recipe,
+    sources: Sequence[_Source],
+    output: Path,
+    on_progress: Callable[[Progress], None] | None,
+    recipe_file: Path | None,
 ) -> list[Protected]:
     # Imported after the recipe and the pictures are known to be right: torch and Lightning take seconds.
     from facecrypt import pipeline
     from facecrypt.evaluation import FaceReport
+    from facecrypt.inputs import named_files
 
+    read = [*(source.origin for source in sources), *(path for path, _ in named_files(recipe)), recipe_file]
+    inputs = tuple(path.absolute() for path in read if path is not None)
     faces = pydantic.TypeAdapter(tuple[FaceReport, ...])
     chosen = [
         (source.path, output_path(source.path, output / str(number), recipe.format))
@@ -369,6 +394,8 @@ def _run(
                 _photo=photo,
                 _file=data,
                 _pixels=pixels,
+                _already=entry["already"],
+                _inputs=inputs,
             )
         )
     return results

@@ -137,7 +137,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from facecrypt import pipeline
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    result = pipeline.run(recipe)
+    result = pipeline.run(recipe, recipe_file=Path(arguments.recipe))
     _summarise(result)
     return DONE if result.complete else SOME_FAILED
 
@@ -288,7 +288,8 @@ def _summarise(result: Report) -> None:
         print(result.summary)
     if marked:
         print("* gave gradients (white-box): says nothing about recognisers that did not.")
-    print(f"report: {result.recipe['output']}/report.html ({result.seconds:.1f} s)")
+    if not result.faults:
+        print(f"report: {result.recipe['output']}/report.html ({result.seconds:.1f} s)")
 
 
 def _sentence(verdict: dict[str, object]) -> str:

@@ -184,7 +184,7 @@ def file_digest(path: Path) -> str | None:
     """Return the SHA-256 of a file in hexadecimal digits; None where there is no such file to read."""
     try:
         return digest_regular(path)
-    except OSError:
+    except (OSError, ValueError):
         return None
 
 

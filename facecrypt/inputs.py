@@ -5,28 +5,31 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from facecrypt.errors import PhotoError
+from facecrypt.errors import FacecryptError, PhotoError
 from facecrypt.face_rules import face_rules
+from facecrypt.finding import files_below, find, find_photos
+from facecrypt.locks import is_first_process
+from facecrypt.manifest import NAME, Manifest
 from facecrypt.naming import output_path
-from facecrypt.photos import find_photos, write_bytes
-from facecrypt.recipe import Recipe
-
-RECORDS = ".facecrypt"
-"""Folder inside the output where the processes of a run leave notes for each other until the report is written."""
+from facecrypt.recipe import Recipe, recipe_values
+from facecrypt.records import PHOTO_LIST, RECORDS
+from facecrypt.targets import VIRTUAL
 
 
-def choose_photos(recipe: Recipe, sample: Path) -> list[tuple[Path, Path]]:
+def choose_photos(recipe: Recipe, sample: Path, notes: list[str] | None = None) -> list[tuple[Path, Path]]:
     """Return the photos that a recipe names, each with the file that its protected version goes to.
 
     Args:
         recipe: A checked recipe.
         sample: The photo of a recipe that names none.
+        notes: Is added to, if something in the folder of photos, or among what a glob names, is left out.
 
     Raises:
-        PhotoError: If there are none, or several and the recipe gives faces of one by hand.
+        PhotoError: If there are none.
     """
     output = Path(recipe.output).expanduser()
     root: Path | None = None
@@ -35,22 +38,23 @@ def choose_photos(recipe: Recipe, sample: Path) -> list[tuple[Path, Path]]:
     elif recipe.photos == "-":
         paths = _read_standard_input(output)
     else:
-        paths = find_photos(recipe.photos, recursive=True)
+        found = find(recipe.photos, recursive=True)
+        paths = found.photos
         root = Path(recipe.photos).expanduser()
         if root.is_dir() and _is_inside(output, root):
-            paths = [path for path in paths if not _is_inside(path, output)]
+            inside = {folder for folder in {path.parent for path in paths} if _is_inside(folder / "photo", output)}
+            made = _outputs(output)
+            left = [path for path in paths if path.parent in inside]
+            found.left_out.in_output = sum(Path(os.path.realpath(path)) not in made for path in left)
+            paths = [path for path in paths if path.parent not in inside]
+        if notes is not None and (note := found.left_out.describe(recipe.photos)):
+            notes.append(note)
         if not paths:
             raise PhotoError(
                 f"{recipe.photos}: no photos found outside the output folder {output}. Name another folder."
             )
-    key = face_rules(recipe.faces).by_hand
-    if key and len(paths) > 1:
-        raise PhotoError(
-            f"faces.{key}: gives a face of one photo by hand, but photos names {len(paths)}. Name that photo alone, "
-            "and protect the others without it."
-        )
     if recipe.in_place:
-        return [(path, path.resolve()) for path in paths]
+        return [(path, Path(os.path.realpath(path))) for path in paths]
     chosen = []
     for path in paths:
         below = path.parent.relative_to(root) if root is not None and root.is_dir() else Path()
@@ -59,18 +63,24 @@ def choose_photos(recipe: Recipe, sample: Path) -> list[tuple[Path, Path]]:
 
 
 def _is_inside(path: Path, folder: Path) -> bool:
-    path, folder = path.resolve(), folder.resolve()
+    path, folder = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
     return folder in path.parents
+
+
+def _outputs(output: Path) -> set[Path]:
+    """Return the photos that runs left in an output folder."""
+    try:
+        return Manifest(output / NAME).outputs
+    except FacecryptError:  # whoever opens it to write will say why
+        return set()
 
 
 def _read_standard_input(output: Path) -> list[Path]:
     """Return the photos named on standard input; processes that Lightning starts find the list in the output folder."""
-    names = output / RECORDS / "photos.txt"
-    if os.environ.get("LOCAL_RANK", "0") != "0" and names.exists():
-        return read_list(io.StringIO(names.read_text(encoding="utf-8")))
-    paths = read_list(sys.stdin)
-    write_bytes("\0".join(map(str, paths)).encode(), names)
-    return paths
+    names = output / RECORDS / PHOTO_LIST
+    if not is_first_process() and names.exists():
+        return read_list(io.StringIO(os.fsdecode(names.read_bytes())))
+    return read_list(sys.stdin)
 
 
 def read_list(lines: TextIO) -> list[Path]:
@@ -91,3 +101,39 @@ def read_list(lines: TextIO) -> list[Path]:
     if not paths:
         raise PhotoError("photos: '-' reads file names from standard input, which has none. Give one a line.")
     return list(dict.fromkeys(paths))
+
+
+def named_files(recipe: Recipe) -> Iterator[tuple[Path, str]]:
+    """Yield the files besides photos that a recipe names, or that lie in a folder that it names, each with the key."""
+    rules = face_rules(recipe.faces)
+    names = [] if recipe.targets == VIRTUAL else [("targets", recipe.targets)]
+    names += [("faces.only", name) for name in rules.only or ()]
+    names += [("faces.except", name) for name in rules.except_ or ()]
+    names += [("receipt.gallery", recipe.receipt.gallery)] if recipe.receipt.gallery else []
+    names += [(f"{key}.args", name) for key, value in recipe_values(recipe).items() for name in _arguments(value)]
+    for key, name in names:
+        for path in _files(name):
+            yield path, key
+
+
+def _arguments(value: Any, inside: bool = False) -> Iterator[str]:
+    """Yield all texts among the arguments of components, of which any may be a file."""
+    if isinstance(value, str):
+        yield from [value] if inside else []
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _arguments(each, inside or key == "args")
+    elif isinstance(value, Sequence):
+        for each in value:
+            yield from _arguments(each, inside)
+
+
+def _files(name: str) -> Iterable[Path]:
+    """Return the file, or all files in the folder, of some name."""
+    path = Path(name).expanduser()
+    try:
+        if path.is_dir():
+            return files_below(path)
+        return [path] if path.exists() else find_photos(name)
+    except (OSError, ValueError, RuntimeError, PhotoError):  # there is none, or whoever reads it will say why
+        return []

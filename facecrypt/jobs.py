@@ -15,12 +15,14 @@ from facecrypt import limits
 from facecrypt.budget import fit_photo
 from facecrypt.errors import FacecryptError, NoFaceFoundError, PhotoError
 from facecrypt.faces import Face, FaceDetector, FaceImage, add_masks, cut
-from facecrypt.manifest import Manifest, manifest_path, recipe_digest
-from facecrypt.naming import beside
+from facecrypt.manifest import recipe_digest
 from facecrypt.photos import Photo, read_photo, write_photo
+from facecrypt.places import check_unchanged
+from facecrypt.plan import NoWork, PlannedPhoto
 from facecrypt.reading import measure_photo
 from facecrypt.recipe import Recipe
 from facecrypt.selection import Selection, SkippedFace, choose_faces, load_references
+from facecrypt.settings import MetadataPolicy
 from facecrypt.stopwatch import stage
 
 
@@ -41,8 +43,6 @@ class Job:
         levels: Number of the level of strength at which each mask was made, the lightest being 0.
         targets: Index of each face's target.
         seconds: Time of each face.
-        backup: Where the original stays when the destination is the photo itself.
-        manifest: What knows of the photos that are protected already.
         already: Whether there is nothing to do, since it was done before.
         encoding: How the file was written, such as ``lossy JPEG``.
         settings: From `recipe_digest`, for the manifest.
@@ -61,8 +61,6 @@ class Job:
     levels: list[int] = field(default_factory=list)
     targets: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-    backup: Path | None = None
-    manifest: Manifest | None = None
     already: bool = False
     encoding: str | None = None
     settings: str = ""
@@ -95,9 +93,9 @@ class Photos(Dataset[Job]):
     Args:
         paths: The photos.
         destinations: Where the protected version of each goes.
-        recipe: For the choice of faces, and for what happens to the photo itself.
+        recipe: For the choice of faces.
         detector: Finds the faces.
-        manifests: What knows of photos that are protected already; without it, each is protected.
+        no_work: Why nothing is done with some photos, by their numbers.
 
     Raises:
         FacecryptError: If a photo of a person whom the recipe names, as in ``faces.only``, cannot be used.
@@ -109,20 +107,17 @@ class Photos(Dataset[Job]):
         destinations: Sequence[Path],
         recipe: Recipe,
         detector: FaceDetector,
-        manifests: Mapping[Path, Manifest] | None = None,
+        no_work: Mapping[int, NoWork] | None = None,
     ) -> None:
         self.found: Mapping[int, Selection] = {}
         self.bounds = limits.current()
-        self._manifests = manifests or {}
+        self._paths = list(paths)
+        self._destinations = list(destinations)
+        self._no_work = dict(no_work or {})
         self._recipe = recipe
         self._digest = recipe_digest(recipe)
-        self._paths = list(paths)
         self._detector = detector
         self._references = load_references(recipe.faces, detector)
-        self._destinations = list(destinations)
-        self._first: dict[Path, int] = {}
-        for index, destination in enumerate(destinations):
-            self._first.setdefault(destination, index)
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -162,22 +157,10 @@ class Photos(Dataset[Job]):
     def _read(self, index: int) -> Job:
         """Return a photo without its faces."""
         job = Job(index, self._paths[index], self._destinations[index], settings=self._digest)
-        recipe = self._recipe
-        job.manifest = self._manifests.get(
-            manifest_path(job.destination, Path(recipe.output).expanduser(), recipe.in_place)
-        )
-        if recipe.in_place:
-            job.backup = beside(job.destination, recipe.backup)
+        if (none := self._no_work.get(index)) is not None:
+            job.already = none.already
+            return job.fail(PhotoError(none.reason), none.status)
         try:
-            first = self._first[job.destination]
-            if first != index:
-                raise PhotoError(
-                    f"{job.source}: its output would be {job.destination}, as that of {self._paths[first]}. "
-                    "Rename one of them, or protect them into different folders."
-                )
-            if job.manifest and (reason := job.manifest.find_reason(job.source, job.destination, self._digest)):
-                job.already = not job.manifest.has_other_settings(job.source, self._digest)
-                return job.fail(PhotoError(reason), "unchanged")
             job.photo = read_photo(job.source, self.bounds)
         except PhotoError as error:
             return job.fail(error)
@@ -185,29 +168,55 @@ class Photos(Dataset[Job]):
 
 
 @stage("write")
-def save(job: Job, recipe: Recipe, levels: Sequence[Recipe]) -> None:
+def save(job: Job, recipe: Recipe, levels: Sequence[Recipe], planned: PlannedPhoto | None = None) -> None:
     """Write the protected version of a photo; a failure becomes the job's error.
 
     Args:
         job: The photo with its masks.
         recipe: The recipe of the run.
         levels: The recipe at each level of its strength, as `level_recipes` returns it.
+        planned: What was planned for it; without it, its destination is replaced and noted nowhere.
     """
     if job.error or job.photo is None:
         return
-    photo, manifest = job.photo, job.manifest
-
-    def announce(written: str) -> None:
-        if manifest:
-            manifest.add(job.source, photo.digest, job.destination, written, job.settings, job.backup)
-
     try:
-        pixels = draw(job, photo, levels)
-        job.encoding = write_photo(
-            photo, pixels, job.destination, recipe.metadata, backup=job.backup, announce=announce
-        )
+        pixels = draw(job, job.photo, levels)
+        if planned is None:
+            job.encoding = write_photo(job.photo, pixels, job.destination, recipe.metadata)
+        else:
+            job.encoding = write_planned(planned, job.photo, pixels, recipe.metadata, job.settings)
     except PhotoError as error:
         job.fail(error)
+
+
+def write_planned(
+    planned: PlannedPhoto, photo: Photo, pixels: NDArray[np.uint8], metadata: MetadataPolicy, settings: str
+) -> str:
+    """Write the protected version of a photo where its run planned it, if that place is still as it was.
+
+    Args:
+        planned: The plan.
+        photo: What was read of the photo.
+        pixels: The protected pixels, ``(H, W, 3)``.
+        metadata: What of EXIF and XMP to keep.
+        settings: From `recipe_digest`.
+
+    Returns:
+        How the file was written, as `write_photo` says it.
+
+    Raises:
+        PhotoError: If it cannot be written, or something else came to its place.
+    """
+    manifest, backup = planned.manifest, planned.backup
+
+    def announce(written: str) -> None:
+        if backup is None:  # else it is the photo itself, which is compared with what was read of it
+            check_unchanged(planned.destination, planned.seen)
+        if manifest.has_made(photo.digest):
+            raise PhotoError(f"{planned.source}: became a protected photo while the run was at work, and stays.")
+        manifest.add(planned.source, photo.digest, planned.destination, written, settings, backup)
+
+    return write_photo(photo, pixels, planned.destination, metadata, backup=backup, announce=announce)
 
 
 def draw(job: Job, photo: Photo, levels: Sequence[Recipe]) -> NDArray[np.uint8]:

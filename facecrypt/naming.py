@@ -7,6 +7,25 @@ from pathlib import Path, PurePosixPath
 
 from facecrypt.settings import PhotoFormat
 
+FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
+    ".jif": "JPEG",
+    ".mpo": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+    ".avif": "AVIF",
+    ".heic": "HEIF",
+    ".heif": "HEIF",
+    ".hif": "HEIF",
+}
+"""Extensions of photos, and Pillow's name of the format of each."""
+
 
 def template_fault(template: str, *, folders: bool = False) -> str | None:
     """Return what is wrong with a template for file names, or None.

@@ -1,11 +1,12 @@
-"""Photos: find them, name what becomes of them, and write them so that each file is whole or as it was.
+"""Photos: write them so that each file is whole or as it was, and no original is lost.
 
-`facecrypt.decoding` reads a file, `facecrypt.encoding` makes one; docs/photos.md says what happens to a photo.
+`facecrypt.finding` finds them, `facecrypt.decoding` reads a file, `facecrypt.encoding` makes one; docs/photos.md says
+what happens to a photo.
 """
 
 from __future__ import annotations
 
-import glob
+import contextlib
 import hashlib
 import os
 import platform
@@ -24,12 +25,14 @@ import numpy.typing as npt
 from facecrypt.decoding import Photo, file_digest
 from facecrypt.encoding import encode, is_lossless
 from facecrypt.errors import PhotoError
-from facecrypt.naming import output_path
+from facecrypt.finding import find_photos
+from facecrypt.naming import FORMATS, output_path
 from facecrypt.reading import read_photo
 from facecrypt.settings import MetadataPolicy
 
 __all__ = [
     "FORMATS",
+    "backup_fault",
     "Photo",
     "read_photo",
     "as_format",
@@ -41,73 +44,6 @@ __all__ = [
     "sweep",
     "is_running",
 ]
-
-FORMATS = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".bmp": "BMP",
-    ".avif": "AVIF",
-    ".heic": "HEIF",
-    ".heif": "HEIF",
-}
-"""Extensions of photos, and Pillow's name of the format of each."""
-
-# Found in folders too, so that the run names them as left out and does not pass over them in silence.
-_PICTURES = (*FORMATS, ".gif")
-
-
-def find_photos(where: str, *, recursive: bool = False) -> list[Path]:
-    """Return the photos that a file name, a folder or a glob names, sorted.
-
-    Args:
-        where: A file (returned whatever its extension), a folder, or a glob, in which ``**`` stands for any depth of
-            folders. Hidden files and folders are ignored unless named.
-        recursive: Whether a folder stands for the photos in its subfolders, too, or for those directly inside.
-
-    Returns:
-        At least one path.
-
-    Raises:
-        PhotoError: If nothing is there, nothing there is a photo, or a folder cannot be read.
-    """
-    path = Path(os.path.expanduser(where))
-    try:
-        if path.is_dir():
-            candidates = _walk(path) if recursive else [child for child in path.iterdir() if not _is_hidden(child.name)]
-        elif path.exists():
-            return [path]
-        elif set("*?[") & set(where):
-            candidates = [Path(match) for match in glob.iglob(str(path), recursive=True)]
-        else:
-            raise PhotoError(f"{where}: there is no such file or folder. Name a photo, a folder or a glob.")
-        photos = sorted({item for item in candidates if item.suffix.lower() in _PICTURES and item.is_file()})
-    except OSError as error:
-        raise PhotoError(f"{where}: cannot be read ({error.strerror}). Check its name and your rights.") from error
-    if not photos:
-        raise PhotoError(
-            f"{where}: no photos found. A photo ends in {', '.join(FORMATS)}; "
-            "name a photo, a folder that holds some, or a glob such as 'photos/**/*.jpg'."
-        )
-    return photos
-
-
-def _walk(folder: Path) -> list[Path]:
-    def stop(error: OSError) -> None:
-        raise error
-
-    found = []
-    for parent, folders, files in os.walk(folder, onerror=stop):
-        folders[:] = [name for name in folders if not _is_hidden(name)]
-        found += [Path(parent) / name for name in files if not _is_hidden(name)]
-    return found
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".")
 
 
 def write_photo(
@@ -129,9 +65,10 @@ def write_photo(
         pixels: ``(H, W, 3)`` uint8 RGB, upright, of the photo's size; equal channels for a grayscale photo.
         destination: The file to write or replace; its folder is created. Never the photo itself without a backup.
         metadata: What of EXIF and XMP to keep.
-        backup: Where the photo that is replaced stays as it was; its folder is created. An existing file there is
-            never replaced.
-        announce: Called with the SHA-256 of the file just before it appears, and before the backup is made.
+        backup: Where the photo that is replaced stays as it was, if the destination is the photo itself, behind all
+            links; its folder is created. An existing file there is never replaced.
+        announce: Called with the SHA-256 of the file just before it appears, and before the backup is made. What it
+            raises leaves everything as it is.
 
     Returns:
         How the file was written: ``lossless PNG``, ``lossy JPEG``, ...
@@ -140,19 +77,20 @@ def write_photo(
         ValueError: If the pixels do not fit the photo, or the destination's extension names another format.
         PhotoError: If the file cannot be written, would replace the input, or cannot hold the transparency or profile.
     """
-    file_format = _check(photo, pixels, destination)
+    in_place = backup is not None
+    if in_place:
+        destination = Path(os.path.realpath(destination))
+    file_format = _check(photo, pixels, destination, in_place)
     data = encode(photo, pixels, file_format, metadata, destination)
-    in_place = _is_same_file(photo.path, destination)
-    if in_place and backup is None:
+    if not in_place and _is_same_file(photo.path, destination):
         raise PhotoError(f"{destination}: is the input photo itself. Choose another output folder.")
 
     def prepare(temporary: Path) -> None:
-        if in_place:
-            shutil.copymode(photo.path, temporary)
         if announce:
             announce(hashlib.sha256(data).hexdigest())
-        if in_place and backup:
-            _keep_original(photo, backup)
+        if backup is not None:
+            _keep_original(destination, photo.digest, backup)
+            shutil.copymode(destination, temporary)
 
     write_bytes(data, destination, prepare)
     return f"{'lossless' if is_lossless(photo, file_format) else 'lossy'} {file_format}"
@@ -200,6 +138,7 @@ def write_bytes(data: bytes, destination: Path, prepare: Callable[[Path], None] 
                 os.fsync(file.fileno())
             prepare(temporary)
             os.replace(temporary, destination)
+            _sync(destination.parent)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
@@ -242,7 +181,7 @@ def is_running(process: int) -> bool:
     return True
 
 
-def _check(photo: Photo, pixels: npt.NDArray[np.uint8], destination: Path) -> str:
+def _check(photo: Photo, pixels: npt.NDArray[np.uint8], destination: Path, in_place: bool) -> str:
     """Return the format in which a destination is written."""
     if pixels.shape != photo.pixels.shape or pixels.dtype != np.uint8:
         raise ValueError(
@@ -252,39 +191,81 @@ def _check(photo: Photo, pixels: npt.NDArray[np.uint8], destination: Path) -> st
         raise ValueError(f"pixels: the channels differ, but {photo.path} is grayscale. Allowed: equal channels.")
     suffix = destination.suffix.lower()
     file_format = "PNG" if suffix == ".png" else photo._format
-    if FORMATS.get(suffix) != file_format and suffix != photo.path.suffix.lower():
+    # Behind a link, the file itself may have any name.
+    if FORMATS.get(suffix) != file_format and suffix != photo.path.suffix.lower() and not in_place:
         raise ValueError(f"destination: {destination} does not end like a {file_format} file. Allowed: .png as well.")
     return file_format
 
 
-def _keep_original(photo: Photo, backup: Path) -> None:
-    """Let a photo's file stay under a second name, at once or not at all."""
-    if file_digest(photo.path) != photo.digest:
-        raise PhotoError(f"{photo.path}: was changed while it was being protected; it stays as it is. Run again.")
+def _keep_original(original: Path, digest: str, backup: Path) -> None:
+    """Copy a photo's file to a second place, at once or not at all, and make sure that the copy is on the disk.
+
+    Args:
+        original: The file, behind all links.
+        digest: Its SHA-256 when it was read.
+        backup: The place; a file that is there stays.
+
+    Raises:
+        PhotoError: If the file is another by now, or another file is there.
+    """
+    changed = PhotoError(f"{original}: was changed while it was being protected; it stays as it is. Run again.")
+    if file_digest(original) != digest:
+        raise changed
+    if fault := backup_fault(original, digest, backup):
+        raise PhotoError(f"{original}: {fault}; nothing was changed. Move that file away, or name another backup.")
+    if os.path.lexists(backup):  # a run that was killed left it
+        return
     backup.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(photo.path, backup)
-    except FileExistsError:
-        if file_digest(backup) != photo.digest:
-            raise PhotoError(
-                f"{photo.path}: its backup would be {backup}, where another file is; nothing was changed. "
-                "Move that file away, or name another backup."
-            ) from None
-    except OSError:  # a file system without links
-        _copy(photo.path, backup)
-
-
-def _copy(source: Path, backup: Path) -> None:
     temporary = _temporary(backup.parent)
     try:
-        shutil.copy2(source, temporary)
-        with temporary.open("rb+") as file:
+        shutil.copyfile(original, temporary)
+        with contextlib.suppress(OSError):  # not every file system keeps times, rights and attributes
+            shutil.copystat(original, temporary)
+        with temporary.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                raise changed
             os.fsync(file.fileno())
-        if backup.exists():
-            raise PhotoError(f"{backup}: appeared while its original was being copied. Move that file away.")
-        os.rename(temporary, backup)
+        try:
+            os.link(temporary, backup)  # unlike a rename, it replaces nothing
+        except FileExistsError:
+            raise PhotoError(f"{backup}: appeared while its original was being copied. Move that file away.") from None
+        except OSError:  # a file system without hard links
+            if os.path.lexists(backup):
+                raise PhotoError(f"{backup}: appeared while its original was being copied.") from None
+            os.rename(temporary, backup)
     finally:
         temporary.unlink(missing_ok=True)
+    for folder in (backup.parent, backup.parent.parent):
+        _sync(folder)
+
+
+def backup_fault(original: Path, digest: str | None, backup: Path) -> str:
+    """Return why a photo's original cannot be kept at a place, or nothing.
+
+    Args:
+        original: The photo, behind all links.
+        digest: SHA-256 of its content.
+        backup: The place. A copy that is there already is right.
+    """
+    if not os.path.lexists(backup):
+        return ""
+    where = f"its backup would be {backup}, where"
+    if backup.is_symlink() or not backup.is_file():
+        return f"{where} a {'link' if backup.is_symlink() else 'folder'} is"
+    if _is_same_file(original, backup):
+        return f"{where} another name of the photo itself is (a hard link)"
+    return "" if file_digest(backup) == digest else f"{where} another file is"
+
+
+def _sync(folder: Path) -> None:
+    """Make sure that the names in a folder are on the disk, where the system can do that."""
+    if os.name == "posix":
+        with contextlib.suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def _is_same_file(first: Path, second: Path) -> bool:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
@@ -15,19 +13,22 @@ from typing import Any
 from facecrypt import limits, registry, report
 from facecrypt.crew import assemble, warn
 from facecrypt.encoding import QUALITY
-from facecrypt.errors import FacecryptError, PhotoError
+from facecrypt.errors import PhotoError
 from facecrypt.evaluation import FaceReport, Judge, make_judge, verify
 from facecrypt.face_rules import face_rules
 from facecrypt.faces import FaceDetector
-from facecrypt.inputs import RECORDS, choose_photos
+from facecrypt.inputs import choose_photos
 from facecrypt.jobs import Job, Photos, save
 from facecrypt.lightning_loop import OnProgress, ProtectionModule, protect
-from facecrypt.manifest import open_manifests
+from facecrypt.locks import is_first_process, locked_folders
 from facecrypt.metadata import policy_note
 from facecrypt.photos import file_digest, sweep
+from facecrypt.places import check_unchanged
+from facecrypt.plan import Plan, PlannedPhoto, make_plan
 from facecrypt.protection import ProtectionLoop, Settings, Surrogate
 from facecrypt.receipt import Gallery
 from facecrypt.recipe import Recipe, dump_recipe, level_recipes
+from facecrypt.records import RECORDS, Records
 from facecrypt.stopwatch import stage
 from facecrypt.strength import Ladder, has_escaped, name_level, strength_notes
 from facecrypt.targets import Target, load_targets
@@ -40,6 +41,7 @@ def run(
     *,
     chosen: Sequence[tuple[Path, Path]] | None = None,
     on_progress: OnProgress | None = None,
+    recipe_file: Path | None = None,
 ) -> report.Report:
     """Protect the photos that a recipe names; leave files, report and resolved recipe in its output folder.
 
@@ -48,22 +50,41 @@ def run(
         chosen: The photos, each with the file that its protected version goes to, instead of those that the recipe
             names.
         on_progress: Told of the progress instead of a bar on the terminal; what it raises ends the run.
+        recipe_file: The file of the recipe, which the run must not replace.
 
     Returns:
         The report. Photos that could not be protected are in it, with the reason.
 
     Raises:
-        FacecryptError: If the recipe or the input as a whole is wrong; nothing has been written then.
+        FacecryptError: If the recipe or the input as a whole is wrong, another run works on the same folders, or a
+            file would be destroyed; nothing has been written then.
     """
-    started = time.monotonic()
-    chosen = choose_photos(recipe, sample_photo()) if chosen is None else chosen
-    manifests = open_manifests(recipe, [destination for _, destination in chosen])
+    started, notes = time.monotonic(), list[str]()
+    chosen = choose_photos(recipe, sample_photo(), notes) if chosen is None else chosen
+    replaced = {destination.parent for _, destination in chosen if recipe.in_place}
+    # The other processes of a run work under the locks of the first one.
+    with ExitStack() as stack:
+        closed: dict[Path, str] = {}
+        if is_first_process():
+            closed = stack.enter_context(locked_folders(Path(recipe.output).expanduser(), replaced))
+        plan = make_plan(recipe, chosen, recipe_file=recipe_file, closed=closed)
+        plan.notes[:0] = notes
+        for note in plan.notes:
+            warn(note)
+        return _run(recipe, plan, started, on_progress)
+
+
+def _run(recipe: Recipe, plan: Plan, started: float, on_progress: OnProgress | None) -> report.Report:
     with stage("build"):
         detector = FaceDetector()
         aligned = face_rules(recipe.faces).choose == "aligned"
         targets = load_targets(recipe.targets, recipe.max_targets, detector, "aligned" if aligned else "largest")
         jobs = Photos(
-            [source for source, _ in chosen], [destination for _, destination in chosen], recipe, detector, manifests
+            [photo.source for photo in plan.photos],
+            [photo.destination for photo in plan.photos],
+            recipe,
+            detector,
+            {index: photo.no_work for index, photo in enumerate(plan.photos) if photo.no_work},
         )
         crew = assemble(recipe)
         gallery = _open_gallery(recipe, detector, aligned)
@@ -72,14 +93,17 @@ def run(
             for name, embedder, white in crew.judges
         ]
         people = judges[0].people  # Which photos show a face does not depend on the recogniser.
+    crew.notes[:0] = plan.notes
     if gallery and people and (faceless := len(gallery.photos) - len(people.names)):
         crew.notes.append(f"receipt.gallery: no face found in {faceless} of its photos, which are left out")
         warn(crew.notes[-1])
     if note := policy_note(recipe.metadata):
         crew.notes.append(note)
         warn(note)
-    output = _prepare_output(recipe)
-    sweep({output, *(destination.parent for _, destination in chosen)})
+    output = Path(recipe.output).expanduser()
+    records = Records(output / RECORDS)
+    records.open([photo.source for photo in plan.photos] if recipe.photos == "-" else None)
+    sweep({output, *(path.parent for photo in plan.photos for path in (photo.destination, photo.backup) if path)})
     with stage("build"):
         choosers = [make_judge(name, embedder, False, targets, chooses=True) for name, embedder in crew.choosers]
         levels = level_recipes(recipe)
@@ -87,30 +111,57 @@ def run(
         ladder = Ladder(recipe, levels, choosers, targets, detector) if choosers else None
         judges += choosers
         module = ProtectionModule(loops, judges, recipe, ladder)
-    records = output / RECORDS
-    earlier = report.read_earlier(output, records)
+    earlier = report.read_earlier(output, records.folder)
 
     def finish(job: Job) -> None:
-        photo = _write_and_verify(job, recipe, levels, targets, judges, detector)
-        (records / f"{job.index}.json").write_text(json.dumps(asdict(photo)))
+        planned = plan.photos[job.index]
+        photo = _write_and_verify(job, planned, recipe, levels, targets, judges, detector)
+        try:
+            records.add(job.index, asdict(photo))
+        except PhotoError as error:  # the photo is done nevertheless, and this process knows it
+            warn(str(error))
 
     trainer = protect(recipe, module, jobs, finish, on_progress)
     trainer.strategy.barrier()
-    photos = [json.loads((records / f"{index}.json").read_text()) for index in range(len(chosen))]
+    photos = [
+        photo if photo is not None else asdict(_unknown(planned.source, records))
+        for planned, photo in zip(plan.photos, records.collect(len(plan.photos)), strict=True)
+    ]
     if trainer.is_global_zero:
         for note in (*strength_notes(recipe, photos), encoder_note(recipe, photos), by_hand_note(photos)):
             if note:
                 warn(note)
                 crew.notes.append(note)
-    photos = report.carry_over(photos, [destination for _, destination in chosen], earlier)
+    photos = report.carry_over(photos, [photo.destination for photo in plan.photos], earlier)
     known = gallery.describe(people) if gallery and people else None
     device = str(trainer.strategy.root_device)
     result = report.make(recipe, crew.notes, photos, time.monotonic() - started, device, known)
     trainer.strategy.barrier()
     if trainer.is_global_zero:
-        report.write(result, output, dump_recipe(recipe))
-        shutil.rmtree(records)
+        _write_report(result, recipe, plan, records)
     return result
+
+
+def _unknown(source: Path, records: Records) -> report.PhotoReport:
+    reason = f"{source}: what became of it is not known: its record in {records.folder} is gone. Run again."
+    return report.PhotoReport(source=str(source), output=None, status="failed", reason=reason)
+
+
+def _write_report(result: report.Report, recipe: Recipe, plan: Plan, records: Records) -> None:
+    """Write the report; where that fails, say so and leave the records to the next run."""
+
+    def announce(path: Path, digest: str) -> None:
+        check_unchanged(path, plan.reports[path.name])
+        plan.manifest.add_report(path, digest)
+
+    output = Path(recipe.output).expanduser()
+    try:
+        report.write(result, output, dump_recipe(recipe) if "recipe.yaml" in plan.reports else None, announce)
+    except PhotoError as error:
+        warn(str(error))
+        result.faults.append(str(error))
+    else:
+        records.remove()
 
 
 def encoder_note(recipe: Recipe, photos: Sequence[dict[str, Any]]) -> str | None:
@@ -185,13 +236,14 @@ def build_loop(recipe: Recipe, surrogates: Sequence[Surrogate], targets: Sequenc
 
 def _write_and_verify(
     job: Job,
+    planned: PlannedPhoto,
     recipe: Recipe,
     levels: Sequence[Recipe],
     targets: Sequence[Target],
     judges: Sequence[Judge],
     detector: FaceDetector,
 ) -> report.PhotoReport:
-    save(job, recipe, levels)
+    save(job, recipe, levels, planned)
     faces: list[FaceReport] = []
     if not job.error and job.photo is not None:
         try:
@@ -221,7 +273,7 @@ def _write_and_verify(
         status=job.status,
         reason=job.error,
         faces=faces,
-        backup=None if job.error or job.backup is None else str(job.backup),
+        backup=None if job.error or planned.backup is None else str(planned.backup),
         encoding=job.encoding,
         already=job.already,
         skipped=job.skipped,
@@ -235,16 +287,3 @@ def _open_gallery(recipe: Recipe, detector: FaceDetector, aligned: bool) -> Gall
     if options.gallery is None:
         return None
     return Gallery(options.gallery, detector, aligned=aligned, cache=options.cache)
-
-
-def _prepare_output(recipe: Recipe) -> Path:
-    output = Path(recipe.output).expanduser()
-    try:
-        (output / RECORDS).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output / RECORDS) as file:
-            file.write(b"room?")
-    except OSError as error:
-        raise FacecryptError(
-            f"output: {output} cannot be written to ({error.strerror}). Name another folder, or mend its permissions."
-        ) from error
-    return output

@@ -90,6 +90,8 @@ class Recipe:
             mapping that chooses by number, likeness or size, or gives faces by hand.
         format: Format of the protected photos: ``same`` writes a JPEG as a JPEG, ``png`` loses nothing.
         name: File name of a protected photo, from ``{stem}`` and ``{suffix}``.
+        overwrite: Replace files in `output` that facecrypt did not write, or that were changed since. Inputs of the run
+            and backups are never replaced.
         metadata: What of EXIF and XMP a protected photo keeps: ``strip_gps`` what tells how and when it was made,
             ``keep`` titles, descriptions and places as well, ``strip`` nothing but colours. Pictures, regions, names of
             people and serial numbers go; ``all`` keeps all but pictures, and warns.
@@ -140,6 +142,7 @@ class Recipe:
     faces: WordOrRules = "all"
     format: PhotoFormat = "same"
     name: str = "{stem}{suffix}"
+    overwrite: bool = False
     metadata: MetadataPolicy = "strip_gps"
     in_place: bool = False
     backup: str = "{stem}.original{suffix}"

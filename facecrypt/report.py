@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -76,6 +76,7 @@ class Report:
         photos: One entry per photo, as `PhotoReport` describes, in the order of the input.
         summary: What the held-out recognisers make of all faces, in plain words.
         gallery: Folder, number of photos and number of people in which ranks were measured; None without a gallery.
+        faults: Why the report itself could not be written; not part of report.json.
     """
 
     facecrypt: str
@@ -88,11 +89,12 @@ class Report:
     photos: list[dict[str, Any]]
     summary: str = ""
     gallery: dict[str, Any] | None = None
+    faults: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
-        """Whether every photo was protected, now or before."""
-        return all(photo["status"] == "protected" or photo.get("already") for photo in self.photos)
+        """Whether every photo was protected, now or before, and the report was written."""
+        return not self.faults and all(photo["status"] == "protected" or photo.get("already") for photo in self.photos)
 
 
 def make(
@@ -186,21 +188,27 @@ def _still_true(old: PhotoReport, source: Path, destination: Path) -> bool:
 
 
 @stage("report")
-def write(report: Report, folder: Path, recipe: str) -> None:
+def write(
+    report: Report, folder: Path, recipe: str | None, announce: Callable[[Path, str], None] | None = None
+) -> None:
     """Write report.json, report.html and recipe.yaml into the output folder, each at once or not at all.
 
     Args:
         report: The report.
         folder: The output folder.
-        recipe: The resolved recipe as YAML.
+        recipe: The resolved recipe as YAML; None leaves recipe.yaml as it is.
+        announce: Called with each file and its SHA-256 just before it appears; what it raises leaves it as it is.
 
     Raises:
         PhotoError: If a file cannot be written.
     """
+    content = {key: value for key, value in vars(report).items() if key != "faults"}
     # In pieces and without a copy: with many photos, each of them would take as much memory as the report itself.
-    _write(folder / "report.json", json.JSONEncoder(indent=2, allow_nan=False).iterencode(vars(report)), end="\n")
-    write_text(folder / "report.html", render(report))
-    write_text(folder / "recipe.yaml", recipe)
+    pieces = json.JSONEncoder(indent=2, allow_nan=False).iterencode(content)
+    _write(folder / "report.json", pieces, "\n", announce)
+    _write(folder / "report.html", [render(report)], "", announce)
+    if recipe is not None:
+        _write(folder / "recipe.yaml", [recipe], "", announce)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -216,7 +224,9 @@ def write_text(path: Path, text: str) -> None:
     _write(path, [text])
 
 
-def _write(path: Path, pieces: Iterable[str], end: str = "") -> None:
+def _write(
+    path: Path, pieces: Iterable[str], end: str = "", announce: Callable[[Path, str], None] | None = None
+) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
@@ -225,6 +235,8 @@ def _write(path: Path, pieces: Iterable[str], end: str = "") -> None:
                 file.writelines(pieces)
                 file.write(end)
             Path(temporary).chmod(0o644)
+            if announce:
+                announce(path, str(file_digest(Path(temporary))))
             Path(temporary).replace(path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

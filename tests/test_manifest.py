@@ -304,7 +304,7 @@ def test_a_manifest_in_another_layout_is_added_to(tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
     Manifest(path).add(Path("a"), "0", tmp_path / "a", "1", "r", None)
     path.write_text(json.dumps(json.loads(path.read_text()), indent=1))
-    Manifest(path, across_machines=True).add(Path("b"), "0", tmp_path / "b", "1", "r", None)
+    Manifest(path).add(Path("b"), "0", tmp_path / "b", "1", "r", None)
     assert [photo["output"] for photo in json.loads(path.read_text())["photos"]] == ["a", "b"]
 
 
