@@ -57,7 +57,7 @@ class Embedder(nn.Module):
         expected = (3, self.spec.height, self.spec.width)
         if tuple(crops.shape[1:]) != expected:
             raise ValueError(f"crops are {tuple(crops.shape)}, expected (B, {', '.join(map(str, expected))})")
-        prepared = (crops * 255 - self._mean) / self._std
+        prepared = ((crops * 255 - self._mean) / self._std).to(self._mean.dtype)
         if self.spec.channel_order == "bgr":
             prepared = prepared.flip(1)
         embeddings: Tensor = self.network(prepared)
