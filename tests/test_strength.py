@@ -121,9 +121,7 @@ def replace_patch(face: Face, by: int) -> Any:
     return type(face.patch)(face.patch.left + by, face.patch.top + by, face.patch.side)
 
 
-@pytest.mark.parametrize(
-    ("threshold", "level", "escaped"), [(0.9, "low", True), (0.35, "epsilon: 5, steps: 2", False)]
-)
+@pytest.mark.parametrize(("threshold", "level", "escaped"), [(0.9, "low", True), (0.35, "epsilon: 5, steps: 2", False)])
 def test_a_run_says_who_chose_and_whether_it_was_enough(
     threshold: float, level: str, escaped: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,8 +180,8 @@ def test_who_judges_computes_in_full_precision(tmp_path: Path, monkeypatch: pyte
         }
     )
     pipeline.run(recipe)
-    # Without gradient, the surrogate looks at targets and originals before the steps, and as a judge. It was tried before
-    # the run, with gradient too.
+    # Without gradient, the surrogate looks at targets and originals before the steps, and as a judge. With gradient too,
+    # it was tried before the run.
     assert half == {(128, True): {False, True}, (128, False): {False, True}, (16, False): {False}}
 
 
