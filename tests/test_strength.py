@@ -180,8 +180,8 @@ def test_who_judges_computes_in_full_precision(tmp_path: Path, monkeypatch: pyte
         }
     )
     pipeline.run(recipe)
-    # Without gradient, the surrogate looks at targets and originals before the steps, and as a judge. With gradient too,
-    # it was tried before the run.
+    # Without gradient, the surrogate looks at targets and originals before the steps, and as a judge. With gradient,
+    # it was tried before the run, too.
     assert half == {(128, True): {False, True}, (128, False): {False, True}, (16, False): {False}}
 
 
