@@ -33,7 +33,7 @@ from facecrypt.settings import MetadataPolicy
 from facecrypt.values import override_values, read_values
 
 if TYPE_CHECKING:
-    from facecrypt.evaluation import FaceReport
+    from facecrypt.evaluation import FaceReport, Verdict
     from facecrypt.lightning_loop import Progress
 
 Picture = str | os.PathLike[str] | NDArray[np.uint8] | Image.Image
@@ -167,8 +167,8 @@ class Protected:
         data = base64.b64encode(picture).decode()
         rows = "".join(
             f"<tr><td>{number}</td><td>{html.escape(name)}{'*' if verdict.white_box or verdict.chooses else ''}</td>"
-            f"<td>{_number(verdict.similarity, 'no face found')}</td><td>{_number(verdict.threshold, 'unknown')}</td>"
-            f"<td>{_SAYS[verdict.still_recognised]}</td></tr>"
+            f"<td>{_number(verdict.similarity, 'none' if verdict.cannot_judge else 'no face found')}</td>"
+            f"<td>{_number(verdict.threshold, 'unknown')}</td><td>{html.escape(_says(verdict))}</td></tr>"
             for number, face in enumerate(self.faces, 1)
             for name, verdict in face.recognisers.items()
         )
@@ -184,7 +184,10 @@ class Protected:
         raise (NoFaceFoundError if no_face else PhotoError)(self.reason)
 
 
-_SAYS = {True: "still the same person", False: "another person", None: "no verdict"}
+def _says(verdict: Verdict) -> str:
+    if verdict.cannot_judge:
+        return f"could not judge: {verdict.cannot_judge}"
+    return {True: "still the same person", False: "another person", None: "no verdict"}[verdict.still_recognised]
 
 
 @overload

@@ -293,6 +293,8 @@ def _summarise(result: Report) -> None:
 
 
 def _sentence(verdict: dict[str, object]) -> str:
+    if verdict["cannot_judge"]:
+        return f"could not judge: {verdict['cannot_judge']}"
     if verdict["similarity"] is None:
         return "finds no face any more, so it gives no verdict"
     if verdict["threshold"] is None:

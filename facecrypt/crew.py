@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from facecrypt import registry
-from facecrypt.errors import FacecryptWarning, RecipeError, WeightsError
+from facecrypt.errors import FacecryptWarning, PluginError, RecipeError, WeightsError
+from facecrypt.judging import find_fault, require_surrogate
 from facecrypt.protection import Surrogate
 from facecrypt.recipe import Recipe, permission_fault
 from facecrypt.surrogates.embedder import Embedder
@@ -45,7 +46,7 @@ def assemble(recipe: Recipe) -> Crew:
     held_out = 0
     for index, judge in enumerate(recipe.held_out):
         try:
-            embedder = registry.build("surrogate", judge.name, judge.args)
+            embedder = build_recogniser(judge.name, judge.args)
         except WeightsError as error:
             if not judge.optional:
                 raise
@@ -58,8 +59,9 @@ def assemble(recipe: Recipe) -> Crew:
                 "held_out",
                 [f"the network of {judge.name!r} is a surrogate too. Name another, or set allow_white_box: true."],
             )
-        held_out += not white_box
+        held_out += not white_box and not find_fault(embedder)
         crew.judges.append((_unused(judge.name, [name for name, _, _ in crew.judges]), embedder, white_box))
+    crew.notes += [f"{name} could not judge: {fault}" for name, each, _ in crew.judges if (fault := find_fault(each))]
     crew.choosers = build_choosers(recipe, crew.notes)
     for index, (name, embedder) in enumerate(crew.choosers):
         if any(same_network(embedder, other) for _, other, _ in crew.judges):
@@ -86,12 +88,13 @@ def build_choosers(recipe: Recipe, notes: list[str]) -> list[tuple[str, Embedder
 
     Raises:
         WeightsError: If weights cannot be loaded and the recipe names no way out.
-        RecipeError: If none is left, one has no threshold, two are one network, or a licence is not permitted.
+        RecipeError: If none is left, one has no threshold or could not judge, two are one network, or a licence is not
+            permitted.
     """
     choosers: list[tuple[str, Embedder]] = []
     for index, judge in enumerate(recipe.strength.judges if recipe.strength else []):
         try:
-            embedder: Embedder = registry.build("surrogate", judge.name, judge.args)
+            embedder = build_recogniser(judge.name, judge.args)
         except WeightsError as error:
             if not judge.optional:
                 raise
@@ -102,11 +105,16 @@ def build_choosers(recipe: Recipe, notes: list[str]) -> list[tuple[str, Embedder
         if embedder.spec.threshold is None:
             fault = f"{path}: the threshold of {judge.name!r} is unknown, so it cannot say when a face has escaped."
             raise RecipeError("strength", [f"{fault} Name another recogniser."])
+        if fault := find_fault(embedder):
+            if judge.optional:
+                notes.append(f"{judge.name} does not help to choose the strength, as it could not judge: {fault}")
+                continue
+            raise RecipeError("strength", [f"{path}: {judge.name!r} could not judge: {fault}. Name another."])
         if any(same_network(embedder, other) for _, other in choosers):
             raise RecipeError("strength", [f"{path}: the network of {judge.name!r} is named twice. Name each once."])
         choosers.append((_unused(judge.name, [name for name, _ in choosers]), embedder))
     if recipe.strength and not choosers:
-        raise RecipeError("strength", ["judges: none of them can be loaded. Name one that is here."])
+        raise RecipeError("strength", ["judges: none of them can be loaded and judge. Name one that can."])
     return choosers
 
 
@@ -148,8 +156,9 @@ def build_surrogates(recipe: Recipe, notes: list[str]) -> list[Surrogate]:
 
 def _surrogate(name: str, args: dict[str, Any], fallback: Sequence[str], notes: list[str]) -> tuple[str, Embedder]:
     try:
-        embedder: Embedder = registry.build("surrogate", name, args)
+        embedder = build_recogniser(name, args)
         embedder.require_gradients()
+        require_surrogate(name, embedder)
         return name, embedder
     except WeightsError as error:
         if not fallback:
@@ -157,6 +166,19 @@ def _surrogate(name: str, args: dict[str, Any], fallback: Sequence[str], notes: 
         used, embedder = _surrogate(fallback[0], {}, fallback[1:], notes)
         notes.append(f"surrogate {name} was replaced by its fallback {used}: {error}")
         return used, embedder
+
+
+def build_recogniser(name: str, args: Mapping[str, Any]) -> Embedder:
+    """Build a registered recogniser.
+
+    Raises:
+        WeightsError: If its weights cannot be loaded.
+        PluginError: If what its builder returns is no `Embedder`.
+    """
+    embedder = registry.build("surrogate", name, args)
+    if not isinstance(embedder, Embedder):
+        raise PluginError(f"surrogate {name!r}: its builder returns {type(embedder).__name__}. Return an Embedder.")
+    return embedder
 
 
 def _permit(recipe: Recipe, path: str, name: str, embedder: Embedder) -> None:

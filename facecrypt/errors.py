@@ -5,6 +5,7 @@
     ├── UnknownComponentError  no component of that name
     ├── PluginError            a plugin registered something that cannot be used
     ├── WeightsError           weights are missing, corrupt or not the expected file
+    ├── EmbeddingError         a recogniser gives something that is no embedding
     ├── ProtocolError          an identification protocol is wrong, or cannot be built
     ├── PhotoError             a photo cannot be read, protected or written
     └── NoFaceFoundError       (a PhotoError) no face was found where one is needed
@@ -51,6 +52,10 @@ class PluginError(FacecryptError):
 
 class WeightsError(FacecryptError):
     """Weights are missing, corrupt, or not the file that was expected."""
+
+
+class EmbeddingError(FacecryptError):
+    """A recogniser gives something that is no embedding, so that nothing can be compared."""
 
 
 class ProtocolError(FacecryptError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,9 +14,9 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 
 from facecrypt.face_rules import Faces, face_rules
 from facecrypt.faces import Face, FaceDetector, cut, face_area
+from facecrypt.judging import Seen, find_fault, look, slightly_changed
 from facecrypt.naturalness import mmd
 from facecrypt.photos import Photo, read_photo
-from facecrypt.protection import embed
 from facecrypt.receipt import FoundAgain, FoundFace, People, Sighting, see_again
 from facecrypt.sentences import face_sentence
 from facecrypt.settings import FaceChoice, LandmarksFrom, TransformName
@@ -42,6 +43,7 @@ class Verdict:
         person: Whom of the gallery the recogniser takes the original face for; None without a gallery, or for nobody.
         before: What it sees of the original photo, by what happened to that: ``none`` is the photo as it is.
         after: What it sees of the saved photo, likewise.
+        cannot_judge: Why the recogniser has no verdict, and no similarity, of a face that it was shown; or empty.
     """
 
     white_box: bool
@@ -53,6 +55,7 @@ class Verdict:
     person: str | None = None
     before: dict[TransformName, Sighting] = field(default_factory=dict)
     after: dict[TransformName, Sighting] = field(default_factory=dict)
+    cannot_judge: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,7 @@ class Judge:
         targets: Its embeddings of the faces that check each target, ``(M, D)`` per target.
         people: The gallery as it sees it; None without one.
         chooses: Whether it chooses the strength of the masks.
+        fault: Why it can judge no face at all, or empty.
     """
 
     name: str
@@ -112,6 +116,7 @@ class Judge:
     targets: list[Tensor]
     people: People | None = None
     chooses: bool = False
+    fault: str = ""
 
 
 def make_judge(
@@ -123,9 +128,15 @@ def make_judge(
     people: People | None = None,
     chooses: bool = False,
 ) -> Judge:
-    """Return a judge that knows the targets."""
-    known = [embed(embedder, target.checks or (target.aim,)).cpu() for target in targets]
-    return Judge(name, embedder, white_box, known, people, chooses)
+    """Return a judge that knows the targets, and whether it can judge at all."""
+    judge = Judge(name, embedder, white_box, [], people, chooses, find_fault(embedder))
+    for target in targets if not judge.fault else ():
+        known = look(embedder, target.checks or (target.aim,))
+        judge.targets.append(known.embeddings)
+        if known.fault:
+            judge.fault = f"{known.fault} (target {target.name})"
+            break
+    return judge
 
 
 @stage("verify")
@@ -199,35 +210,73 @@ def verify(
 
 def _judge(judge: Judge, before: Looks, after: Looks, target: int, people: People | None) -> Verdict:
     threshold = judge.embedder.spec.threshold
-    shown = [found.image for looks in (before, after) for found in looks.values() if found]
-    embeddings = iter(embed(judge.embedder, shown).cpu())
+    states = [found for looks in (before, after) for found in looks.values() if found]
+    reference = before["none"]
+    assert reference is not None  # It is the face that was protected.
+    seen = None
+    fault = judge.fault
+    if not fault:
+        seen = look(judge.embedder, [*(found.image for found in states), slightly_changed(reference.image)])
+        fault = _find_fault_with(seen, threshold)
+    if seen is None or fault:
+        return _without_verdict(judge, before, after, fault)
+    shown = iter(zip(seen.embeddings, seen.faults, strict=True))
     faces = [
-        {transform: next(embeddings) if found else None for transform, found in looks.items()}
-        for looks in (before, after)
+        {transform: next(shown) if found else None for transform, found in looks.items()} for looks in (before, after)
     ]
-    original = faces[0]["none"]
-    assert original is not None  # It is the face that was protected.
+    original = seen.embeddings[0]
     person = people.recognise(original, threshold) if people else None
 
-    def see(face: Tensor | None) -> Sighting:
-        if face is None:
-            return Sighting(None, None, None)
-        similarity = torch.dot(face, original).item()
-        place = people.place(face, person, judge.targets, target) if people else None
+    def see(face: tuple[Tensor, str] | None) -> Sighting:
+        if face is None or face[1]:
+            return Sighting(None, None, None, face[1] if face else "")
+        similarity = torch.dot(face[0], original).item()
+        place = people.place(face[0], person, judge.targets, target) if people else None
         return Sighting(similarity, None if threshold is None else similarity >= threshold, place)
 
-    seen, saw = ({transform: see(face) for transform, face in each.items()} for each in faces)
+    told, tells = ({transform: see(face) for transform, face in each.items()} for each in faces)
     now = faces[1]["none"]
+    if tells["none"].cannot_judge:
+        return _without_verdict(judge, before, after, tells["none"].cannot_judge)
     return Verdict(
         white_box=judge.white_box,
-        similarity=saw["none"].similarity,
-        target_similarity=None if now is None else (judge.targets[target] @ now).max().item(),
+        similarity=tells["none"].similarity,
+        target_similarity=None if now is None else (judge.targets[target] @ now[0]).max().item(),
         threshold=threshold,
-        still_recognised=saw["none"].still_recognised,
+        still_recognised=tells["none"].still_recognised,
         chooses=judge.chooses,
         person=person,
-        before=seen,
-        after=saw,
+        before=told,
+        after=tells,
+    )
+
+
+def _find_fault_with(seen: Seen, threshold: float | None) -> str:
+    """Return why a recogniser cannot judge a face whose original comes first, and last once more, slightly changed."""
+    if fault := seen.faults[0] or seen.faults[-1]:
+        return f"{fault} (the original)"
+    similarity = torch.dot(seen.embeddings[0], seen.embeddings[-1]).item()
+    if threshold is None or similarity >= threshold:
+        return ""
+    return (
+        f"it takes the original for another person after a slight change (similarity {similarity:.3f}, same person "
+        f"from {threshold:.3f})"
+    )
+
+
+def _without_verdict(judge: Judge, before: Looks, after: Looks, fault: str) -> Verdict:
+    threshold = judge.embedder.spec.threshold
+    known = isinstance(threshold, int | float) and math.isfinite(threshold)
+    return Verdict(
+        white_box=judge.white_box,
+        similarity=None,
+        target_similarity=None,
+        threshold=threshold if known else None,
+        still_recognised=None,
+        chooses=judge.chooses,
+        before={transform: Sighting(None, None, None, fault if found else "") for transform, found in before.items()},
+        after={transform: Sighting(None, None, None, fault if found else "") for transform, found in after.items()},
+        cannot_judge=fault,
     )
 
 

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from facecrypt.errors import FacecryptError, PhotoError
+from facecrypt.errors import EmbeddingError, FacecryptError, PhotoError
 from facecrypt.faces import Face, FaceDetector, FaceImage, Patch, cut
+from facecrypt.judging import find_fault_of, look
 from facecrypt.photos import read_photo
-from facecrypt.protection import embed
 from facecrypt.surrogates.embedder import Embedder
 
 DETECTION_VERSION = 1
@@ -87,6 +87,7 @@ class EmbeddingCache:
 
         Raises:
             PhotoError: With all photos that cannot be used.
+            EmbeddingError: If the recogniser gives no embedding of a photo.
             FacecryptError: If the cache cannot be used.
         """
         embeddings = torch.zeros(len(paths), embedder.spec.dimension)
@@ -100,10 +101,16 @@ class EmbeddingCache:
                 except PhotoError as error:
                     faults.append(str(error))
             keys = {index: _hash("embedding", key, face_key) for index, (_, face_key) in photos.items()}
-            rows = self._read(keys.values())
+            known = self._read(keys.values())
+            # An earlier version also kept what is no embedding.
+            rows = {each: row for each, row in known.items() if _is_embedding(row, embedder.spec.dimension)}
             todo = {index: photo for index, photo in photos.items() if keys[index] not in rows}
             if faces := self._find_faces(todo, detector, choice, faults):
-                fresh = embed(embedder, list(faces.values())).cpu().numpy().astype("<f4")
+                seen = look(embedder, list(faces.values()))
+                if seen.fault:
+                    path = next(paths[index] for index, fault in zip(faces, seen.faults, strict=True) if fault)
+                    raise EmbeddingError(f"{path}: {seen.fault}")
+                fresh = seen.embeddings.numpy().astype("<f4")
                 computed = {keys[index]: row.tobytes() for index, row in zip(faces, fresh, strict=True)}
                 self._write(computed)
                 rows |= computed
@@ -253,6 +260,10 @@ def _rows(gallery: Tensor | NDArray[np.float32], start: int, stop: int) -> Tenso
         # Pages once read count as memory of this process until the system wants them back: let go of them.
         pages.madvise(mmap.MADV_DONTNEED)
     return rows
+
+
+def _is_embedding(row: bytes, dimension: int) -> bool:
+    return len(row) == 4 * dimension and not find_fault_of(torch.tensor(np.frombuffer(row, "<f4")))
 
 
 def _content(path: Path) -> bytes:

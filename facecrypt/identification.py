@@ -7,7 +7,8 @@ not done again: saved photos and embeddings are kept, so a run that was stopped 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -17,14 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facecrypt import registry, tables
+from facecrypt import tables
 from facecrypt.adversaries import Gallery, Identifier, grow, measure_threshold, stream_of, train_linear_probe
 from facecrypt.benchmark import Benchmark, Row, dump_benchmark
 from facecrypt.benchmark_files import Probe, Saved, folder_of, make_files, quality_of, transformed
-from facecrypt.crew import same_network, warn
-from facecrypt.errors import NoFaceFoundError, PhotoError, WeightsError
+from facecrypt.crew import build_recogniser, same_network, warn
+from facecrypt.errors import EmbeddingError, FacecryptError, NoFaceFoundError, PhotoError, WeightsError
 from facecrypt.faces import FaceDetector, cut
 from facecrypt.gallery import EmbeddingCache, recogniser_key
+from facecrypt.judging import find_fault
 from facecrypt.metrics import (
     NO_FACE,
     best_over_targets,
@@ -94,10 +96,10 @@ def evaluate(benchmark: Benchmark, rows: Sequence[Row], command: str) -> list[di
         command: What to write beside the figures, so that anybody can make them again.
 
     Returns:
-        The rows of metrics.json.
+        The rows of metrics.json. An evaluator that cannot judge a photo is in none of them, and named in table.md.
 
     Raises:
-        FacecryptError: If the protocol or its photos cannot be used.
+        FacecryptError: If the protocol or its photos cannot be used, or no evaluator can judge.
     """
     protocol = _protocol(benchmark)
     identities = sorted({entry.identity for entry in (*protocol.probes, *protocol.targets, *protocol.gallery)})
@@ -107,7 +109,7 @@ def evaluate(benchmark: Benchmark, rows: Sequence[Row], command: str) -> list[di
     detector = FaceDetector()
     probes = [_probe(entry, numbers[entry.identity], detector, benchmark) for entry in protocol.probes]
     targets = [_target(entry, detector, benchmark) for entry in protocol.targets]
-    evaluators = _evaluators(benchmark, protocol, numbers, cache, detector)
+    panel = _panel(benchmark, protocol, numbers, cache, detector)
     others = _others(protocol, numbers, detector, benchmark)
     results: list[dict[str, Any]] = []
     for row in rows:
@@ -119,26 +121,31 @@ def evaluate(benchmark: Benchmark, rows: Sequence[Row], command: str) -> list[di
         for adversary in benchmark.adversaries:
             if adversary == "protected_gallery" and clean:
                 continue  # Nobody protects, so there is nothing to collect.
-            facing = [
-                [_face(adversary, each, others, run, clean, cache, detector, benchmark) for each in evaluators]
-                for run in collected
-            ]
+            facing = {}
+            for each in list(panel.evaluators):
+                with panel.asking(each):
+                    facing[each.label] = [
+                        _face(adversary, each, others, run, clean, cache, detector, benchmark) for run in collected
+                    ]
             for transform in benchmark.transforms:
                 folder = output / "photos" / folder_of(row, probes, targets) / transform
                 shown = [transformed(each, transform, folder / f"{run:02d}", probes) for run, each in enumerate(saved)]
-                for number, evaluator in enumerate(evaluators):
-                    seen = [
-                        _identify(evaluator, each[number][0], files, probes, aimed, cache, detector, benchmark)
-                        for each, files in zip(facing, shown, strict=True)
-                    ]
-                    found = _result(row, transform, evaluator, saved, seen, quality, benchmark, len(probes))
-                    identifier, stream = facing[0][number]
-                    known = {"adversary": adversary, "n_gallery": identifier.size, "stream": stream}
-                    results.append(found | known)
+                for evaluator in list(panel.evaluators):
+                    faced = facing[evaluator.label]
+                    with panel.asking(evaluator):
+                        seen = [
+                            _identify(evaluator, each[0], files, probes, aimed, cache, detector, benchmark)
+                            for each, files in zip(faced, shown, strict=True)
+                        ]
+                        found = _result(row, transform, evaluator, saved, seen, quality, benchmark, len(probes))
+                        identifier, stream = faced[0]
+                        known = {"adversary": adversary, "n_gallery": identifier.size, "stream": stream}
+                        results.append(found | known)
+        results = [each for each in results if each["evaluator"] not in panel.left_out]
         # After every row, so that a run that is stopped leaves what it knows.
         write_text(output / "metrics.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
     write_text(output / "benchmark.yaml", dump_benchmark(benchmark))
-    write_text(output / "table.md", tables.render_markdown(benchmark.title, results, command))
+    write_text(output / "table.md", tables.render_markdown(benchmark.title, results, command, panel.left_out))
     tables.plot(results, output)
     return results
 
@@ -184,33 +191,73 @@ def _target(entry: Entry, detector: FaceDetector, benchmark: Benchmark) -> Targe
     return Target(entry.identity, cut(photo, faces[0]), ())
 
 
-def _evaluators(
+class _Panel:
+    """The evaluators of a benchmark, and why some were left out: every photo counts for each of the others."""
+
+    def __init__(self) -> None:
+        self.evaluators: list[Evaluator] = []
+        self.left_out: dict[str, str] = {}
+
+    @contextmanager
+    def asking(self, evaluator: Evaluator) -> Iterator[None]:
+        """Leave an evaluator out from now on if it gives no embedding of a photo in this context."""
+        try:
+            yield
+        except EmbeddingError as error:
+            self.evaluators.remove(evaluator)
+            self.leave_out(evaluator.label, str(error))
+            self.require_any()
+
+    def leave_out(self, label: str, reason: str) -> None:
+        """Note, and tell the user, that an evaluator does not judge."""
+        self.left_out[label] = reason
+        warn(f"evaluator {label} is left out, as it could not judge: {reason}")
+
+    def require_any(self) -> None:
+        """Raise FacecryptError if no evaluator is left."""
+        if not self.evaluators:
+            reasons = "; ".join(f"{label}: {reason}" for label, reason in self.left_out.items())
+            raise FacecryptError(f"evaluators: none of them could judge ({reasons}). Name one that can.")
+
+
+def _panel(
     benchmark: Benchmark,
     protocol: IdentificationProtocol,
     numbers: dict[str, int],
     cache: EmbeddingCache,
     detector: FaceDetector,
-) -> list[Evaluator]:
+) -> _Panel:
     paths = [entry.image for entry in protocol.gallery]
     labels = torch.tensor([numbers[entry.identity] for entry in protocol.gallery])
-    evaluators = []
+    panel = _Panel()
     for slot in benchmark.evaluators:
         try:
-            embedder: Embedder = registry.build("surrogate", slot.name, slot.args)
+            embedder = build_recogniser(slot.name, slot.args)
         except WeightsError as error:
             if not slot.optional:
                 raise
             warn(f"evaluator {slot.label} does not judge this benchmark: {error}")
             continue
+        # Ranks need no threshold, but whoever lets a gallery grow does.
+        fault = find_fault(embedder, by_threshold="growing_gallery" in benchmark.adversaries)
+        if fault:
+            panel.leave_out(slot.label, fault)
+            continue
         key = recogniser_key(embedder)
-        gallery, found = cache.embed_files(paths, embedder, key, detector, benchmark.faces)
+        try:
+            gallery, found = cache.embed_files(paths, embedder, key, detector, benchmark.faces)
+        except EmbeddingError as error:
+            panel.leave_out(slot.label, str(error))
+            continue
         if found.sum() < max(TOP):
             raise PhotoError(
                 f"gallery: {found.sum()} of {len(paths)} photos show a face, {max(TOP)} are needed. Add photos."
             )
         places = found.nonzero().flatten()
-        evaluators.append(Evaluator(slot.label, embedder, key, Gallery(gallery[found], labels[found]), places))
-    return evaluators
+        panel.evaluators.append(Evaluator(slot.label, embedder, key, Gallery(gallery[found], labels[found]), places))
+    if panel.left_out:
+        panel.require_any()
+    return panel
 
 
 def _others(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from facecrypt.batch import Batch, seeds_at
+from facecrypt.errors import EmbeddingError
 from facecrypt.faces import crop
 from facecrypt.gradients import Landscape
 from facecrypt.optimizers import normalize
@@ -119,7 +120,14 @@ class Look:
             with torch.enable_grad():
                 to_target = each.to_targets.gather(1, targets.unsqueeze(1)).squeeze(1)
                 loss = (to_target - settings.self_weight * each.to_self + settings.own_weight * own).sum()
-            gradients.append(torch.autograd.grad(loss, self.masks, retain_graph=keep)[0])
+            gradient = torch.autograd.grad(loss, self.masks, retain_graph=keep)[0]
+            if not gradient.isfinite().all():
+                name = self.loop.names[self._surrogates[number]]
+                raise EmbeddingError(
+                    f"surrogate {name}: its gradient at step {self.step + 1} holds numbers that are not finite, so no "
+                    "mask can be made by it. Set trainer.precision to 32-true if it is less, or name another."
+                )
+            gradients.append(gradient)
         return _balance(gradients, self._weights)
 
     def _try_targets(self, wanted: Tensor) -> Distances:

@@ -13,7 +13,7 @@ from typing import Any
 from facecrypt import limits, registry, report
 from facecrypt.crew import assemble, warn
 from facecrypt.encoding import QUALITY
-from facecrypt.errors import PhotoError
+from facecrypt.errors import EmbeddingError, PhotoError
 from facecrypt.evaluation import FaceReport, Judge, make_judge, verify
 from facecrypt.face_rules import face_rules
 from facecrypt.faces import FaceDetector
@@ -26,7 +26,7 @@ from facecrypt.photos import file_digest, sweep
 from facecrypt.places import check_unchanged
 from facecrypt.plan import Plan, PlannedPhoto, make_plan
 from facecrypt.protection import ProtectionLoop, Settings, Surrogate
-from facecrypt.receipt import Gallery
+from facecrypt.receipt import Gallery, People
 from facecrypt.recipe import Recipe, dump_recipe, level_recipes
 from facecrypt.records import RECORDS, Records
 from facecrypt.stopwatch import stage
@@ -88,11 +88,8 @@ def _run(recipe: Recipe, plan: Plan, started: float, on_progress: OnProgress | N
         )
         crew = assemble(recipe)
         gallery = _open_gallery(recipe, detector, aligned)
-        judges = [
-            make_judge(name, embedder, white, targets, people=gallery.people(embedder) if gallery else None)
-            for name, embedder, white in crew.judges
-        ]
-        people = judges[0].people  # Which photos show a face does not depend on the recogniser.
+        judges = [make_judge(name, embedder, white, targets) for name, embedder, white in crew.judges]
+        people = _show_gallery(gallery, judges, crew.notes) if gallery else None
     crew.notes[:0] = plan.notes
     if gallery and people and (faceless := len(gallery.photos) - len(people.names)):
         crew.notes.append(f"receipt.gallery: no face found in {faceless} of its photos, which are left out")
@@ -287,3 +284,17 @@ def _open_gallery(recipe: Recipe, detector: FaceDetector, aligned: bool) -> Gall
     if options.gallery is None:
         return None
     return Gallery(options.gallery, detector, aligned=aligned, cache=options.cache)
+
+
+def _show_gallery(gallery: Gallery, judges: Sequence[Judge], notes: list[str]) -> People | None:
+    """Give the judges that can judge the gallery; return it as one of them sees it, or None without such a judge."""
+    for judge in judges:
+        if judge.fault:
+            continue
+        try:
+            judge.people = gallery.people(judge.embedder)
+        except EmbeddingError as error:
+            notes.append(f"receipt.gallery: {judge.name} has no ranks: {error}")
+            warn(notes[-1])
+    # Which photos show a face does not depend on the recogniser.
+    return next((judge.people for judge in judges if judge.people), None)

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from facecrypt.batch import Batch, crops, seeds_at
+from facecrypt.errors import FacecryptError
 from facecrypt.faces import FaceImage
 from facecrypt.gradients import Gradient, Plain
+from facecrypt.judging import look, require_embeddings
 from facecrypt.look import Look
 from facecrypt.naturalness import Naturalness
 from facecrypt.optimizers import Optimizer
@@ -135,6 +137,7 @@ class ProtectionLoop(nn.Module):
         gradient: Gradient | None = None,
     ) -> None:
         super().__init__()
+        self.names = [surrogate.name for surrogate in surrogates]
         self.embedders = [surrogate.embedder for surrogate in surrogates]
         self.mixups = [surrogate.mixup for surrogate in surrogates]
         self._moved = nn.ModuleList(self.embedders)  # A plain list would stay behind when the loop goes to a device.
@@ -181,6 +184,10 @@ class ProtectionLoop(nn.Module):
             faces: The faces, any number and sizes.
             seeds: One per face, for everything random about it.
             on_step: Told of the progress.
+
+        Raises:
+            EmbeddingError: If a surrogate's gradient is not finite; the message names it.
+            FacecryptError: If a mask is not finite.
         """
         kind = next(self.buffers()).device.type
         mixed = torch.autocast(kind, torch.get_autocast_dtype(kind), enabled=torch.is_autocast_enabled(kind))
@@ -203,14 +210,20 @@ class ProtectionLoop(nn.Module):
             if on_step:
                 on_step(step + 1, 1 - look.now.to_self.mean().item() / 2)
         masks = batch.spend_budget(masks)
+        if not masks.isfinite().all():
+            raise FacecryptError(
+                "protection: the masks hold numbers that are not finite, so no photo is written. Look for what makes "
+                "them in naturalness, gradient, optimizer and views of the recipe, or lower their weights."
+            )
         assert chosen is not None  # There is at least one iteration.
         cut = [mask[:, :side, :side].cpu() for mask, side in zip(masks, batch.sides, strict=True)]
         return Masks(cut, chosen.tolist())
 
 
 def embed(embedder: Embedder, faces: Sequence[FaceImage]) -> Tensor:
-    """Return the unit embeddings ``(N, D)`` of faces of any sizes, without gradient, on the embedder's device."""
-    device = next(embedder.buffers()).device
-    with torch.no_grad():
-        embeddings: Tensor = embedder(crops(embedder, faces).to(device))
-    return embeddings
+    """Return the unit embeddings ``(N, D)`` of faces of any sizes, without gradient, on the embedder's device.
+
+    Raises:
+        EmbeddingError: If the recogniser gives no embedding of a face.
+    """
+    return require_embeddings(look(embedder, faces)).to(next(embedder.buffers()).device)

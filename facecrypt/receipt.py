@@ -72,11 +72,13 @@ class Sighting:
         similarity: Cosine with the original face; None where no face is found.
         still_recognised: Whether it reaches the recogniser's threshold; None where one of them is unknown.
         place: Where the face stands in the gallery; None without a gallery, or where no face is found.
+        cannot_judge: Why the recogniser has no similarity although a face is found, or empty.
     """
 
     similarity: float | None
     still_recognised: bool | None
     place: Place | None
+    cannot_judge: str = ""
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,7 @@ class Gallery:
 
         Raises:
             PhotoError: With all photos that cannot be used, or if none shows a face.
+            EmbeddingError: If the recogniser gives no embedding of a photo.
         """
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) if self._cache is None else Path(self._cache).expanduser()

@@ -60,7 +60,7 @@ def render(report: Report) -> str:
         ]
         photos.append(photo | {"name": Path(photo["source"]).name, "faces": faces})
     outcomes = [face["outcome"] for photo in photos for face in photo["faces"]]
-    order = ("recognised", "again", "unknown", "not_recognised")
+    order = ("recognised", "again", "unknown", "not_judged", "not_recognised")
     ranked = any(judge["ranked"] for photo in photos for face in photo["faces"] for judge in face["judges"])
     return environment.from_string(_read("report.html.jinja")).render(
         report=report,
@@ -97,6 +97,7 @@ def _judges(verdicts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
             "evidence": is_evidence(verdict),
             "rows": _rows(verdict),
             "ranked": _is_ranked(verdict),
+            "cannot_judge": "",
             **verdict,
         }
         for name, verdict in sorted(verdicts.items(), key=lambda item: not is_evidence(item[1]))
@@ -118,7 +119,12 @@ def _rows(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
     before = verdict.get("before", {})
     after = verdict.get("after") or {"none": {**verdict, "place": None}}
     return [
-        {"label": LABELS.get(name, name), "saved": name == "none", "before": before.get(name), "after": now}
+        {
+            "label": LABELS.get(name, name),
+            "saved": name == "none",
+            "before": before.get(name) and {"cannot_judge": "", **before[name]},
+            "after": {"cannot_judge": "", **now},
+        }
         for name, now in after.items()
     ]
 

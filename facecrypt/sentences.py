@@ -7,7 +7,7 @@ says nothing about others; nor does that one is fooled which chose the strength 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 LABELS: Mapping[str, str] = {
     "none": "as saved",
@@ -26,9 +26,9 @@ LABELS: Mapping[str, str] = {
 }
 """How people call a transform."""
 
-Outcome = Literal["recognised", "again", "not_recognised", "unknown"]
+Outcome = Literal["recognised", "again", "not_recognised", "unknown", "not_judged"]
 """What held-out recognisers make of a face: one recognises it as saved, one recognises it after a change, none of those
-asked recognises it, or none gave a verdict."""
+asked recognises it, none gave a verdict, or there was none that could judge."""
 
 Verdicts: TypeAlias = Mapping[str, Mapping[str, Any]]
 """Verdicts by name of the recogniser, as report.json has them."""
@@ -59,6 +59,8 @@ def face_names(faces: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def judge_outcome(verdict: Mapping[str, Any]) -> Outcome:
     """Return what one recogniser makes of a face."""
+    if verdict.get("cannot_judge"):
+        return "not_judged"
     if verdict["still_recognised"] is None:
         return "unknown"
     if verdict["still_recognised"]:
@@ -69,16 +71,19 @@ def judge_outcome(verdict: Mapping[str, Any]) -> Outcome:
 def face_outcome(verdicts: Verdicts) -> Outcome:
     """Return what the held-out recognisers make of a face: the worst for who wants protection."""
     outcomes = {judge_outcome(verdict) for verdict in _held_out(verdicts).values()}
-    order: Sequence[Outcome] = ("recognised", "again", "not_recognised")
-    return next((outcome for outcome in order if outcome in outcomes), "unknown")
+    order: Sequence[Outcome] = ("recognised", "again", "not_recognised", "unknown")
+    return next((outcome for outcome in order if outcome in outcomes), "not_judged")
 
 
 def face_sentence(verdicts: Verdicts) -> str:
     """Return what the held-out recognisers make of a face."""
     judges = _held_out(verdicts)
     if not judges:
-        return "No held-out recogniser judged this face, so nothing is known about its protection."
-    if all(verdict["similarity"] is None for verdict in judges.values()):
+        return "Not judged: no held-out recogniser judged this face, so nothing is known about its protection."
+    able = {name: verdict for name, verdict in judges.items() if not verdict.get("cannot_judge")}
+    if not able:
+        return f"Not judged: {_could_not(judges, 'this face')}, so nothing is known about its protection."
+    if all(verdict["similarity"] is None for verdict in able.values()):
         return (
             "No face is found here in the saved photo any more, so no recogniser gave a verdict. Another detector may "
             "find it."
@@ -100,18 +105,32 @@ def run_summary(photos: Sequence[Mapping[str, Any]]) -> str:
     if len(faces) == 1:
         return str(face_sentence(faces[0]["recognisers"]))
     outcomes = [face_outcome(face["recognisers"]) for face in faces]
-    count = {outcome: outcomes.count(outcome) for outcome in ("recognised", "again", "not_recognised", "unknown")}
-    if count["unknown"] == len(faces):
+    count: Mapping[Outcome, int] = {outcome: outcomes.count(outcome) for outcome in get_args(Outcome)}
+    if count["not_judged"] == len(faces):
+        return f"The {len(faces)} faces were not judged by any held-out recogniser: nothing is known about protection."
+    if count["unknown"] + count["not_judged"] == len(faces):
         return f"No held-out recogniser gave a verdict on the {len(faces)} faces: nothing is known about protection."
-    names = sorted({name for face in faces for name in _held_out(face["recognisers"])})
+    held_out = [(name, verdict) for face in faces for name, verdict in _held_out(face["recognisers"]).items()]
+    names = sorted({name for name, verdict in held_out if not verdict.get("cannot_judge")})
+    blind = {name: verdict for name, verdict in held_out if name not in names}
     parts = [
         f"{_are(count['recognised'])} still taken for the original as saved" if count["recognised"] else "",
         f"{_are(count['again'])} taken for the original again after the photo was changed" if count["again"] else "",
         f"{_are(count['not_recognised'])} taken for another person throughout" if count["not_recognised"] else "",
         f"nothing is known about {count['unknown']}" if count["unknown"] else "",
+        f"{_are(count['not_judged'])} not judged" if count["not_judged"] else "",
     ]
     judged = f"Of {len(faces)} faces, judged by {_listed(names)}, which gave no gradients"
-    return f"{judged}: {_listed([part for part in parts if part])}. Other recognisers may decide otherwise."
+    told = f"{judged}: {_listed([part for part in parts if part])}. Other recognisers may decide otherwise."
+    return f"{told} {_could_not(blind, 'any of them')}." if blind else told
+
+
+def _could_not(judges: Verdicts, what: str) -> str:
+    """Return that these recognisers could not judge something, and why."""
+    reasons = [f"{name}: {verdict['cannot_judge']}" for name, verdict in judges.items()]
+    if len(judges) == 1:
+        reasons = [verdict["cannot_judge"] for verdict in judges.values()]
+    return f"{_listed(list(judges))} could not judge {what} ({'; '.join(reasons)})"
 
 
 def _held_out(verdicts: Verdicts) -> dict[str, Mapping[str, Any]]:
@@ -151,12 +170,14 @@ def _several(judges: Verdicts) -> str:
     for name, verdict in judges.items():
         outcome = judge_outcome(verdict)
         said = f"after {_listed(_after(verdict, True))}" if outcome == "again" else _numbers(verdict)
-        groups.setdefault(outcome, []).append(f"{name} {said}")
+        said = f": {verdict['cannot_judge']}" if outcome == "not_judged" else f" {said}"
+        groups.setdefault(outcome, []).append(f"{name}{said}")
     verbs: dict[Outcome, tuple[str, str]] = {
         "recognised": ("still takes this face for the original", "still take this face for the original"),
         "again": ("does so again after a change", "do so again after a change"),
         "not_recognised": ("takes it for another person", "take it for another person"),
         "unknown": ("gives no verdict", "give no verdict"),
+        "not_judged": ("could not judge", "could not judge"),
     }
     if "recognised" not in groups:
         verbs["again"] = (

@@ -93,14 +93,16 @@ class Ladder:
 def has_escaped(face: FaceReport, margin: float) -> bool:
     """Return whether no judge that chooses takes a face for the same person any more.
 
-    A face that is not found any more has not shown that it escapes: another detector may find it.
+    A face that is not found any more has not shown that it escapes, as another detector may find it; nor has one that a
+    judge cannot judge.
 
     Args:
         face: What the judges saw.
         margin: How far below its threshold each similarity must fall.
     """
     return all(
-        verdict.similarity is not None
+        not verdict.cannot_judge
+        and verdict.similarity is not None
         and verdict.threshold is not None
         and verdict.similarity < verdict.threshold - margin
         for verdict in face.recognisers.values()
@@ -140,7 +142,7 @@ def strength_notes(recipe: Recipe, photos: Sequence[Mapping[str, Any]]) -> list[
     if left:
         level = name_level(recipe.strength.levels[-1])
         notes.append(
-            f"at the strongest level ({level}), a judge that chooses still recognises or no longer finds "
+            f"at the strongest level ({level}), a judge that chooses still recognises, no longer finds or cannot judge "
             f"{len(left)} of {sum(len(photo['faces']) for photo in photos)} faces, which were saved at that level: "
             f"{', '.join(left[:_NAMED])}{', ...' if len(left) > _NAMED else ''}"
         )

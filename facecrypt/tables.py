@@ -122,10 +122,18 @@ def quality_table(rows: Sequence[Row]) -> str:
     return _table(_lines(rows), {name: name for name in _QUALITY}, lambda line, name: _range(line, *_QUALITY[name]))
 
 
-def render_markdown(title: str, rows: Sequence[Row], command: str) -> str:
-    """Return table.md: the command that made the rows, the tables, and notes on their marks and measures."""
+def render_markdown(title: str, rows: Sequence[Row], command: str, left_out: Mapping[str, str] = {}) -> str:
+    """Return table.md: the command that made the rows, the tables, and notes on their marks and measures.
+
+    Args:
+        title: Its heading.
+        rows: The rows of metrics.json.
+        command: The command.
+        left_out: Evaluators that could not judge, each with the reason.
+    """
     sections = [
         f"# {_escape(title)}\n\n```\n{command.strip()}\n```",
+        *(f"**{_escape(each)} could not judge**, so it is left out: {_escape(why)}" for each, why in left_out.items()),
         f"## Targeted identification\n\n{_by_condition(rows, 't')}",
         f"## Untargeted identification\n\n{_by_condition(rows, 'ut')}",
         f"## Image quality and time\n\n{quality_table(rows)}",

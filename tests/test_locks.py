@@ -35,8 +35,9 @@ def test_the_second_is_told_of_the_first(tmp_path: Path) -> None:
         assert first.stdout.readline() == "held\n"
         with pytest.raises(FacecryptError) as caught, lock(path):
             pass
-        assert f"{tmp_path}: another run is at work here: process {first.pid} on {os.uname().nodename}, since 20" in str(
-            caught.value
+        assert (
+            f"{tmp_path}: another run is at work here: process {first.pid} on {os.uname().nodename}, since 20"
+            in str(caught.value)
         )
         first.stdin.write("\n")
         first.stdin.flush()

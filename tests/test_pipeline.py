@@ -212,7 +212,7 @@ def test_the_report_keeps_its_contract(mixed: tuple[Run, dict[str, str], dict[st
     assert set(face["recognisers"]) == {"sface", "dlib_resnet"}
     keys = ["white_box", "similarity", "target_similarity", "threshold", "still_recognised", "chooses"]
     for name, verdict in face["recognisers"].items():
-        assert list(verdict) == [*keys, "person", "before", "after"]
+        assert list(verdict) == [*keys, "person", "before", "after", "cannot_judge"]
         assert list(verdict["before"]) == list(verdict["after"]) == ["none", "jpeg_75", "half_size", "blur"]
         assert not verdict["chooses"]
         assert verdict["white_box"] == (name == "sface")
@@ -619,7 +619,7 @@ def test_face_seed_depends_on_seed_name_and_number_only() -> None:
 
 
 def test_onnx_files_are_converted_where_they_give_gradients(tmp_path: Path) -> None:
-    giving, judging = mobilefacenet(tmp_path / "giving.onnx"), NETWORKS["sface"](tmp_path / "judging.onnx")
+    giving, judging = mobilefacenet(tmp_path / "giving.onnx"), NETWORKS["vit"](tmp_path / "judging.onnx")
     recipe = check_recipe(
         {
             "surrogates": [{"name": "onnx", "args": {"path": str(giving), "dimension": 16}}],

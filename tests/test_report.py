@@ -34,7 +34,7 @@ def test_report_json_holds_everything(made: report.Report, tmp_path: Path) -> No
     ]  # fmt: skip
     assert loaded["recipe"]["epsilon"] == 12
     assert loaded["seconds"] == 12.35
-    assert loaded["summary"].startswith("No held-out recogniser judged this face")
+    assert loaded["summary"].startswith("Not judged: no held-out recogniser judged this face")
     assert loaded["gallery"] is None
     assert not made.complete
     assert {path.name for path in tmp_path.iterdir()} == {"report.json", "report.html", "recipe.yaml"}

@@ -20,12 +20,17 @@ def verdict(
     white_box: bool = False,
     blind: bool = False,
     chooses: bool = False,
+    cannot: str = "",
     **after: Any,
 ) -> dict[str, Any]:
-    """A verdict on a saved photo and after changes; `blind`: the changes alone hide the original, too."""
+    """A verdict on a saved photo and after changes; `blind`: the changes alone hide the original, too.
+
+    With `cannot`, what the recogniser says does not count, whatever it says.
+    """
     clean = {name: sighting(0.1 if blind else 0.9, threshold) for name in after}
     seen = sighting(saved, threshold)
     return {
+        **({"cannot_judge": cannot} if cannot else {}),  # Older reports do not have the key.
         "white_box": white_box,
         "chooses": chooses,
         "similarity": saved,
@@ -45,9 +50,26 @@ def test_every_transform_has_a_label() -> None:
 @pytest.mark.parametrize(
     ("judges", "outcome", "says"),
     [
-        ({}, "unknown", "No held-out recogniser judged this face, so nothing is known about its protection."),
-        ({"fooled": verdict(-0.4, white_box=True)}, "unknown",
-         "No held-out recogniser judged this face, so nothing is known about its protection."),
+        ({}, "not_judged",
+         "Not judged: no held-out recogniser judged this face, so nothing is known about its protection."),
+        ({"fooled": verdict(-0.4, white_box=True)}, "not_judged",
+         "Not judged: no held-out recogniser judged this face, so nothing is known about its protection."),
+        ({"dlib": verdict(0.2, cannot="it is all zero")}, "not_judged",
+         "Not judged: dlib could not judge this face (it is all zero), so nothing is known about its protection."),
+        ({"a": verdict(0.2, cannot="one"), "b": verdict(None, cannot="two")}, "not_judged",
+         "Not judged: a and b could not judge this face (a: one; b: two), so nothing is known about its protection."),
+        ({"a": verdict(0.2, cannot="one"), "b": verdict(0.1)}, "not_recognised",
+         "Of 2 held-out recognisers, 1 takes it for another person (b similarity 0.100, same person from 0.500) and 1 "
+         "could not judge (a: one). Other recognisers may decide otherwise."),
+        ({"a": verdict(0.2, cannot="one"), "b": verdict(0.9)}, "recognised",
+         "Of 2 held-out recognisers, 1 still takes this face for the original (b similarity 0.900, same person from "
+         "0.500) and 1 could not judge (a: one). Other recognisers may decide otherwise."),
+        ({"a": verdict(0.2, cannot="one"), "b": verdict(0.1, threshold=None)}, "unknown",
+         "Of 2 held-out recognisers, 1 gives no verdict (b similarity 0.100) and 1 could not judge (a: one). Other "
+         "recognisers may decide otherwise."),
+        ({"a": verdict(0.2, cannot="one"), "b": verdict(None)}, "unknown",
+         "No face is found here in the saved photo any more, so no recogniser gave a verdict. Another detector may "
+         "find it."),
         ({"dlib": verdict(0.913, threshold=0.91)}, "recognised",
          "dlib, which gave no gradients, still takes this face for the original (similarity 0.913, same person from "
          "0.910)."),
@@ -126,15 +148,27 @@ def test_a_run() -> None:
     assert run_summary(photos()) == "No face was protected, so there is nothing to measure."
     assert run_summary(photos(kept)) == face_sentence(kept)
     assert run_summary(photos(unknown, unknown)) == (
+        "The 2 faces were not judged by any held-out recogniser: nothing is known about protection."
+    )
+    silent = {"j": verdict(0.2, threshold=None)}
+    assert run_summary(photos(silent, unknown)) == (
         "No held-out recogniser gave a verdict on the 2 faces: nothing is known about protection."
     )
     assert run_summary(photos(kept, again, gone, gone, unknown)) == (
         "Of 5 faces, judged by j and k, which gave no gradients: 1 is still taken for the original as saved, 1 is "
         "taken for the original again after the photo was changed, 2 are taken for another person throughout and "
-        "nothing is known about 1. Other recognisers may decide otherwise."
+        "1 is not judged. Other recognisers may decide otherwise."
+    )
+    blind = {"j": verdict(0.2), "z": verdict(0.2, cannot="it is all zero")}
+    half = {"j": verdict(0.2, cannot="a NaN"), "z": verdict(0.2, cannot="it is all zero")}
+    assert run_summary(photos(blind, half, silent)) == (
+        "Of 3 faces, judged by j, which gave no gradients: 1 is taken for another person throughout, nothing is known "
+        "about 1 and 1 is not judged. Other recognisers may decide otherwise. z could not judge any of them (it is all "
+        "zero)."
     )
 
 
 def test_an_outcome_takes_the_worst_change() -> None:
     assert judge_outcome(verdict(0.1, jpeg_75=0.1, blur=0.9)) == "again"
     assert judge_outcome(verdict(0.1, jpeg_75=None)) == "not_recognised"
+    assert judge_outcome(verdict(0.1, cannot="a NaN", blur=0.9)) == "not_judged"

@@ -24,7 +24,8 @@ from facecrypt.targets import Nearest, Situation
 from facecrypt.testing.surrogate import recognises_people, same_answer_on_cuda
 from facecrypt.views import Params, affine
 
-SPEC = replace(SFACE, mean=(127.5,) * 3, std=(127.5,) * 3, dimension=3 * 14 * 14, threshold=-1.0)
+SPEC = replace(SFACE, mean=(127.5,) * 3, std=(127.5,) * 3, dimension=3 * 14 * 14, threshold=0.5)
+NO_THRESHOLD = replace(SPEC, threshold=None)
 
 
 class Thumbnail(nn.Module):
@@ -105,6 +106,21 @@ class KnowsNobody(nn.Module):
         return torch.stack([angle.cos(), angle.sin()], dim=1)
 
 
+class Answers(nn.Module):
+    """The same for everybody, but for a gradient that reaches every part.
+
+    Args:
+        value: What it answers.
+    """
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, crops: Tensor) -> Tensor:
+        return functional.avg_pool2d(crops, 8).flatten(1) * 0 + self.value
+
+
 class TwiceAsLong(Embedder):
     def forward(self, crops: Tensor) -> Tensor:
         return 2 * super().forward(crops)
@@ -136,11 +152,13 @@ BROKEN: list[tuple[str, Callable[[], Embedder]]] = [
     ("embeddings_have_unit_length", lambda: TwiceAsLong(Thumbnail(), SPEC)),
     (
         "takes_a_slightly_changed_photo_for_the_same_person",
-        lambda: Embedder(Thumbnail(), replace(SPEC, threshold=0.999)),
+        lambda: Embedder(Thumbnail(), replace(SPEC, threshold=0.99)),
     ),
+    ("threshold_decides", lambda: Embedder(Thumbnail(), replace(SPEC, threshold=0.4))),
+    ("threshold_decides", lambda: Embedder(Thumbnail(), replace(SPEC, threshold=-7.0))),
     ("same_answer_twice", lambda: Embedder(CountsCalls(), SPEC)),
     ("same_answer_twice", lambda: Embedder(DrawsNumbers(), SPEC)),
-    ("same_answer_in_a_batch_and_alone", lambda: Embedder(LooksAtItsNeighbours(), SPEC)),
+    ("same_answer_in_a_batch_and_alone", lambda: Embedder(LooksAtItsNeighbours(), NO_THRESHOLD)),
     ("gradient_reaches_every_part_of_the_crop", lambda: Embedder(BlindAtTheTop(), SPEC)),
     ("gradient_is_finite_on_a_black_crop", lambda: Embedder(SteepAtBlack(), SPEC)),
     ("refuses_other_sizes", lambda: TakesAnySize(Thumbnail(), SPEC)),
@@ -148,7 +166,7 @@ BROKEN: list[tuple[str, Callable[[], Embedder]]] = [
     ("stays_in_evaluation_mode", lambda: Trains(Thumbnail(), SPEC)),
     ("pickles", lambda: Embedder(HoldsALambda(), SPEC)),
     ("every_tensor_moves_along", lambda: Embedder(HoldsATensor(), SPEC)),
-    ("recognises_people", lambda: Embedder(KnowsNobody(), replace(SPEC, dimension=2))),
+    ("recognises_people", lambda: Embedder(KnowsNobody(), replace(NO_THRESHOLD, dimension=2))),
 ]
 
 
@@ -195,6 +213,11 @@ def test_several_faults_are_told_at_once() -> None:
         "embeddings_have_unit_length",
         "same_answer_twice",
     ]
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, torch.nan, torch.inf, 1e30, 1e-30])
+def test_embeddings_that_say_nothing(value: float) -> None:
+    assert faults(testing.check_surrogate, Embedder(Answers(value), SPEC))
 
 
 def test_a_folder_of_people(tmp_path: Path) -> None:

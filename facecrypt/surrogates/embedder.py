@@ -30,8 +30,8 @@ class Embedder(nn.Module):
         super().__init__()
         self.network = freeze(network)
         self.spec = spec
-        self.register_buffer("_mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("_std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("_mean", torch.tensor(spec.mean, dtype=torch.float32).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("_std", torch.tensor(spec.std, dtype=torch.float32).view(1, 3, 1, 1), persistent=False)
 
     def train(self, mode: bool = True) -> Embedder:
         """Stay in evaluation mode: a recogniser is never trained here, whatever its owner asks of its children."""
@@ -57,7 +57,7 @@ class Embedder(nn.Module):
         expected = (3, self.spec.height, self.spec.width)
         if tuple(crops.shape[1:]) != expected:
             raise ValueError(f"crops are {tuple(crops.shape)}, expected (B, {', '.join(map(str, expected))})")
-        prepared = (crops * 255 - self._mean) / self._std
+        prepared = ((crops * 255 - self._mean) / self._std).to(self._mean.dtype)
         if self.spec.channel_order == "bgr":
             prepared = prepared.flip(1)
         embeddings: Tensor = self.network(prepared)

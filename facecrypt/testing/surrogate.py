@@ -12,8 +12,9 @@ from unittest import SkipTest
 import torch
 from torch import Tensor
 
+from facecrypt.batch import crops
 from facecrypt.errors import PhotoError
-from facecrypt.protection import embed
+from facecrypt.judging import find_fault
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import VIRTUAL, Target, load_targets
 from facecrypt.testing.inputs import detector, expect, expect_everywhere, gap, sample_crops, works
@@ -74,6 +75,20 @@ def takes_a_slightly_changed_photo_for_the_same_person(embedder: Embedder) -> No
         measured=f"cosines {[round(cosine, 3) for cosine in cosines]}",
         allowed=f">= {threshold}",
         remedy="Check template, channel_order, mean, std and threshold of the spec against the publisher's code.",
+    )
+
+
+def threshold_decides(embedder: Embedder) -> None:
+    """By the threshold of the spec, neither everybody nor nobody is the same person: no run counts it otherwise."""
+    if embedder.spec.threshold is None:
+        raise SkipTest("its threshold is not known")
+    fault = "" if find_fault(embedder, by_threshold=False) else find_fault(embedder)
+    expect(
+        not fault,
+        "the threshold lies between strangers and the same person",
+        measured=fault,
+        allowed="a cosine above that of some strangers, and not above that of a face with itself",
+        remedy="Measure the threshold, or leave it None.",
     )
 
 
@@ -259,8 +274,9 @@ def recognises_people(embedder: Embedder, *, folder: str | Path | None = None) -
     """
     people = _people(VIRTUAL if folder is None else str(folder))
     labels = torch.tensor([number for number, person in enumerate(people) for _ in person.checks])
-    enrolled = embed(embedder, [person.aim for person in people])
-    probes = embed(embedder, [face for person in people for face in person.checks])
+    with torch.no_grad():  # Whatever comes back: other checks say what is wrong with it.
+        enrolled = embedder(crops(embedder, [person.aim for person in people])).flatten(1)
+        probes = embedder(crops(embedder, [face for person in people for face in person.checks])).flatten(1)
     cosines = (probes @ enrolled.T).nan_to_num(nan=-1)
     # A tie is no recognition: one embedding for everybody would else be right once.
     right = cosines.gather(1, labels.unsqueeze(1)).squeeze(1).to(cosines)
@@ -302,6 +318,7 @@ CHECKS = (
     returns_one_embedding_per_crop,
     embeddings_have_unit_length,
     takes_a_slightly_changed_photo_for_the_same_person,
+    threshold_decides,
     same_answer_twice,
     same_answer_in_a_batch_and_alone,
     gradient_reaches_every_part_of_the_crop,

@@ -170,8 +170,12 @@ function faceReport(face, number, photo) {
   for (const [name, verdict] of Object.entries(face.recognisers)) {
     const row = element("tr");
     const still = verdict.still_recognised;
-    const says = still === null ? "no verdict" : still ? "still the same person" : "another person";
-    const similarity = verdict.similarity === null ? "no face found" : verdict.similarity.toFixed(3);
+    const blind = verdict.cannot_judge;
+    const says = blind
+      ? `could not judge: ${blind}`
+      : still === null ? "no verdict" : still ? "still the same person" : "another person";
+    const similarity =
+      verdict.similarity === null ? (blind ? "none" : "no face found") : verdict.similarity.toFixed(3);
     const threshold = verdict.threshold === null ? "unknown" : verdict.threshold.toFixed(3);
     row.append(
       element("td", name + (verdict.white_box ? "*" : "")),
