@@ -24,6 +24,7 @@ class FileServer:
         ranges: Whether it honours Range.
         etags: Whether it marks versions.
         silent: Seconds for which it takes a connection and says nothing.
+        answers: While it is not set, requests wait.
         kind: Content type.
     """
 
@@ -35,6 +36,7 @@ class FileServer:
     ranges: bool = True
     etags: bool = True
     silent: float = 0.0
+    answers: threading.Event = field(default_factory=threading.Event)
     kind: str = "application/octet-stream"
 
 
@@ -42,11 +44,13 @@ class FileServer:
 def serve() -> Iterator[FileServer]:
     """Run a server while the context lasts."""
     state = FileServer()
+    state.answers.set()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             state.requests.append((self.path, dict(self.headers)))
             time.sleep(state.silent)
+            state.answers.wait()
             content = state.files.get(self.path)
             if state.status != 200 or content is None:
                 self.send_error(state.status if state.status != 200 else 404)
@@ -84,5 +88,6 @@ def serve() -> Iterator[FileServer]:
         try:
             yield state
         finally:
+            state.answers.set()
             server.shutdown()
             thread.join()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import subprocess
 import sys
 from importlib import resources
 from pathlib import Path
@@ -18,6 +17,7 @@ from facecrypt.faces import Face
 from facecrypt.lightning_loop import Progress
 from facecrypt.photos import Photo, read_photo
 from facecrypt.recipe import load_recipe
+from tests import processes
 
 ROOT = Path(__file__).parents[1]
 FAST: dict[str, Any] = {"steps": 2, "trainer": {"accelerator": "cpu"}}
@@ -59,7 +59,7 @@ def test_the_package_stays_light() -> None:
         "import sys, facecrypt; heavy = {'torch', 'PIL', 'lightning'}\nprint(heavy & sys.modules.keys())\n"
         "facecrypt.protect; print('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = processes.run([sys.executable, "-c", code], check=True)
     assert done.stdout == "set()\nFalse\n"
     with pytest.raises(AttributeError, match="no attribute 'encrypt'"):
         facecrypt.encrypt  # type: ignore[attr-defined]  # noqa: B018

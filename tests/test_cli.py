@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 import yaml
 
 from facecrypt import cli, registry, weights
+from tests import processes
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = str(ROOT / "recipes" / "quickstart.yaml")
@@ -86,14 +86,12 @@ def test_what_answers_at_once_imports_nothing_heavy(argument: str) -> None:
         f"try: main([{argument!r}])\nexcept SystemExit: pass\n"
         "print({'torch', 'lightning', 'kornia', 'numpy'} & sys.modules.keys())"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = processes.run([sys.executable, "-c", code], check=True)
     assert result.stdout.endswith("set()\n")
 
 
 def test_python_dash_m_is_the_same_program() -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "facecrypt", "check", QUICKSTART], capture_output=True, text=True, check=False
-    )
+    result = processes.run([sys.executable, "-m", "facecrypt", "check", QUICKSTART])
     assert (result.returncode, result.stdout) == (0, f"{QUICKSTART}: no problems\n")
 
 
@@ -108,7 +106,7 @@ def test_a_broken_plugin_has_a_row(capsys: pytest.CaptureFixture[str], monkeypat
 
 def test_output_that_nobody_reads_to_its_end_is_no_fault() -> None:
     command = f"{sys.executable} -m facecrypt list | head -n 1"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT, check=True)
+    done = processes.run(["sh", "-c", command], check=True)
     assert done.stdout.startswith("kind")
     assert done.stderr == ""
 

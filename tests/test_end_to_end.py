@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 
 from facecrypt import pipeline
+from tests import processes
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("quickstart")
     command = [sys.executable, "-m", "facecrypt", "run", "recipes/quickstart.yaml", f"output={output}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = processes.run(command)
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr
     assert f"report: {output}/report.html" in done.stdout

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic import Field
 from facecrypt import registry
 from facecrypt.errors import FacecryptError, PluginError, UnknownComponentError
 from facecrypt.registry import KINDS, Registry
+from tests import processes
 
 
 class Example:
@@ -157,7 +157,7 @@ def test_listing_imports_nothing_heavy() -> None:
         "import sys; from facecrypt import registry; assert registry.list_components(); "
         "print([name for name in ('torch', 'lightning', 'kornia', 'timm', 'onnx', 'cv2') if name in sys.modules])"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = processes.run([sys.executable, "-c", code], check=True)
     assert result.stdout.strip() == "[]"
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from itertools import product
 from pathlib import Path
@@ -13,6 +12,7 @@ from PIL import Image
 
 from facecrypt import pipeline
 from facecrypt.sharing import share_out
+from tests import processes
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,7 +41,7 @@ def run(output: Path, photos: Path, *arguments: str, launcher: tuple[str, ...] =
         "trainer={accelerator: cpu, devices: 2, strategy: ddp}", *arguments,
     ]  # fmt: skip
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    done = processes.run(command, environment=environment)
     assert done.returncode == 0, done.stderr
     photos_done: list[dict[str, Any]] = json.loads((output / "report.json").read_text())["photos"]
     return photos_done

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
-import subprocess
 import sys
 import threading
 import time
@@ -15,6 +13,7 @@ import pytest
 from facecrypt import weights
 from facecrypt.errors import WeightsError
 from facecrypt.surrogates.spec import Weights
+from tests import processes
 from tests.fileserver import FileServer, serve
 
 CONTENT = random.Random(0).randbytes(1_000_000)
@@ -73,7 +72,7 @@ def test_offline_is_a_switch(value: str, meant: bool, monkeypatch: pytest.Monkey
 
 def test_nothing_heavy_is_imported() -> None:
     program = "import sys; import facecrypt.weights; print({'torch', 'numpy', 'requests', 'rich'} & set(sys.modules))"
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    result = processes.run([sys.executable, "-c", program], check=True)
     assert result.stdout.strip() == "set()"
 
 
@@ -286,16 +285,18 @@ print(weights.fetch(sys.argv[1], "net.pt", sys.argv[2], command="").stat().st_si
 
 
 def test_two_processes_download_once(server: FileServer, cache: Path) -> None:
-    server.silent = 1.0  # so that the second one starts while the first one downloads
+    server.answers.clear()
     arguments = [sys.executable, "-c", FETCH, f"{server.address}/release/net.pt", SHA256]
-    processes = [
-        subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
-        for _ in range(2)
-    ]
-    results = [process.communicate(timeout=60) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], results
+    with processes.started(arguments) as first:
+        while not server.requests:
+            time.sleep(0.01)
+        with processes.started(arguments) as second:
+            assert second.stderr is not None
+            assert "another process downloads net.pt" in second.stderr.readline()
+            server.answers.set()
+            results = [process.communicate() for process in (first, second)]
+            assert [process.returncode for process in (first, second)] == [0, 0], results
     assert [out.strip() for out, _ in results] == [str(len(CONTENT))] * 2
-    assert sum("another process downloads net.pt" in err for _, err in results) == 1
     assert len(server.requests) == 1
     assert (cache / "net.pt").read_bytes() == CONTENT
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +11,7 @@ import pytest
 
 from facecrypt import cli, registry, weights
 from facecrypt.surrogates import catalogue
+from tests import processes
 from tests.fileserver import FileServer, serve
 
 CASIA, VGGFACE2 = (spec.weights.path for spec in (catalogue.FACENET_CASIA, catalogue.FACENET_VGGFACE2))
@@ -195,5 +195,5 @@ def test_an_option_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> No
 def test_listing_imports_nothing_heavy() -> None:
     for arguments in (["list", "surrogate"], ["weights", "list"]):
         code = f"import sys\nfrom facecrypt.cli import main\nmain({arguments!r})\nprint('torch' in sys.modules)"
-        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        result = processes.run([sys.executable, "-c", code], check=True)
         assert result.stdout.endswith("False\n")

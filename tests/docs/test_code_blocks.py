@@ -6,7 +6,6 @@ import argparse
 import os
 import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import metadata
@@ -16,6 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from facecrypt import cli, registry
+from tests import processes
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(page for pattern in ("README.md", "docs/**/*.md", "plugins/*/README.md") for page in ROOT.glob(pattern))
@@ -153,6 +153,6 @@ def run(folder: Path, module: str, *arguments: str) -> str:
     """Return what a module prints, run as a program in `folder` with the packages installed in ``site`` there."""
     environment = os.environ | {"PYTHONPATH": str(folder / "site"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = processes.run(command, folder=folder, environment=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout

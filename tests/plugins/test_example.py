@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -24,6 +23,7 @@ from facecrypt.registry import KINDS, Component, Kind
 from facecrypt.surrogates.catalogue import DLIB_RESNET, SFACE
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import Distances, Situation
+from tests import processes
 
 NAME = "facecrypt-example"
 ROOT = Path(__file__).parents[2]
@@ -64,7 +64,7 @@ def test_adds_one_component_of_each_kind() -> None:
 def test_is_loaded_without_torch() -> None:
     # Listing components must stay fast, whatever is installed.
     code = "import sys, facecrypt_example; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert processes.run([sys.executable, "-c", code]).returncode == 0
 
 
 @pytest.mark.parametrize(

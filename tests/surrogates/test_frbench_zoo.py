@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from facecrypt.errors import WeightsError
 from facecrypt.surrogates import frbench_table, frbench_zoo
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.places import frbench_file
+from tests import processes
 
 NAME = "frbench_mobilefacenet_arcface"
 KEY = "mobilefacenet_arcface_ms1m"
@@ -177,7 +177,7 @@ def test_every_model_is_listed_and_nothing_heavy_imported() -> None:
         "import sys\nfrom facecrypt.cli import main\nmain(['list', 'surrogate'])\n"
         "print(sorted({'torch', 'frbench', 'timm', 'onnx', 'numpy', 'facenet_pytorch'} & set(sys.modules)))"
     )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    result = processes.run([sys.executable, "-c", program], check=True)
     *lines, heavy = result.stdout.splitlines()
     assert heavy == "[]"
     assert len(lines) - 1 >= 60

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from facecrypt.errors import WeightsError
 from facecrypt.surrogates import catalogue
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, EmbedderSpec, Weights, verify_sha256
+from tests import processes
 
 SPECS = {name: value for name, value in vars(catalogue).items() if isinstance(value, EmbedderSpec)}
 HUB = [spec.weights for spec in SPECS.values() if spec.weights.origin == "hub"]
@@ -49,7 +49,7 @@ def test_spec_is_consistent(name: str) -> None:
 def test_catalogue_needs_no_torch() -> None:
     heavy = "{'torch', 'timm', 'onnx', 'numpy'}"
     program = f"import sys; import facecrypt.surrogates.catalogue; print({heavy} & set(sys.modules))"
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    result = processes.run([sys.executable, "-c", program], check=True)
     assert result.stdout.strip() == "set()"
 
 
