@@ -23,6 +23,9 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from facecrypt.colour import remembered_chunks
+from facecrypt.containers import with_png_chunks
+from facecrypt.encoding import display_profile
 from facecrypt.errors import FacecryptWarning, NoFaceFoundError, PhotoError, RecipeError
 from facecrypt.naming import output_path
 from facecrypt.photos import FORMATS, Photo, as_format, file_digest, read_photo, write_bytes, write_photo
@@ -86,8 +89,12 @@ class Protected:
 
     @property
     def image(self) -> Image.Image:
-        """The protected picture as a PIL image in RGB, upright. Raises what `pixels` raises."""
-        return Image.fromarray(self.pixels)
+        """The protected picture as a PIL image in RGB, upright, with its ICC profile. Raises what `pixels` raises."""
+        image = Image.fromarray(self.pixels)
+        profile = display_profile(self._photo) if self._photo is not None else None
+        if profile:
+            image.info["icc_profile"] = profile
+        return image
 
     @property
     def original(self) -> NDArray[np.uint8]:
@@ -339,6 +346,8 @@ def _file_of(picture: Picture, label: str, folder: Path) -> _Source:
     # One name for all: the seed of a face depends on it, and must not depend on the place in a list.
     path = folder / "image.png"
     image.save(path, "PNG", compress_level=1)
+    if chunks := remembered_chunks(image):
+        path.write_bytes(with_png_chunks(path.read_bytes(), chunks))
     return _Source(path, label, origin)
 
 

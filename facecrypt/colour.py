@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Literal
 
+from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import IFDRational, TiffImageFile
 
@@ -215,6 +216,29 @@ def read_colour(image: ImageFile, data: bytes) -> Colour:
         primaries, curves = _read_tiff(image)
         return Colour(container, profile, primaries=primaries, curves=curves, density=density)
     return Colour(container, profile, density=density)
+
+
+def remembered_chunks(image: Image.Image) -> list[tuple[bytes, bytes]]:
+    """Return what a PIL image remembers of the colours of its file, as PNG says it; Pillow itself keeps ICC profiles.
+
+    Args:
+        image: The image, as Pillow or pillow-heif opened it.
+    """
+    info, chunks = image.info, []
+    gamma, points, intent = info.get("gamma"), info.get("chromaticity"), info.get("srgb")
+    if isinstance(gamma, int | float) and 0 < gamma < 1000:
+        chunks.append((b"gAMA", struct.pack(">I", round(gamma * 100_000))))
+    numbers = _numbers(points)
+    if len(numbers) == 8 and all(0 <= number < 1000 for number in numbers):
+        chunks.append((b"cHRM", struct.pack(">8I", *(round(number * 100_000) for number in numbers))))
+    if intent in (0, 1, 2, 3):
+        chunks.append((b"sRGB", bytes([intent])))
+    nclx = info.get("nclx_profile")
+    if isinstance(nclx, dict) and not info.get("icc_profile"):
+        numbers = _numbers((nclx.get("color_primaries"), nclx.get("transfer_characteristics")))
+        if len(numbers) == 2 and all(0 < number < 256 for number in numbers):
+            chunks.append((b"cICP", bytes([*map(int, numbers), 0, 1])))
+    return chunks
 
 
 def _made(primaries: Any, curves: Any, gray: bool) -> bytes | None:

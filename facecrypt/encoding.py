@@ -79,6 +79,18 @@ def encode(
     return _encode_with_library(photo, image, file_format, kept, colour)
 
 
+def display_profile(photo: Photo) -> bytes | None:
+    """Return an ICC profile by which a photo's pixels, as RGB, are shown as its file is; None for sRGB, or if none can.
+
+    Args:
+        photo: The photo as it was read.
+    """
+    try:
+        return photo._colour.said_in("", gray=False, adobe_rgb=photo._metadata.exif.is_adobe_rgb).profile
+    except ProfileError:
+        return None
+
+
 def is_lossless(photo: Photo, file_format: str) -> bool:
     """Return whether `encode` writes every pixel exactly.
 
@@ -101,7 +113,9 @@ def _channels(photo: Photo, pixels: npt.NDArray[np.uint8]) -> Pixels:
 
 
 def _encode_with_library(photo: Photo, image: Image.Image, file_format: str, kept: Metadata, colour: Colour) -> bytes:
-    exif = kept.exif.pack() if kept.exif else b""
+    # Pillow's AVIF encoder would pack a block with an orientation anew, without the types that it does not know.
+    block = kept.exif.without_orientation() if file_format == "AVIF" else kept.exif
+    exif = block.pack() if block else b""
     options: dict[str, Any] = {"icc_profile": colour.profile}
     if exif and file_format != "BMP":
         options["exif"] = exif if file_format in ("PNG", "AVIF") else b"Exif\0\0" + exif

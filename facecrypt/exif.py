@@ -129,6 +129,10 @@ class Exif:
         }
         return replace(self, main=main, exif=exif)
 
+    def without_orientation(self) -> Exif:
+        """Return all entries but the orientation, for a format that says it elsewhere."""
+        return replace(self, main={tag: entry for tag, entry in self.main.items() if tag != ORIENTATION})
+
     def pack(self) -> bytes:
         """Return the block, from its byte order on, as it follows the word Exif in a JPEG file."""
         inner = len(_pack_directory(self.order, self._with_pointer(self.exif, 0), 0)) if self._has_exif else 0

@@ -23,7 +23,7 @@ Chosen: TypeAlias = dict[str, list[tuple[str, Item]]]
 _LARGEST_PACKET = 1 << 20
 _LARGEST_WHOLE = 60_000  # a JPEG segment holds 64 KiB
 _LARGEST_TEXT = 8 << 10
-_DEEPEST = 64
+_DEEPEST, _LONGEST_NAME = 64, 200
 _RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 _ROOTS = ("{adobe:ns:meta/}xmpmeta", "{adobe:ns:meta/}xapmeta")
 _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
@@ -139,7 +139,11 @@ def without_pictures(packet: bytes) -> bytes:
     for node, depth in list(_elements(document)):
         if depth > _DEEPEST:
             return b""
+        if len(node.tagName) > _LONGEST_NAME:
+            return b""
         for attribute in list((node.attributes or {}).values()):
+            if attribute.prefix == "xmlns" and max(len(attribute.name), len(attribute.value)) > _LONGEST_NAME:
+                return b""
             if _shows(attribute.namespaceURI, attribute.localName, attribute.value):
                 node.removeAttributeNode(attribute)
         own = ""
@@ -151,7 +155,7 @@ def without_pictures(packet: bytes) -> bytes:
         if node.parentNode not in (None, document) and _shows(node.namespaceURI, node.localName, own):
             node.parentNode.removeChild(node)
     cleaned = _packet(document.documentElement.toxml() if document.documentElement else "")
-    return b"" if len(cleaned) > _LARGEST_WHOLE or holds_picture(cleaned) else cleaned
+    return cleaned if len(cleaned) <= _LARGEST_WHOLE else b""
 
 
 def _packet(xml: str) -> bytes:

@@ -15,6 +15,8 @@ import pillow_heif
 import pytest
 from PIL import Image, ImageCms, TiffImagePlugin
 
+from facecrypt.api import Protected, _file_of
+from facecrypt.colour import remembered_chunks
 from facecrypt.errors import PhotoError
 from facecrypt.icc import make_profile, parametric
 from facecrypt.photos import as_format, read_photo, write_photo
@@ -295,6 +297,27 @@ def test_what_adobe_says_of_a_jpeg_is_heeded(transform: int, tmp_path: Path) -> 
     assert np.abs(photo.pixels.astype(int) - stored()).max() < 8
     write_photo(photo, photo.pixels, tmp_path / "out.jpg")
     assert np.abs(np.asarray(opened(tmp_path / "out.jpg")).astype(int) - stored()).max() < 9
+
+
+def test_an_image_of_pillow_remembers_the_colours_of_its_file(tmp_path: Path) -> None:
+    pillow_heif.register_heif_opener()
+    for name in ("linear.png", "wide.png", "srgb-over-gamma.png", "profile.jpg", "p3.heic"):
+        source = SOURCES[name](tmp_path / name)
+        copy = _file_of(opened(source), "image", tmp_path / f"{name}-copy").path
+        assert np.abs(shown(copy) - shown(source)).mean() < 1
+    for info in ({"gamma": -1}, {"gamma": "x"}, {"chromaticity": (1, 2)}, {"srgb": 9}, {"nclx_profile": {"x": 1}}):
+        image = Image.fromarray(stored())
+        image.info |= info
+        assert remembered_chunks(image) == []
+
+
+@pytest.mark.parametrize("name", ["linear.png", "linear-gray.png", "cicp.png", "2020.avif", "adobe.jpg", "gray.jpg"])
+def test_a_protected_picture_in_memory_is_shown_as_the_photo(name: str, tmp_path: Path) -> None:
+    source = SOURCES[name](tmp_path / name)
+    photo = read_photo(source)
+    result = Protected(name, "protected", "", (), "lossless PNG", _metadata="strip", _photo=photo, _pixels=photo.pixels)
+    result.image.save(tmp_path / "out.png")
+    assert np.abs(shown(tmp_path / "out.png") - shown(source)).mean() < 1
 
 
 # Size in print

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+import re
+import shutil
+import struct
+import subprocess
+import zlib
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
+import numpy as np
 import pillow_heif
 import pytest
 from PIL import Image
 
-from facecrypt.exif_tags import EXIF, GPS, INTEROPERABILITY, MAIN, Words
+from facecrypt.errors import PhotoError
+from facecrypt.exif import read_exif
+from facecrypt.exif_tags import EXIF, GPS, INTEROPERABILITY, MAIN, Numbers, Words
+from facecrypt.metadata import SHARES
 from facecrypt.photos import read_photo, write_photo
 from facecrypt.xmp_properties import NAMESPACES, PROPERTIES, Text
 from tests.hiding import guises, remains, tiff_block, traces
-from tests.pictures import chunk, make_image
+from tests.personal import PERSONAL, PERSONAL_SPACES
+from tests.pictures import PROFILE, chunk, make_image
 
 KEPT_POLICIES = ("keep", "strip_gps", "strip")
 FORMATS = ("jpg", "png", "webp", "tif", "avif", "heic")
@@ -44,6 +54,20 @@ def packet(description: str = "", attributes: str = "", namespaces: str = "", af
     ).encode()
 
 
+def tiff_file(pixels: bytes, exif: bytes, extra: list[tuple[int, int, bytes]], start: int) -> bytes:
+    """A TIFF file of 24 x 16 pixels at some place, with the directories of an EXIF block."""
+    numbers = {256: 24, 257: 16, 259: 1, 262: 2, 273: start, 277: 3, 278: 16, 279: len(pixels)}
+    stored = [(tag, 4, struct.pack("<I", value)) for tag, value in numbers.items()]
+    stored.append((258, 3, struct.pack("<3H", 8, 8, 8)))
+    parts = read_exif(exif)
+    directories = [
+        [(tag, *entry) for tag, entry in part.items() if tag not in (34665, 34853, 40965)]
+        for part in (parts.main, parts.exif, parts.gps, parts.interoperability)
+    ]
+    directories[0] = [entry for entry in directories[0] if entry[0] not in numbers and entry[0] != 258]
+    return tiff_block([*directories[0], *stored, *extra], *directories[1:]) + pixels
+
+
 def make(path: Path, exif: bytes = b"", xmp: bytes = b"") -> Path:
     """A photo with metadata, written by libraries."""
     image = make_image(size=(24, 16))
@@ -59,12 +83,10 @@ def make(path: Path, exif: bytes = b"", xmp: bytes = b"") -> Path:
         data = path.read_bytes()
         path.write_bytes(data[:33] + extra + data[33:])
     elif path.suffix == ".tif":
-        tags = Image.Exif()
-        if exif:
-            tags.load(b"Exif\0\0" + exif)
-        if xmp:
-            tags[700] = xmp
-        image.save(path, exif=tags)
+        # Pillow would write none of the tags that it does not know; XMP is one of them here.
+        pixels, extra = np.asarray(image).tobytes(), [(700, 1, xmp)] if xmp else []
+        for start in (0, len(tiff_file(pixels, exif, extra, 0)) - len(pixels)):
+            path.write_bytes(tiff_file(pixels, exif, extra, start))
     else:
         image.save(path, xmp=xmp, **options)
     return path
@@ -78,12 +100,17 @@ def protected(path: Path, policy: Any, name: str = "") -> bytes:
     return destination.read_bytes()
 
 
+def image_of(data: bytes) -> Image.Image:
+    pillow_heif.register_heif_opener()
+    return Image.open(io.BytesIO(data))
+
+
 def exif_of(data: bytes) -> Image.Exif:
-    return Image.open(io.BytesIO(data)).getexif()
+    return image_of(data).getexif()
 
 
 def xmp_of(data: bytes) -> str:
-    image = Image.open(io.BytesIO(data))
+    image = image_of(data)
     return (image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b"").decode()
 
 
@@ -296,3 +323,268 @@ def test_nothing_around_the_properties_of_a_packet_is_kept(policy: str, tmp_path
             known = traces(SMALL["raw hex" if where == "prefix" else name])
             assert remains(path.read_bytes(), known), where
             assert remains(protected(path, policy), known) == [], (name, where)
+
+
+# Pictures elsewhere in the files
+
+
+def segment(marker: int, data: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data
+
+
+def box(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data) + 8) + name + data
+
+
+def containers(guise: bytes, folder: Path) -> dict[str, Path]:
+    """Files of every format with a guise wherever the format has room for something."""
+    plain = {name: make(folder / f"plain.{name}").read_bytes() for name in (*FORMATS, "bmp")}
+    jpeg, png, webp, bmp = (plain[name] for name in ("jpg", "png", "webp", "bmp"))
+    words = [b"", b"JFXX\0\x10", b"MPF\0", b"ICC_PROFILE\0\1\1", b"Photoshop 3.0\x008BIM\4\4", b"Exif\0\0", b"Adobe\0",
+             b"http://ns.adobe.com/xmp/extension/\0", b"http://ns.adobe.com/xap/1.0/\0"]  # fmt: skip
+    markers = [segment(number, word + guise) for number in range(0xE0, 0xF0) for word in words]
+    texts = [b"Comment", b"Raw profile type iptc", b"Raw profile type exif", b"exif", b"xmp", b"Description"]
+    packed = zlib.compress(guise)
+    chunks = [chunk(name, guise) for name in (b"prVt", b"hIST", b"dSIG", b"caBX")]
+    chunks += [chunk(b"tEXt", text + b"\0" + guise) for text in texts]
+    chunks += [chunk(b"zTXt", text + b"\0\0" + packed) for text in texts]
+    chunks += [chunk(b"iTXt", text + b"\0\1\0\0\0" + packed) for text in texts]
+    chunks += [chunk(b"eXIf", b"II*\0" + guise), chunk(b"sPLT", b"name\0\10" + guise)]
+    chunks += [chunk(b"iCCP", guise[:79].replace(b"\0", b"x") + b"\0\0" + zlib.compress(PROFILE))]
+    riff = [
+        name + struct.pack("<I", len(guise)) + guise + bytes(len(guise) % 2) for name in (b"prVt", b"ICCP", b"EXIF")
+    ]
+    files = {
+        "segments.jpg": jpeg[:20] + b"".join(markers[:30]) + segment(0xFE, guise) + jpeg[20:],
+        "more.jpg": jpeg[:20] + b"".join(markers[30:]) + jpeg[20:],
+        "behind.jpg": jpeg + guise,
+        "chunks.png": png[:33] + b"".join(chunks) + png[33:] + guise,
+        "chunks.webp": webp + b"".join(riff),
+        "behind.tif": plain["tif"] + guise,
+        "gap.bmp": bmp[:10] + struct.pack("<I", 54 + len(guise)) + bmp[14:54] + guise + bmp[54:] + guise,
+        "boxes.avif": plain["avif"] + box(b"free", guise) + box(b"uuid", bytes(16) + guise) + box(b"mdat", guise),
+        "boxes.heic": plain["heic"] + box(b"free", guise) + box(b"uuid", bytes(16) + guise) + box(b"mdat", guise),
+    }
+    files["chunks.webp"] = b"RIFF" + struct.pack("<I", len(files["chunks.webp"]) - 8) + files["chunks.webp"][8:]
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return {name: folder / name for name in files}
+
+
+@pytest.mark.parametrize("name", ["jpeg", "raw", "raw base64", "jpeg hex"])
+def test_nothing_else_of_a_file_is_kept(name: str, tmp_path: Path) -> None:
+    known = traces(SMALL[name])
+    seen = 0
+    for where, path in containers(SMALL[name], tmp_path).items():
+        assert remains(path.read_bytes(), known), where
+        try:
+            photo = read_photo(path)
+        except PhotoError:
+            continue
+        seen += 1
+        for policy in (*KEPT_POLICIES, "all"):
+            for target in (path.name, "photo.png"):
+                destination = tmp_path / "out" / target
+                write_photo(photo, photo.pixels, destination, policy)
+                assert remains(destination.read_bytes(), known) == [], (where, policy, target)
+    assert seen >= 7
+
+
+# People, serial numbers and places
+
+PERSONAL_TAGS = {
+    "main": [(285, 2), (315, 2), (316, 2), (33723, 7), (34377, 7), (40093, 1), (40094, 1), (50735, 2), (50740, 1),
+             (50827, 1), (65000, 2)],
+    "exif": [(37500, 7), (40964, 2), (42016, 2), (42032, 2), (42033, 2), (42037, 2), (42039, 2), (42040, 2),
+             (65000, 2)],
+    "gps": [(8, 2)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("policy", [*KEPT_POLICIES, "all"])
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_people_and_serial_numbers_go_unless_all_is_asked_for(file_format: str, policy: Any, tmp_path: Path) -> None:
+    tags = {
+        part: [
+            (tag, kind, "SECRET".encode("utf-16-le") + b"\0\0" if tag in (40093, 40094) else b"SECRET\0")
+            for tag, kind in entries
+        ]
+        for part, entries in PERSONAL_TAGS.items()
+    }
+    tags["exif"] += [(37396, 3, struct.pack("<4H", 31415, 2, 3, 4)), (41492, 3, struct.pack("<2H", 31415, 2))]
+    path = make(tmp_path / f"photo.{file_format}", tiff_block(**tags), packet(PERSONAL, namespaces=PERSONAL_SPACES))
+    data = protected(path, policy)
+    assert (b"2020-02-02T20:20:20" in data) == (policy != "strip")
+    secret = b"SECRET" in data or "SECRET".encode("utf-16-le") in data
+    assert secret == (policy == "all")
+    assert (b"0.31415" in data or struct.pack("<H", 31415) in data) == (policy == "all")
+    if policy == "all":
+        for name in ("PersonDisplayName", "hierarchicalSubject", "SerialNumber", "RegionInfo", "CiAdrCity"):
+            assert name in xmp_of(data), name
+        ifd = exif_of(data).get_ifd(0x8769)
+        assert ifd[42033] == "SECRET"
+        assert 37500 not in ifd
+
+
+PLACE = {
+    "main": [],
+    "exif": [(37890, 5, struct.pack("<II", 1013, 1))],
+    "gps": [(1, 2, b"N\0"), (2, 5, struct.pack("<6I", 52, 1, 31, 1, 12, 1)), (3, 2, b"E\0"), (5, 1, b"\0"),
+            (4, 5, struct.pack("<6I", 13, 1, 24, 1, 18, 1)), (6, 5, struct.pack("<II", 34, 1)),
+            (29, 2, b"2020:02:02\0"), (28, 7, b"ASCII\0\0\0PLACE")],
+}  # fmt: skip
+PLACE_XMP = (
+    "<photoshop:City>PLACE</photoshop:City><photoshop:State>PLACE</photoshop:State><photoshop:Country>PLACE</photoshop:Country>"
+    "<Iptc4xmpCore:Location>PLACE</Iptc4xmpCore:Location><dc:coverage>PLACE</dc:coverage><exif:GPSLatitude>52,31.2N</exif:GPSLatitude>"
+    "<Iptc4xmpExt:LocationShown><rdf:Bag><rdf:li rdf:parseType='Resource'><Iptc4xmpExt:City>PLACE</Iptc4xmpExt:City>"
+    "<Iptc4xmpExt:Sublocation>PLACE</Iptc4xmpExt:Sublocation></rdf:li></rdf:Bag></Iptc4xmpExt:LocationShown>"
+)
+
+
+@pytest.mark.parametrize("policy", [*KEPT_POLICIES, "all"])
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_places_stay_where_they_are_asked_for(file_format: str, policy: Any, tmp_path: Path) -> None:
+    path = make(tmp_path / f"photo.{file_format}", tiff_block(**PLACE), packet(PLACE_XMP))
+    data = protected(path, policy)
+    asked = policy in ("keep", "all")
+    assert (b"PLACE" in data) == (b"52,31.2N" in data) == asked
+    gps = exif_of(data).get_ifd(0x8825)
+    assert bool(gps) == asked
+    if asked:
+        assert [float(part) for part in gps[2]] == [52, 31, 12]
+        assert gps[29] == "2020:02:02"
+        assert xmp_of(data).count("PLACE") == 7
+
+
+def test_a_place_in_the_name_of_a_program_goes(tmp_path: Path) -> None:
+    for words in ("52.5200, 13.4050", "N 52°31'12\" E 13°24'18\"", "geo:52.52,13.405", "https://maps.example/?q=52.52",
+                  "a@b.example", "Jane's iPhone", "Jane\u2019s iPhone"):  # fmt: skip
+        stored = words.encode() + b"\0"
+        exif = tiff_block([(305, 129, stored), (271, 129, stored), (272, 2, b"Pixel 7\0")], [(42036, 129, stored)])
+        body = f"<xmp:CreatorTool>{escape(words)}</xmp:CreatorTool><aux:Lens>{escape(words)}</aux:Lens>"
+        data = protected(make(tmp_path / "photo.png", exif, packet(body)), "strip_gps")
+        assert b"Pixel 7" in data
+        assert words.encode() not in data
+        assert words[:8].encode() not in data
+
+
+# What people want kept
+
+
+def sample(form: Any) -> tuple[int, bytes]:
+    """A value that a table allows: its type and its bytes, for little-endian EXIF."""
+    if isinstance(form, Words):
+        words = "Fine words" if form.name else "Schöner Tag"
+        if form.stored == "wide":
+            return 1, words.encode("utf-16-le") + b"\0\0"
+        return (
+            (7, b"UNICODE\0" + words.encode("utf-16-le")) if form.stored == "comment" else (2, words.encode() + b"\0")
+        )
+    if isinstance(form, Numbers):
+        kind, count = form.types[0], form.least
+        one = {1: b"\1", 3: b"\1\0", 4: b"\1\0\0\0", 5: b"\1\0\0\0\2\0\0\0", 7: b"\1", 10: b"\xff\xff\xff\xff\2\0\0\0"}[
+            kind
+        ]
+        return kind, one * count
+    for text in (
+        b"2020:02:02 20:20:20",
+        b"2020:02:02",
+        b"+02:00",
+        b"0232",
+        b"123",
+        b"R98",
+        b"N",
+        b"E",
+        b"K",
+        b"T",
+        b"A",
+        b"2",
+    ):
+        if re.fullmatch(form.pattern.encode(), text):
+            return form.kind, text + (b"\0" if form.kind == 2 else b"")
+    raise AssertionError(form)
+
+
+@pytest.mark.parametrize("policy", [*KEPT_POLICIES, "all"])
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_every_tag_of_the_tables_is_kept_by_its_policy(file_format: str, policy: Any, tmp_path: Path) -> None:
+    parts = {"main": MAIN, "exif": EXIF, "gps": GPS, "interoperability": INTEROPERABILITY}
+    entries = {part: [(tag, *sample(form)) for tag, (_, _, form) in tags.items()] for part, tags in parts.items()}
+    entries["main"] = [(tag, kind, data) for tag, kind, data in entries["main"] if tag != 301]
+    path = make(tmp_path / f"photo.{file_format}", tiff_block(**entries))
+    data = protected(path, policy)
+    exif = exif_of(data)
+    found = {
+        "main": exif,
+        "exif": exif.get_ifd(0x8769),
+        "gps": exif.get_ifd(0x8825),
+        "interoperability": exif.get_ifd(0xA005),
+    }
+    for part, tags in parts.items():
+        for tag, (name, share, _) in tags.items():
+            wanted = policy == "all" or share in SHARES[policy] or (file_format == "tif" and tag in (318, 319))
+            if tag != 301 and not (file_format == "tif" and tag in (282, 283, 296)):
+                assert (tag in found[part]) == wanted, (part, name)
+    if policy in ("keep", "all"):
+        assert b"Sch\xc3\xb6ner Tag" in data
+
+
+@pytest.mark.parametrize("policy", [*KEPT_POLICIES, "all"])
+def test_every_property_of_the_table_is_kept_by_its_policy(policy: Any, tmp_path: Path) -> None:
+    samples = ["2020-02-02T20:20:20+02:00", "1/2", "1/2 1/2 1/2 1/2", "1", "0232", "2.3.0.0", "True", "52,31.2N", "DE",
+               "R98", "A", "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture", "equirectangular",
+               "Fine words"]  # fmt: skip
+    body = ""
+    for name, entry in PROPERTIES.items():
+        if isinstance(entry.value, Mapping):
+            fields = "".join(
+                f"<{key}>{next(s for s in samples if form.allows(s))}</{key}>" for key, form in entry.value.items()
+            )
+            inner = f'<rdf:Bag><rdf:li rdf:parseType="Resource">{fields}</rdf:li></rdf:Bag>'
+            body += (
+                f"<{name}>{inner}</{name}>"
+                if entry.shape == "Bag"
+                else f'<{name} rdf:parseType="Resource">{fields}</{name}>'
+            )
+        else:
+            value = next(s for s in reversed(samples) if entry.value.allows(s))
+            list_ = f'<rdf:{entry.shape}><rdf:li xml:lang="x-default">{value}</rdf:li></rdf:{entry.shape}>'
+            body += f"<{name}>{value if entry.shape == 'simple' else list_}</{name}>"
+    plain = packet(body).replace(b' xmp:CreateDate="2020-02-02T20:20:20"', b"")
+    data = protected(make(tmp_path / "photo.jpg", xmp=plain), policy)
+    text = xmp_of(data)
+    for name, entry in PROPERTIES.items():
+        assert (f"<{name}" in text) == (policy == "all" or entry.share in SHARES[policy]), name
+    if shutil.which("exiftool") and text:
+        (tmp_path / "packet.xmp").write_text(text, encoding="utf-8")
+        done = subprocess.run(
+            ["exiftool", "-validate", "-warning", "-s3", "-a", str(tmp_path / "packet.xmp")],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == "OK"
+
+
+@pytest.mark.parametrize("policy", ["keep", "strip_gps"])
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_capture_time_and_utf_8_of_exif_3_are_kept(file_format: str, policy: Any, tmp_path: Path) -> None:
+    main = [
+        (306, 2, b"2020:02:02 20:20:20\0"),
+        (272, 129, "Caméra 7".encode() + b"\0"),
+        (305, 129, b"Tool 3.0\0"),
+        (33432, 129, "© Zoë".encode() + b"\0"),
+    ]
+    exif = [
+        (36867, 2, b"2020:02:02 20:20:20\0"),
+        (36881, 2, b"+02:00\0"),
+        (37521, 2, b"123\0"),
+        (36868, 2, b"2020:02:02 20:20:20\0"),
+    ]
+    block = tiff_block(main, exif)
+    path = make(tmp_path / f"photo.{file_format}", block)
+    data = protected(path, policy)
+    ifd = exif_of(data).get_ifd(0x8769)
+    assert (ifd[36867], ifd[36881], ifd[37521]) == ("2020:02:02 20:20:20", "+02:00", "123")
+    assert b"Tool 3.0" in data
+    assert ("© Zoë".encode() in data) == (policy == "keep")

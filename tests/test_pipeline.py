@@ -162,6 +162,15 @@ def test_a_bad_photo_stops_no_other(mixed: tuple[Run, dict[str, str], dict[str, 
     assert f"facecrypt: warning: {note}" in result.stderr
 
 
+def test_a_run_warns_once_where_all_metadata_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in").mkdir()
+    bad_photos(tmp_path / "in")
+    result = run(capsys, tmp_path / "out", f"photos={tmp_path / 'in' / 'noise.png'}", "metadata=all")
+    notes = [note for note in result.report["notes"] if note.startswith("metadata: all keeps names")]
+    assert len(notes) == 1
+    assert result.stderr.count(notes[0]) == 1
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_bad_photo(name: str, mixed: tuple[Run, dict[str, str], dict[str, bytes]]) -> None:
     result, says, _ = mixed
