@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -60,7 +60,7 @@ class Known:
         return any(manifest.wrote(path, digest) for manifest in self._written.get(digest, ()))
 
 
-def find_manifests(files: Iterable[Path]) -> list[Manifest]:
+def find_manifests(files: Sequence[Path]) -> list[Manifest]:
     """Return the manifests of all folders that some files lie in, at any depth, by their own names and behind links.
 
     Files of that name that belong to other programs are passed over.
@@ -68,8 +68,11 @@ def find_manifests(files: Iterable[Path]) -> list[Manifest]:
     Raises:
         FacecryptError: If a manifest of this program is damaged.
     """
-    parents = {folder for file in files for folder in (file.parent.absolute(), Path(os.path.realpath(file.parent)))}
-    folders = {above for folder in parents for above in (folder, *folder.parents)}
+    # A photo behind a link may have been made, or kept, where it really is.
+    behind = [Path(os.path.realpath(file)) for file in files if os.path.islink(file)]
+    parents = {file.parent for file in (*files, *behind)}
+    near = {folder for parent in parents for folder in (parent.absolute(), Path(os.path.realpath(parent)))}
+    folders = {above for folder in near for above in (folder, *folder.parents)}
     places = sorted(folder / name for folder in folders for name in (NAME, NAME_IN_PLACE))
     known = {file_id(path): path for path in places if _is_manifest(path)}
     return [Manifest(path) for path in known.values()]

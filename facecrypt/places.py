@@ -74,11 +74,15 @@ class Place:
 
 def place(path: Path) -> Place:
     """Return where a name is, behind all links on the way to it; one that is itself a link is not followed."""
-    folder, names = Path(os.path.realpath(path.parent)), [path.name]
-    while (anchor := file_id(folder)) is None and folder != folder.parent:
-        names.insert(0, folder.name)
-        folder = folder.parent
-    return Place(anchor, tuple(names), folder)
+    return Places()._place(path)
+
+
+def _locate(folder: Path) -> Place:
+    found, names = Path(os.path.realpath(folder)), list[str]()
+    while (anchor := file_id(found)) is None and found != found.parent:
+        names.insert(0, found.name)
+        found = found.parent
+    return Place(anchor, tuple(names), found)
 
 
 def fold(name: str) -> str:
@@ -109,9 +113,10 @@ def is_one_name(folder: Path, first: Sequence[str], second: Sequence[str]) -> bo
 
 
 class Places:
-    """Finds paths that stand for one place, and files where a folder is needed."""
+    """Finds paths that stand for one place, and files where a folder is needed; the folders must stay as they are."""
 
     def __init__(self) -> None:
+        self._folders: dict[Path, Place] = {}
         self._found: dict[tuple[FileId | None, tuple[str, ...]], list[tuple[Place, int]]] = {}
 
     def add(self, path: Path, number: int) -> int:
@@ -121,7 +126,7 @@ class Places:
             path: A path; it need not exist.
             number: Any number for it.
         """
-        here = place(path)
+        here = self._place(path)
         for there, first in self._among(here):
             if is_one_name(here.folder, there.names, here.names):
                 return first
@@ -130,13 +135,19 @@ class Places:
 
     def inside(self, path: Path) -> int | None:
         """Return the number of a path that was added and would have to be a folder on the way to this one."""
-        here = place(path)
+        here = self._place(path)
         for length in range(1, len(here.names)):
             above = Place(here.anchor, here.names[:length], here.folder)
             for there, first in self._among(above):
                 if is_one_name(here.folder, there.names, above.names):
                     return first
         return None
+
+    def _place(self, path: Path) -> Place:
+        if path.parent not in self._folders:
+            self._folders[path.parent] = _locate(path.parent)
+        above = self._folders[path.parent]
+        return Place(above.anchor, (*above.names, path.name), above.folder)
 
     def _among(self, place: Place) -> Iterator[tuple[Place, int]]:
         yield from self._found.get(_key(place), ())

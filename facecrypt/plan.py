@@ -107,9 +107,7 @@ def make_plan(
     """
     output = Path(recipe.output).expanduser()
     manifests = open_manifests(recipe, [destination for _, destination in chosen])
-    # A photo behind a link may have been made, or kept, where it really is.
-    files = [each for pair in chosen for path in pair for each in (path, Path(os.path.realpath(path)))]
-    known = Known([*manifests.values(), *find_manifests(files)])
+    known = Known([*manifests.values(), *find_manifests([path for pair in chosen for path in pair])])
     settings = recipe_digest(recipe)
     checker = _Checker(recipe, output, known, recipe_file)
     photos = []
@@ -265,10 +263,10 @@ class _Checker:
             self._refuse(photo.destination, f"is {name}, and would be replaced. Move it out of photos.")
         label, here = f"the backup of {photo.source}", file_id(backup)
         other = self._take(backup, label, photo)
-        if other is not None:
-            self._refuse(backup, f"would be {label}, and {other.label}, too. Set another backup.")
-        elif here in self._inputs and here != file_id(photo.destination):
+        if here in self._inputs and here != file_id(photo.destination):
             self._refuse(backup, f"is an input of this run, and would be {label}. Set another backup.")
+        elif other is not None:
+            self._refuse(backup, f"would be {label}, and {other.label}, too. Set another backup.")
         elif os.path.lexists(backup):
             fault = backup_fault(photo.destination, file_digest(photo.destination), backup)
             if fault:

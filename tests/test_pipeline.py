@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import zlib
@@ -25,8 +26,11 @@ from facecrypt.errors import WeightsError
 from facecrypt.face_rules import Faces
 from facecrypt.faces import Face, FaceDetector, crop, crop_grid, cut
 from facecrypt.lightning_loop import face_seed
+from facecrypt.locks import NAME as LOCK
+from facecrypt.locks import lock
 from facecrypt.photos import Photo, read_photo
 from facecrypt.recipe import check_recipe, load_recipe
+from facecrypt.records import RECORDS
 from facecrypt.surrogates import catalogue, sface
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.onnx_file import OnnxNetwork
@@ -36,6 +40,7 @@ from tests.pictures import contact_sheet
 from tests.surrogates.onnx_files import NETWORKS, Writer, mobilefacenet
 
 ROOT = Path(__file__).parents[1]
+LEAST = ["steps=1", "held_out=[]", "receipt.transforms=[]"]
 QUICK = ["steps=2", "max_targets=2", "target_selector={name: nearest}", "trainer.accelerator=cpu"]
 
 
@@ -312,7 +317,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     assert done.returncode == cli.SOME_FAILED
     assert "failed: " in done.stdout
     assert "astronaut.png" in done.stdout
-    assert {path.name for path in output.iterdir()} == {"report.json", "report.html", "recipe.yaml"}
+    assert {path.name for path in output.iterdir()} == {"report.json", "report.html", "recipe.yaml", "manifest.json"}
 
 
 def test_two_inputs_with_one_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -320,21 +325,140 @@ def test_two_inputs_with_one_name(tmp_path: Path, capsys: pytest.CaptureFixture[
         (tmp_path / folder).mkdir()
         sample().save(tmp_path / folder / "me.png")
     result = run(capsys, tmp_path / "out", f"photos={tmp_path}/*/me.png")
-    assert result.status == cli.SOME_FAILED
-    assert [photo["status"] for photo in result.report["photos"]] == ["protected", "failed"]
-    assert (
-        f"{tmp_path}/b/me.png: its output would be {tmp_path}/out/me.png, as that of {tmp_path}/a/me.png"
-        in result.stdout
-    )
+    assert result.status == cli.WRONG
+    assert f"{tmp_path}/out/me.png: would be both {tmp_path}/a/me.png and {tmp_path}/b/me.png" in result.stderr
+    assert "Set photos to the folder of both" in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_input_is_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sample().save(tmp_path / "me.png")
     before = (tmp_path / "me.png").read_bytes()
-    result = run(capsys, tmp_path, f"photos={tmp_path / 'me.png'}")
+    for overwrite in ("false", "true"):
+        result = run(capsys, tmp_path, f"photos={tmp_path / 'me.png'}", f"overwrite={overwrite}")
+        assert result.status == cli.WRONG
+        assert f"{tmp_path}/me.png: is an input of this run, and would be replaced" in result.stderr
+        assert [path.name for path in tmp_path.iterdir()] == ["me.png"]
+        assert (tmp_path / "me.png").read_bytes() == before
+
+
+def test_a_clash_is_found_before_weights_are_looked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sample().save(tmp_path / "me.png")
+    nowhere = f"surrogates=[{{name: arcface_vit_tiny, args: {{folder: {tmp_path / 'nowhere'}}}}}]"
+    result = run(capsys, tmp_path, f"photos={tmp_path / 'me.png'}", nowhere)
+    assert result.status == cli.WRONG
+    assert "nothing was begun" in result.stderr
+    assert "nowhere" not in result.stderr
+
+
+def test_what_a_folder_left_out_is_said_once_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    sample().save(folder / "me.jfif", "JPEG")
+    (folder / ".hidden.jpg").touch()
+    (folder / "film.mov").touch()
+    result = run(capsys, tmp_path / "out", f"photos={folder}", *LEAST)
+    assert result.status == cli.DONE
+    lines = [line for line in result.stderr.splitlines() if "left out" in line]
+    assert len(lines) == 1
+    assert "left out 1 hidden file or folder, 1 file of unknown kind (1 .mov); " in lines[0]
+    assert [note for note in result.report["notes"] if " left out " in note] == [lines[0].partition("warning: ")[2]]
+    with Image.open(result.output / "me.jfif") as written:
+        assert written.format == "JPEG"
+
+
+def test_a_second_run_on_one_folder_is_told_of_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Here and in place, with output folders of their own; each ends at once, and the first is not disturbed."""
+    sample().save(tmp_path / "me.png")
+    (tmp_path / "out").mkdir()
+    for folder, output, in_place in ((tmp_path / "out", "out", "false"), (tmp_path, "other", "true")):
+        with lock(folder / LOCK):
+            result = run(capsys, tmp_path / output, f"photos={tmp_path / 'me.png'}", f"in_place={in_place}")
+        assert result.status == cli.WRONG
+        (line,) = errors(result)
+        assert f"{folder}: another run is at work here: process {os.getpid()} on " in line
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["me.png", "out"]
+
+
+@pytest.mark.parametrize("what", ["removed", "linked", "output removed"])
+def test_folders_that_change_while_a_run_is_at_work(
+    what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the first photo is written: the others are done, the report tells of all, and nothing else is touched."""
+    folder, output, precious = tmp_path / "photos", tmp_path / "out", tmp_path / "precious"
+    folder.mkdir()
+    precious.mkdir()
+    (precious / "0.json").write_text("mine")
+    for name in ("a.png", "b.png"):
+        sample().save(folder / name)
+    write = pipeline.save
+    written = 0
+
+    def meddle(*arguments: Any) -> None:
+        nonlocal written
+        write(*arguments)
+        written += 1
+        if written == 1 and what == "output removed":
+            shutil.rmtree(output)
+        elif written == 1:
+            shutil.rmtree(output / RECORDS)
+            if what == "linked":
+                (output / RECORDS).symlink_to(precious)
+
+    monkeypatch.setattr(pipeline, "save", meddle)
+    result = run(capsys, output, f"photos={folder}", "batch_size=1", *LEAST)
+    monkeypatch.undo()
+    states = [photo["status"] for photo in result.report["photos"]]
+    assert states == (["failed", "protected"] if what == "output removed" else ["protected", "protected"])
+    assert [path.name for path in precious.iterdir()] == ["0.json"]
+    assert (precious / "0.json").read_text() == "mine"
+    if what == "linked":
+        assert "became a link while the run was at work" in result.stderr
+        (output / RECORDS).unlink()
+    again = run(capsys, output, f"photos={folder}", "batch_size=1", *LEAST)
+    assert again.status == cli.DONE
+    names = {"a.png", "b.png", "report.json", "report.html", "recipe.yaml", "manifest.json"}
+    assert {path.name for path in output.iterdir()} == names
+
+
+def test_a_report_that_cannot_be_written_hides_no_photo(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    write = pipeline.save
+
+    def meddle(*arguments: Any) -> None:
+        write(*arguments)
+        (output / "report.json").write_text("mine")
+
+    monkeypatch.setattr(pipeline, "save", meddle)
+    result = run(capsys, output, *LEAST)
+    monkeypatch.undo()
     assert result.status == cli.SOME_FAILED
-    assert (tmp_path / "me.png").read_bytes() == before
-    assert result.report["photos"][0]["status"] == "failed"
+    assert "protected: " in result.stdout
+    assert f"warning: {output}/report.json: appeared while the run was at work, so it stays as it is" in result.stderr
+    assert (output / "report.json").read_text() == "mine"
+    (output / "report.json").unlink()
+    again = run(capsys, output, *LEAST)
+    assert again.status == cli.DONE
+    assert again.report["photos"][0]["carried_over"]  # What was measured was not lost.
+
+
+def test_the_resolved_recipe_runs_again_where_it_lies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "out"
+    assert run(capsys, output, *LEAST).status == cli.DONE
+    resolved = (output / "recipe.yaml").read_bytes()
+    for overrides, status in (([], "unchanged"), (["steps=2"], "protected")):
+        assert cli.main(["run", str(output / "recipe.yaml"), f"output={output}", *overrides]) == cli.DONE
+        said = capsys.readouterr()
+        assert ("is the recipe that was run, so it stays as it is" in said.err) == bool(overrides)
+        assert (output / "recipe.yaml").read_bytes() == resolved
+        loaded = json.loads((output / "report.json").read_text())
+        assert [photo["status"] for photo in loaded["photos"]] == [status]
+        assert loaded["recipe"]["steps"] == (2 if overrides else 1)
+    (output / "recipe.yaml").write_bytes(resolved + b"# mine\n")
+    assert cli.main(["run", str(output / "recipe.yaml"), f"output={output}"]) == cli.WRONG
+    assert "recipe.yaml: is an input of this run" in capsys.readouterr().err
 
 
 def test_in_place_with_a_backup_and_once_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
