@@ -31,6 +31,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from facecrypt.errors import FacecryptError
 from facecrypt.photos import FORMATS
 from facecrypt.recipe import Recipe
+from facecrypt.ui.connections import MOST_CONNECTIONS, Connection, StalledError, in_time
 from facecrypt.ui.session import BusyError, Session, make_folder
 
 MAX_UPLOAD = 50_000_000
@@ -80,7 +81,9 @@ def serve(recipes: Mapping[str, Recipe], port: int, open_browser: bool) -> None:
                 access_log=False,
                 log_level="warning",
                 server_header=False,
+                http=Connection,
                 ws="none",
+                backlog=MOST_CONNECTIONS,  # no more are accepted at once, before any of them is looked at
                 timeout_graceful_shutdown=2,
             )
             uvicorn.Server(config).run(sockets=[listener])
@@ -212,7 +215,7 @@ class Guard:
             await send(message)
 
         app = self._app if self._is_own(headers, scope["method"]) else _FOREIGN
-        await app(scope, receive, send_guarded)
+        await app(scope, in_time(receive), send_guarded)
 
     def _is_own(self, headers: Headers, method: str) -> bool:
         host, origin = headers.get("host", ""), headers.get("origin")
@@ -273,7 +276,8 @@ def _missing() -> Response:
 
 
 def _refused(error: Exception) -> Response:
-    status = 409 if isinstance(error, BusyError) else 413 if isinstance(error, _TooLargeError) else 400
+    kinds = {BusyError: 409, _TooLargeError: 413, StalledError: 408}
+    status = next((number for kind, number in kinds.items() if isinstance(error, kind)), 400)
     return JSONResponse({"error": str(error)}, status)
 
 

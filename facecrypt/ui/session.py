@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from facecrypt import pipeline
+from facecrypt import limits, pipeline
 from facecrypt.api import resolve_recipe
 from facecrypt.errors import FacecryptError, PhotoError
 from facecrypt.face_rules import Faces
@@ -131,8 +131,9 @@ class Session:
         Raises:
             PhotoError: If it is no photo that can be read; call `abandon` then.
         """
-        photo = self._read(path)
-        faces = self._detector.find(photo, "all")
+        with limits.applied(limits.resolve(next(iter(self._recipes.values())).limits)):
+            photo = self._read(path)
+            faces = self._detector.find(photo, "all")
         with self._lock:
             self._photo, self._faces, self._state = photo, faces, "ready"
 
