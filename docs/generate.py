@@ -1,19 +1,21 @@
-"""Write docs/recipe-reference.md and docs/surrogates.md from the code.
+"""Write docs/recipe-reference.md, and the tables of docs/surrogates.md and docs/photos.md, from the code.
 
-The first comes from the dataclasses of recipes and the components' signatures, the table of the second from the
-recognisers' specifications. Run it after a change of either: python docs/generate.py. A test compares the pages with
-what this would write.
+The first comes from the dataclasses of recipes and the components' signatures, the tables from the recognisers'
+specifications and from what is kept of metadata. Run it after a change of any: python docs/generate.py. A test compares
+the pages with what this would write.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from facecrypt import benchmark, recipe, registry
+from facecrypt import benchmark, exif_tags, recipe, registry, xmp_properties
+from facecrypt.metadata import SHARES
 from facecrypt.registry import KINDS, describe_parameter, describe_type
 from facecrypt.surrogates.spec import EmbedderSpec
 
@@ -101,6 +103,31 @@ def _origin(spec: EmbedderSpec) -> str:
     return words.get(weights.origin, weights.source)
 
 
+def render_photos() -> str:
+    """Return the page of what happens to a photo: as it is, with its table of metadata written anew."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for place, tags in (
+        ("EXIF: main", exif_tags.MAIN),
+        ("EXIF: Exif", exif_tags.EXIF),
+        ("EXIF: Interoperability", exif_tags.INTEROPERABILITY),
+        ("EXIF: GPS", exif_tags.GPS),
+    ):
+        for tag, (name, share, form) in tags.items():
+            groups.setdefault((place, share, str(form)), []).append(f"{name} ({tag})")
+    for name, entry in xmp_properties.PROPERTIES.items():
+        if isinstance(entry.value, Mapping):
+            value = "; ".join(f"{key}: {form}" for key, form in entry.value.items())
+        else:
+            value = str(entry.value)
+        shape = {"simple": "", "Alt": ", in several languages"}.get(entry.shape, ", a list")
+        groups.setdefault(("XMP", entry.share, value + shape), []).append(name)
+    rows = ["| where | what | values | `strip_gps` | `keep` |", "| --- | --- | --- | --- | --- |"]
+    for (place, share, value), names in groups.items():
+        marks = ["kept" if share in SHARES[policy] else "dropped" for policy in ("strip_gps", "keep")]
+        rows.append(f"| {place} | {', '.join(names)} | {value} | {' | '.join(marks)} |")
+    return TABLE.sub(lambda _: "\n".join(rows), (FOLDER / "photos.md").read_text(encoding="utf-8"))
+
+
 def render() -> str:
     """Return the reference of recipes."""
     parts = [INTRODUCTION]
@@ -178,7 +205,7 @@ def _arguments(component: registry.Component) -> list[str]:
     ] or ["No arguments."]
 
 
-PAGES = {"recipe-reference.md": render, "surrogates.md": render_surrogates}
+PAGES = {"recipe-reference.md": render, "surrogates.md": render_surrogates, "photos.md": render_photos}
 
 if __name__ == "__main__":
     for name, write in PAGES.items():

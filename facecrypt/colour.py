@@ -10,13 +10,14 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from numbers import Real
 from typing import Any, Literal
 
 from PIL import Image
 from PIL.ImageFile import ImageFile
-from PIL.TiffImagePlugin import IFDRational, TiffImageFile
 
 from facecrypt.containers import Cicp, png_chunks, read_bmp_colours, read_nclx
+from facecrypt.exif import Exif, read_exif
 from facecrypt.icc import (
     SRGB_PRIMARIES,
     ProfileError,
@@ -212,8 +213,8 @@ def read_colour(image: ImageFile, data: bytes) -> Colour:
     if container == "BMP":
         fields, profile = read_bmp_colours(data)
         return Colour(container, profile, fields=fields, density=density)
-    if isinstance(image, TiffImageFile):
-        primaries, curves = _read_tiff(image)
+    if container == "TIFF":
+        primaries, curves = _read_tiff(read_exif(data))
         return Colour(container, profile, primaries=primaries, curves=curves, density=density)
     return Colour(container, profile, density=density)
 
@@ -262,10 +263,9 @@ def _bmp_colours(fields: bytes) -> tuple[list[float], list[bytes]]:
     return points, [parametric(0, power if power >= 1 else 1 / power) for power in powers]
 
 
-def _read_tiff(image: TiffImageFile) -> tuple[tuple[float, ...] | None, tuple[bytes, ...]]:
-    tags = image.tag_v2
-    points = _numbers(tags.get(_WHITE_POINT)) + _numbers(tags.get(_CHROMATICITIES))
-    values = [int(value) for value in _numbers(tags.get(_TRANSFER))]
+def _read_tiff(tags: Exif) -> tuple[tuple[float, ...] | None, tuple[bytes, ...]]:
+    points = [float(value) for value in tags.numbers(_WHITE_POINT) + tags.numbers(_CHROMATICITIES)]
+    values = [int(value) for value in tags.numbers(_TRANSFER) if value <= 65535]
     tables = [values[start : start + 256] for start in range(0, len(values), 256)] if len(values) in (256, 768) else []
     rising = all(each == sorted(each) and each[-1] > 0 for each in tables)
     return tuple(points) if len(points) == 8 else None, tuple(table(each) for each in tables if rising)
@@ -273,7 +273,7 @@ def _read_tiff(image: TiffImageFile) -> tuple[tuple[float, ...] | None, tuple[by
 
 def _numbers(value: Any) -> list[float]:
     values = value if isinstance(value, tuple) else (value,)
-    return [float(each) for each in values if isinstance(each, int | float | IFDRational) and each == each]
+    return [float(each) for each in values if isinstance(each, Real) and each == each]
 
 
 def _read_density(image: ImageFile, data: bytes) -> Density | None:
@@ -287,17 +287,18 @@ def _read_density(image: ImageFile, data: bytes) -> Density | None:
     if image.format == "BMP" and len(data) >= 46:
         x, y = struct.unpack_from("<ii", data, 38)
         return _density(x, y, "metre")
-    if isinstance(image, TiffImageFile):
-        numbers = _numbers(image.tag_v2.get(282)) + _numbers(image.tag_v2.get(283))
-        unit = _UNITS.get(image.tag_v2.get(296, 2), "inch")
-        return _density(numbers[0], numbers[1], unit) if len(numbers) == 2 else None
+    if image.format == "TIFF":
+        tags = read_exif(data)
+        found, unit = tags.numbers(282) + tags.numbers(283), tags.numbers(296)
+        name = _UNITS.get(int(unit[0]) if unit else 2, "inch")
+        return _density(found[0], found[1], name) if len(found) == 2 else None
     if image.format == "JPEG" and isinstance(info.get("dpi"), tuple):  # from EXIF
         numbers = _numbers(info["dpi"])
         return _density(numbers[0], numbers[1], "inch") if len(numbers) == 2 else None
     return None
 
 
-def _density(x: float, y: float, unit: Unit) -> Density | None:
+def _density(x: float | Fraction, y: float | Fraction, unit: Unit) -> Density | None:
     """Return a density that means something."""
     if not (0 < x < 1e8 and 0 < y < 1e8) or (unit == "none" and x == y):
         return None

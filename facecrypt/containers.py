@@ -14,7 +14,7 @@ Cicp = tuple[int, int]
 
 _PNG_LENGTHS = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"cICP": 4, b"mDCV": 24, b"cLLI": 8, b"pHYs": 9}
 _PNG_START, _PNG_HEADER_END = 8, 33
-_MOST_BOXES = 1000
+_MOST_CHUNKS, _MOST_BOXES = 100_000, 1000
 _V4, _V5 = 108, 124
 _CALIBRATED, _EMBEDDED, _SRGB = 0, 0x4D424544, 0x73524742
 
@@ -23,7 +23,9 @@ def png_chunks(data: bytes) -> dict[bytes, bytes]:
     """Return what a PNG file says of colours and density: the chunks of each name that readers take, the first ones."""
     found: dict[bytes, bytes] = {}
     place = _PNG_START
-    while place + 12 <= len(data):
+    for _ in range(_MOST_CHUNKS):
+        if place + 12 > len(data):
+            break
         size, name = struct.unpack_from(">I4s", data, place)
         if name in (b"IDAT", b"IEND"):
             break

@@ -5,10 +5,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import TypeAlias
 
 from facecrypt.embedded import holds_picture
-from facecrypt.exif_tags import EXIF, GPS, INTEROPERABILITY, LONG, MAIN, SHORT, SIZES, Share, Tags, Words
+from facecrypt.exif_tags import EXIF, GPS, INTEROPERABILITY, LONG, MAIN, RATIONAL, SHORT, SIZES, Share, Tags, Words
 
 Entries: TypeAlias = dict[int, tuple[int, bytes]]
 """TIFF tags: the type and the bytes of each value."""
@@ -56,6 +57,18 @@ class Exif:
     def is_adobe_rgb(self) -> bool:
         """Whether the block says that the colours are those of Adobe RGB (DCF 2.0)."""
         return self.interoperability.get(_INDEX, (0, b""))[1].rstrip(b"\0") == b"R03"
+
+    def numbers(self, tag: int) -> list[Fraction]:
+        """Return the numbers of an entry of the main directory; none where it has none, or one that is infinite."""
+        kind, data = self.main.get(tag, (0, b""))
+        letter = {SHORT: "H", LONG: "I", RATIONAL: "I"}.get(kind)
+        if letter is None:
+            return []
+        values = struct.unpack(f"{self.order}{len(data) // struct.calcsize(letter)}{letter}", data)
+        if kind != RATIONAL:
+            return [Fraction(value) for value in values]
+        pairs = list(zip(values[::2], values[1::2], strict=True))
+        return [Fraction(*pair) for pair in pairs] if all(bottom for _, bottom in pairs) else []
 
     def choose(self, shares: Collection[Share]) -> Exif:
         """Return the entries that the tables allow.

@@ -61,12 +61,8 @@ def read_xmp(packet: bytes) -> Chosen:
     Args:
         packet: The packet, unchecked.
     """
-    text = _text(packet)
-    if text is None:
-        return {}
-    try:
-        root = ElementTree.fromstring(text)
-    except (ElementTree.ParseError, ValueError):
+    root = _root(_text(packet))
+    if root is None:
         return {}
     top = root.find(f"{_RDF}RDF") if root.tag in _ROOTS else root
     chosen: Chosen = {}
@@ -129,16 +125,15 @@ def without_pictures(packet: bytes) -> bytes:
     Args:
         packet: The packet. One that cannot be read is dropped, as nobody can tell what it holds.
     """
-    text = _text(packet)
-    if text is None or len(text) > 4 * _LARGEST_WHOLE:
+    text = _text(packet) if len(packet) <= 4 * _LARGEST_WHOLE else ""
+    root = _root(text)
+    if root is None or _is_deep(root):
         return b""
     try:
-        document = minidom.parseString(text.encode())
+        document = minidom.parseString(text)
     except (ExpatError, ValueError):
         return b""
-    for node, depth in list(_elements(document)):
-        if depth > _DEEPEST:
-            return b""
+    for node in list(_elements(document)):
         if len(node.tagName) > _LONGEST_NAME:
             return b""
         for attribute in list((node.attributes or {}).values()):
@@ -162,15 +157,27 @@ def _packet(xml: str) -> bytes:
     return f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n{xml}\n<?xpacket end="w"?>'.encode()
 
 
-def _text(packet: bytes) -> str | None:
-    """Return a packet as text; None for one that cannot be read or that defines entities, which grow without end."""
-    if not packet or len(packet) > _LARGEST_PACKET:
-        return None
+def _text(packet: bytes) -> str:
+    """Return a packet as text; nothing for one that cannot be read or defines entities, which grow without end."""
     try:
-        text = packet.strip(b"\0 \r\n\t").decode("utf-8-sig")
+        text = packet.strip(b"\0 \r\n\t").decode("utf-8-sig") if len(packet) <= _LARGEST_PACKET else ""
     except UnicodeDecodeError:
+        return ""
+    return "" if "<!DOCTYPE" in text else text
+
+
+def _root(text: str) -> ElementTree.Element | None:
+    try:
+        return ElementTree.fromstring(text) if text else None
+    except (ElementTree.ParseError, ValueError):
         return None
-    return None if "<!DOCTYPE" in text or "\0" in text else text
+
+
+def _is_deep(root: ElementTree.Element) -> bool:
+    level, depth = [root], 0
+    while level and depth <= _DEEPEST:
+        level, depth = [child for element in level for child in element], depth + 1
+    return bool(level)
 
 
 def _prefixed(name: str) -> str:
@@ -237,12 +244,12 @@ def _element(name: str, item: Item, language: str = "") -> str:
     return f"<{name}{f' xml:lang={chr(34)}{language}{chr(34)}' if language else ''}>{escape(item)}</{name}>"
 
 
-def _elements(document: minidom.Document) -> Iterator[tuple[minidom.Element, int]]:
-    stack = [(child, 0) for child in document.childNodes if isinstance(child, minidom.Element)]
+def _elements(document: minidom.Document) -> Iterator[minidom.Element]:
+    stack = [child for child in document.childNodes if isinstance(child, minidom.Element)]
     while stack:
-        element, depth = stack.pop()
-        yield element, depth
-        stack += [(child, depth + 1) for child in element.childNodes if isinstance(child, minidom.Element)]
+        element = stack.pop()
+        yield element
+        stack += [child for child in element.childNodes if isinstance(child, minidom.Element)]
 
 
 def _shows(namespace: str | None, name: str | None, value: str) -> bool:

@@ -343,6 +343,18 @@ def test_dots_per_inch_are_kept(name: str, options: Any, dpi: tuple[int, int], p
         )
 
 
+def test_dots_per_inch_that_only_exif_tells(tmp_path: Path) -> None:
+    exif = tiff_block([(282, 5, struct.pack("<II", 300, 1)), (283, 5, struct.pack("<II", 300, 1)), (296, 3, b"\2\0")])
+    path = save(tmp_path / "a.jpg", Image.fromarray(stored()), exif=b"Exif\0\0" + exif)
+    data = path.read_bytes()
+    path.write_bytes(data[:2] + data[20:])
+    assert b"JFIF" not in path.read_bytes()
+    photo = read_photo(path)
+    for name in ("b.jpg", "b.png"):
+        write_photo(photo, photo.pixels, tmp_path / name, "strip")
+        assert [round(float(value)) for value in opened(tmp_path / name).info["dpi"]] == [300, 300]
+
+
 def test_pixels_that_are_not_square_stay_so(tmp_path: Path) -> None:
     source = png(tmp_path / "a.png", chunk(b"pHYs", struct.pack(">IIB", 3, 2, 0)))
     photo = read_photo(source)
