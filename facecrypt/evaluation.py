@@ -184,7 +184,9 @@ def verify(
         clean_looks: Looks = {transform: found[number] for transform, found in before.items()}
         masked_looks: Looks = {transform: found[number] for transform, found in after.items()}
         again = masked_looks["none"]
-        verdicts = {judge.name: _judge(judge, clean_looks, masked_looks, target, people.get(judge.name)) for judge in judges}
+        verdicts = {
+            judge.name: _judge(judge, clean_looks, masked_looks, target, people.get(judge.name)) for judge in judges
+        }
         reports.append(
             FaceReport(
                 box=tuple(round(value, 1) for value in face.box),  # type: ignore[arg-type]  # four in, four out

@@ -30,7 +30,6 @@ WAYS = ("monitor", "phone", "enlarged")
 """The ways of looking of `Looks`."""
 
 
-
 @dataclass(frozen=True)
 class Looks:
     """How far a face in a saved photo looks from the original.

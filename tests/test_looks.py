@@ -63,7 +63,9 @@ def test_a_phone_shows_a_large_photo_as_a_whole() -> None:
     assert large.jod["monitor"] == pytest.approx(small.jod["monitor"], abs=0.1)
 
 
-@pytest.mark.parametrize(("left", "top", "side"), [(-30, -30, 60), (70, 70, 60), (0, 0, 20), (90, 0, 12), (40, 40, 100)])
+@pytest.mark.parametrize(
+    ("left", "top", "side"), [(-30, -30, 60), (70, 70, 60), (0, 0, 20), (90, 0, 12), (40, 40, 100)]
+)
 def test_faces_small_or_at_the_border_have_looks(left: int, top: int, side: int) -> None:
     pixels = photo(100)
     looks = measure(pixels, noisy(pixels, 10), face(left, top, side))
@@ -91,24 +93,13 @@ def test_large_faces_cost_no_more_than_their_middle(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow
-def test_the_numbers_are_those_of_the_packages_own_commands(tmp_path: Path) -> None:
+def test_flip_is_that_of_the_packages_own_command(tmp_path: Path) -> None:
+    """ColorVideoVDP's command cannot be asked: it downloads a library to read pictures. See test_vision.py."""
     pytest.importorskip("flip_evaluator", reason="flip-evaluator is not installed")
-    pytest.importorskip("pycvvdp", reason="cvvdp is not installed")
     before = photo(160)
     after = noisy(before, 6)
     for name, pixels in (("before", before), ("after", after)):
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
-    looks = measure(before, after, face(0, 0, 160))
-    said = subprocess.run(
-        [
-            *(sys.executable, "-m", "pycvvdp.run_cvvdp", "--test", tmp_path / "after.png", "--ref"),
-            *(tmp_path / "before.png", "--display", "standard_fhd", "--quiet"),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert looks.jod["monitor"] == pytest.approx(float(said.split()[-1].strip("[]")), abs=0.002)
     said = subprocess.run(
         [
             *(sys.executable, "-c", "from flip_evaluator.flip_python_api import main; main()"),
@@ -119,8 +110,8 @@ def test_the_numbers_are_those_of_the_packages_own_commands(tmp_path: Path) -> N
         check=True,
         cwd=tmp_path,
     ).stdout
-    mean = next(line for line in said.splitlines() if "Mean" in line and "Weighted" not in line)
-    assert looks.flip == pytest.approx(float(mean.split()[-1]), abs=1e-4)
+    mean = next(line for line in said.splitlines() if "Mean" in line)
+    assert measure(before, after, face(0, 0, 160)).flip == pytest.approx(float(mean.split()[-1]), abs=1e-4)
 
 
 def test_without_flip_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
