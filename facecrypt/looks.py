@@ -1,7 +1,8 @@
 """How visible the change of a saved face is: JOD in three ways of looking, and FLIP where its package is installed.
 
-Measured on the 8-bit pixels as they were saved, in the face's patch and a little around it, since what people see of a
-mask depends on how large the face is shown: a photo of 4,000 pixels on a phone shows less of it than its face at full size.
+Measured on the 8-bit pixels as they were saved, in the face's patch and a little around it. What people see of a mask
+depends on how large the face is shown: a phone that shows a photo of 4,000 pixels shows less of it than a monitor that
+shows every pixel.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from facecrypt.faces import Face
+from facecrypt.faces import Face, Window
 from facecrypt.vision import FULL_HD, PHONE, Display, Eye
 
 Pixels = NDArray[np.uint8]
@@ -38,7 +39,7 @@ class Looks:
         jod: By the way of looking: ``monitor`` is a full-HD monitor with a pixel for a pixel, ``phone`` a phone that
             shows the whole photo, ``enlarged`` the same monitor and the photo at twice its size. 10: nobody sees a
             difference; one less: a step that three of four people notice side by side.
-        flip: Mean FLIP error as on the monitor, from 0, no difference, to 1; None without the package ``flip-evaluator``.
+        flip: Mean FLIP error as on the monitor, from 0, no difference, to 1; None without the package flip-evaluator.
     """
 
     jod: dict[str, float]
@@ -58,7 +59,7 @@ def measure(original: Pixels, saved: Pixels, face: Face) -> Looks:
     jod = {
         "monitor": _jod(_middle(before, _LARGEST), _middle(after, _LARGEST), FULL_HD),
         "phone": _jod(_middle(_resize(before, fitted), _LARGEST), _middle(_resize(after, fitted), _LARGEST), PHONE),
-        "enlarged": _jod(*(_resize(_middle(each, _LARGEST // 2), 2) for each in (before, after)), FULL_HD),
+        "enlarged": _jod(_twice(before), _twice(after), FULL_HD),
     }
     return Looks(jod, _flip(_middle(before, _LARGEST), _middle(after, _LARGEST)))
 
@@ -73,16 +74,33 @@ def surroundings(pixels: Pixels, face: Face) -> Pixels:
     Returns:
         Its patch and a twelfth of its side around it, as far as the photo reaches; at least 32 pixels each way.
     """
+    left, top, right, bottom = place_to_look(pixels, face)
+    return _padded(pixels[top:bottom, left:right])
+
+
+def place_to_look(pixels: Pixels, face: Face) -> Window:
+    """Return where `surroundings` lie in a photo, before they are padded.
+
+    Args:
+        pixels: ``(H, W, 3)``.
+        face: The face.
+    """
     left, top, side = face.patch
+    height, width = pixels.shape[:2]
     more = round(side * _AROUND)
-    part = pixels[max(top - more, 0) : top + side + more, max(left - more, 0) : left + side + more]
-    missing = [(0, max(0, _SMALLEST - extent)) for extent in part.shape[:2]]
-    return np.pad(part, [*missing, (0, 0)], mode="edge")
+    return Window(
+        max(left - more, 0), max(top - more, 0), min(left + side + more, width), min(top + side + more, height)
+    )
 
 
 def as_seen(part: Pixels) -> Tensor:
     """Return the part of a photo that is looked at on a monitor, as `Eye` takes it, ``(1, 3, H, W)``."""
-    return _tensor(_middle(part, _LARGEST))
+    return _tensor(_middle(_padded(part), _LARGEST))
+
+
+def _padded(part: Pixels) -> Pixels:
+    missing = [(0, max(0, _SMALLEST - extent)) for extent in part.shape[:2]]
+    return np.pad(part, [*missing, (0, 0)], mode="edge")
 
 
 def _fit(width: int, height: int, display: Display) -> float:
@@ -100,6 +118,10 @@ def _resize(part: Pixels, factor: float) -> Pixels:
         return part
     size = (max(_SMALLEST, round(part.shape[1] * factor)), max(_SMALLEST, round(part.shape[0] * factor)))
     return np.asarray(Image.fromarray(part).resize(size, Image.Resampling.BICUBIC))
+
+
+def _twice(part: Pixels) -> Pixels:
+    return _resize(_middle(part, _LARGEST // 2), 2)
 
 
 def _tensor(part: Pixels) -> Tensor:

@@ -52,9 +52,9 @@ _NOTES = """\
   A ruined picture does that too: read Rank-N-UT next to the share of such probes. "a to b" spans the evaluators.
 - **Transform**: what happened to every saved photo, the clean ones too, before its face was looked for. The gallery is
   untouched. PSNR, SSIM, JOD, FLIP and MMD are those of the photos as they were saved.
-- **JOD**: how near a saved face looks to the original (ColorVideoVDP) on a full-HD monitor with a pixel for a pixel, on a
-  phone that shows the whole photo, and at twice its size; 10 is no visible difference. **FLIP** is 0 then; "-" where the
-  package flip-evaluator is not installed (`pip install 'facecrypt[looks]'`).
+- **JOD**: how near a saved face looks to the original (ColorVideoVDP) on a full-HD monitor with a pixel for a pixel, on
+  a phone that shows the whole photo, and at twice its size; 10 is no visible difference. **FLIP** is 0 then; "-" where
+  the package flip-evaluator is not installed (`pip install 'facecrypt[looks]'`).
 - **protected_gallery**: whoever searches has protected photos of the same people, by the same method, and no others.
 - **growing_gallery**: it begins with half of the clean photos of the same people. Protected versions of the other half
   come by one after the other, and each joins under the identity that the nearest photo has, if that is near enough.

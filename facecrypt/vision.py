@@ -1,10 +1,10 @@
-"""How far a changed still picture looks from the original: ColorVideoVDP (Mantiuk et al., ACM TOG 2024), in plain torch.
+"""How far a changed still picture looks from the original: ColorVideoVDP (Mantiuk et al., ACM TOG 2024) in torch.
 
 The published model splits both pictures, as a display shows them, into bands of contrast in three opponent channels,
-weighs these by the eye's contrast sensitivity, lets the picture's own contrast mask the difference, and pools what is left
-into JOD: 10 is no visible difference, and one less is a step that 75 % of people notice in a comparison of two pictures.
-Here, many pictures are compared at once, what depends on the originals alone is computed once, and gradients pass. The
-numbers are those of version 0.5.7 of the package ``cvvdp``, with which the tests compare.
+weighs these by the eye's contrast sensitivity, lets the picture's own contrast mask the difference, and pools what is
+left into JOD: 10 is no visible difference, and one less is a step that 75 % of people notice in a comparison of two
+pictures. Here, many pictures are compared at once, what depends on the originals alone is computed once, and gradients
+pass. The numbers are those of version 0.5.7 of the package cvvdp, with which the tests compare.
 """
 
 from __future__ import annotations
@@ -224,17 +224,17 @@ def _interleave(planes: Tensor, size: int, axis: int) -> Tensor:
 
 
 @cache
-def _table() -> tuple[Tensor, Tensor, tuple[float, float], tuple[float, float]]:
+def _table() -> tuple[Tensor, tuple[float, float], tuple[float, float]]:
     text = (resources.files("facecrypt") / "data" / "contrast_sensitivity.json").read_text(encoding="utf-8")
     values = json.loads(text)
     luminance, frequency = ([math.log10(end) for end in values[key]] for key in ("luminance", "frequency"))
     table = torch.tensor(values["log_sensitivity"])
-    return table, torch.empty(0), (luminance[0], luminance[1]), (frequency[0], frequency[1])
+    return table, (luminance[0], luminance[1]), (frequency[0], frequency[1])
 
 
 def _sensitivity(frequency: float, background: Tensor) -> Tensor:
     """Return the eye's sensitivity to contrast of a frequency in cycles a degree, ``(B, 3, H, W)``."""
-    table, _, luminance, frequencies = _table()
+    table, luminance, frequencies = _table()
     columns = table.shape[2] - 1
     place = (math.log10(frequency) - frequencies[0]) / (frequencies[1] - frequencies[0]) * columns
     place = min(max(place, 0.0), float(columns))
@@ -243,8 +243,8 @@ def _sensitivity(frequency: float, background: Tensor) -> Tensor:
     rows = table.shape[1] - 1
     at = ((background.log10() - luminance[0]) / (luminance[1] - luminance[0]) * rows).clamp(0, rows)
     low = at.floor().long().clamp_max(rows - 1)
-    value = torch.lerp(row[:, low], row[:, low + 1], (at - low).unsqueeze(0))  # (3, B, 1, H, W)
-    return 10 ** value.squeeze(2).transpose(0, 1) * _SENSITIVITY_CORRECTION
+    value: Tensor = torch.lerp(row[:, low], row[:, low + 1], (at - low).unsqueeze(0))  # (3, B, 1, H, W)
+    return (10**value).squeeze(2).transpose(0, 1) * _SENSITIVITY_CORRECTION
 
 
 def _masking(contrast: Tensor) -> Tensor:
