@@ -272,10 +272,11 @@ def _blur(images: Tensor) -> Tensor:
 
 def _power(values: Tensor, exponent: float) -> Tensor:
     """Return a power whose slope at 0 is finite."""
-    return (values + 1e-5) ** exponent - 1e-5**exponent
+    power: Tensor = (values + 1e-5) ** exponent - 1e-5**exponent
+    return power
 
 
 def _norm(values: Tensor, exponent: int, dims: tuple[int, ...], *, mean: bool = False) -> Tensor:
     raised = _power(values, exponent)
-    total = raised.mean(dim=dims) if mean else raised.sum(dim=dims)
+    total: Tensor = raised.mean(dim=dims) if mean else raised.sum(dim=dims)
     return _power(total.clamp_min(0), 1 / exponent)
