@@ -18,7 +18,6 @@ from facecrypt.budget import largest_fit, next_share, spent
 from facecrypt.faces import FaceImage, crop, crop_grid, face_grid
 from facecrypt.optimizers import euclidean_norm, project
 from facecrypt.regions import strength_map, texture_map
-from facecrypt.shaping import Shaper
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.mixup import Features, mixing, record
 from facecrypt.targets import Distances
@@ -71,16 +70,9 @@ class Batch:
             strength_map(*each, settings.region, settings.feather) for each in zip(landmarks, self.sides, strict=True)
         ]
         self.strength = inside * torch.stack([_pad(each, self.side) for each in maps]).to(device)
-        self.texture = torch.ones_like(self.strength)
         if settings.texture:
             shares = [texture_map(face.pixels[None].to(device), settings.texture)[0] for face in faces]
-            self.texture = torch.stack([_pad(each, self.side) for each in shares])
-            self.strength = self.strength * self.texture
-        self._shaper = (
-            None
-            if settings.shaping is None
-            else Shaper(settings.shaping, [face.scale for face in faces], self.side, device)
-        )
+            self.strength = self.strength * torch.stack([_pad(each, self.side) for each in shares])
         self.epsilon = settings.epsilon * unit
         self.step_size = settings.step_size * unit
         # The share of epsilon that each face may use; below 1 only where there is a budget.
@@ -140,33 +132,20 @@ class Batch:
         return result
 
     def smooth(self, images: Tensor) -> Tensor:
-        """Return gradients or steps ``(B, 3, S, S)`` after the low pass and the shaping of the recipe.
-
-        Beyond the patch they count as 0.
-        """
+        """Return images ``(N, 3, S, S)`` after the low pass of the recipe; beyond the patch they count as 0."""
         sigma = self.loop.settings.low_pass
-        if sigma:
-            images = gaussian_blur2d(images, 2 * math.ceil(3 * sigma) + 1, (sigma, sigma), border_type="constant")
-        return images if self._shaper is None else self._shaper(images)
+        if not sigma:
+            return images
+        return gaussian_blur2d(images, 2 * math.ceil(3 * sigma) + 1, (sigma, sigma), border_type="constant")
 
     def move(self, masks: Tensor, direction: Tensor) -> Tensor:
         """Return the masks after a step of each against its direction, inside the ball and inside the photo.
 
         A smoothed step is a weighted mean of steps, so it is no longer than one, and the projection comes last: the
         bound holds whatever the low pass and the map do. The map scales the step and, where the ball bounds single
-        channels, the ball. A shaped step follows the texture before, too, as its gradient did, and gets its length
-        back.
+        channels, the ball.
         """
-        step = self._fade_colour(direction)
-        if self._shaper is None:
-            return self._project(masks - self.step_size * self.strength * self.smooth(step))
-        shaped = self.strength * self.smooth(self.texture * step)
-        tiny = torch.finfo(shaped.dtype).tiny
-        if self.loop.settings.norm == "l2":
-            shaped = shaped * (euclidean_norm(direction) / euclidean_norm(shaped).clamp_min(tiny))
-        else:
-            shaped = shaped / shaped.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(tiny)
-        return self._project(masks - self.step_size * shaped)
+        return self._project(masks - self.step_size * self.strength * self.smooth(self._fade_colour(direction)))
 
     def _fade_colour(self, direction: Tensor) -> Tensor:
         """Return steps with less colour: what a channel does beyond the mean of the three counts by a share only.

@@ -173,7 +173,6 @@ def build_loop(recipe: Recipe, surrogates: Sequence[Surrogate], targets: Sequenc
             texture=recipe.texture,
             feather=recipe.feather,
             low_pass=recipe.low_pass,
-            shaping=recipe.shaping,
             budget=recipe.budget,
         ),
     )

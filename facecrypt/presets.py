@@ -34,7 +34,6 @@ KEYS = (
     "texture",
     "feather",
     "low_pass",
-    "shaping",
 )
 """The keys of a recipe that presets and levels of strength may set: what a mask may cost, and how it is sought."""
 

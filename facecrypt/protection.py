@@ -20,7 +20,7 @@ from facecrypt.gradients import Gradient, Plain
 from facecrypt.look import Look
 from facecrypt.naturalness import Naturalness
 from facecrypt.optimizers import Optimizer
-from facecrypt.recipe_parts import Budget, Region, Shaping
+from facecrypt.recipe_parts import Budget, Region
 from facecrypt.settings import Norm
 from facecrypt.surrogates.dropout import FeatureDropout
 from facecrypt.surrogates.embedder import Embedder
@@ -70,7 +70,6 @@ class Settings:
         texture: How strictly the mask follows the texture of the face, see `regions.texture_map`; 0: not at all.
         feather: Width of the fade to 0 at a patch's border, in pixels.
         low_pass: Standard deviation of the Gaussian that smooths gradients and steps, in pixels; 0: none.
-        shaping: How the eye's sensitivity to contrast shapes gradients and steps; None: not at all.
         ceiling: Largest change of a channel under ``l2``; None: no such bound.
         budget: What of its looks each face area must keep, which may lower its epsilon; None: no such bound.
     """
@@ -90,7 +89,6 @@ class Settings:
     texture: float = 0.0
     feather: int = 0
     low_pass: float = 0.0
-    shaping: Shaping | None = None
     ceiling: float | None = None
     budget: Budget | None = None
 

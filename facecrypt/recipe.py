@@ -27,7 +27,6 @@ from facecrypt.recipe_parts import (
     OwnIdentity,
     Receipt,
     Region,
-    Shaping,
     Slot,
     StrengthChoice,
     SurrogateSlot,
@@ -80,7 +79,6 @@ class Recipe:
             border, so that no seam shows; 0 for no fade.
         low_pass: Standard deviation, in pixels of the patch at its working size, of a Gaussian that smooths gradients
             and steps: masks get blotchy rather than noisy; 0 for none.
-        shaping: Shape steps by the eye's sensitivity to contrast, by frequency and colour; none by default.
         budget: Keep each face's JOD, SSIM or MS-SSIM at or above a value by lowering its epsilon; `epsilon` stays the
             upper bound.
         preset: Name of a preset, such as ``mid``, which fills in keys that the recipe leaves out: ``facecrypt list
@@ -132,7 +130,6 @@ class Recipe:
     texture: Annotated[float, Field(ge=0, le=2)] = 0.0
     feather: Annotated[int, Field(ge=0, le=64)] = 0
     low_pass: Annotated[float, Field(ge=0, le=16)] = 0.0
-    shaping: Shaping | None = None
     budget: Budget | None = None
     preset: str | None = None
     strength: StrengthChoice | None = None
@@ -252,7 +249,6 @@ _PARTS: dict[str, type] = {
     "own_identity": OwnIdentity,
     "mixup": MixupOptions,
     "region": Region,
-    "shaping": Shaping,
     "budget": Budget,
     "strength": StrengthChoice,
     "judges": HeldOutSlot,

@@ -137,20 +137,6 @@ class Region:
     features: Strength = 1.0
 
 
-@dataclass
-class Shaping:
-    """Steps shaped by the eye's sensitivity to contrast: `facecrypt.shaping.Shaper`.
-
-    Attributes:
-        clip: Largest factor by which frequencies and colours that are seen least are raised; 1 raises none.
-        chroma: Sensitivity to coarse colour, that to coarse luminance being 1: less makes masks more colourful.
-    """
-
-    __pydantic_config__ = STRICT
-    clip: Annotated[float, Field(ge=1, le=16)] = 3.0
-    chroma: Annotated[float, Field(gt=0, le=64)] = 1.2
-
-
 Similarity = Annotated[float, Field(gt=0, lt=1)]
 
 
