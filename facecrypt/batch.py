@@ -6,6 +6,7 @@ import math
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +21,7 @@ from facecrypt.regions import strength_map, texture_map
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.mixup import Features, mixing, record
 from facecrypt.targets import Distances
+from facecrypt.vision import FULL_HD, Display, Eye
 
 if TYPE_CHECKING:
     from facecrypt.protection import ProtectionLoop
@@ -76,6 +78,9 @@ class Batch:
         # The share of epsilon that each face may use; below 1 only where there is a budget.
         self.share = torch.ones_like(unit)
         self.area = crop(self.pixels, self.face_grid)
+        self.eyes: list[Eye] = []
+        if settings.budget is not None and settings.budget.jod is not None:
+            self.eyes = [Eye(self._own(self.pixels, number), _shrunk(face)) for number, face in enumerate(faces)]
 
     def embed(self, images: Tensor, numbers: Sequence[int], at: tuple[int, int] | None = None) -> list[Tensor]:
         """Return the unit embeddings ``(N, D)`` of pictures in some surrogates.
@@ -158,17 +163,22 @@ class Batch:
         tiny = torch.finfo(faded.dtype).tiny
         return faded * (euclidean_norm(direction) / euclidean_norm(faded).clamp_min(tiny))
 
-    def adapt_epsilon(self, masks: Tensor) -> None:
-        """Set each face's share of epsilon to what would use up its budget, judging by the mask it has now."""
-        budget = self.loop.settings.budget
-        if budget is not None:
+    def adapt_epsilon(self, masks: Tensor, step: int = 0) -> None:
+        """Set each face's share of epsilon to what would use up its budget, judging by the mask it has now.
+
+        Where JOD is bounded, which takes as long to measure as half a step, at every few steps only.
+
+        Args:
+            masks: The masks.
+            step: Number of the iteration, from 0.
+        """
+        if self.loop.settings.budget is not None and not (self.eyes and step % _EVERY):
             size = (self._size(masks) / self.epsilon).flatten()
-            self.share = next_share(spent(budget, self._saved(masks), self.area), size).view(-1, 1, 1, 1)
+            self.share = next_share(self._spent(masks), size).view(-1, 1, 1, 1)
 
     def spend_budget(self, masks: Tensor) -> Tensor:
         """Return the masks, each scaled to the largest size within epsilon that keeps its budget."""
-        budget = self.loop.settings.budget
-        if budget is None:
+        if self.loop.settings.budget is None:
             return masks
         self.share = torch.ones_like(self.share)
 
@@ -176,7 +186,7 @@ class Batch:
             return self._project(factors.view(-1, 1, 1, 1) * masks)
 
         def fits(factors: Tensor) -> Tensor:
-            return spent(budget, self._saved(scaled(factors)), self.area) <= 1
+            return self._spent(scaled(factors)) <= 1
 
         high = (self.epsilon / self._size(masks).clamp_min(1e-6)).clamp(1, 2).flatten()
         return scaled(largest_fit(fits, high))
@@ -195,9 +205,36 @@ class Batch:
         tiny = torch.finfo(masks.dtype).tiny
         return (masks.abs() / self.strength.clamp_min(tiny)).amax(dim=(1, 2, 3), keepdim=True)
 
-    def _saved(self, masks: Tensor) -> Tensor:
-        """Return each face area under its mask in whole grey levels, as it is saved, ``(B, 3, 112, 112)``."""
-        return crop(self.pixels + (masks * 255).round() / 255, self.face_grid)
+    def _spent(self, masks: Tensor) -> Tensor:
+        """Return how much of its budget each face uses up under its mask in whole grey levels, ``(B,)``."""
+        budget = self.loop.settings.budget
+        assert budget is not None
+        changed = self.pixels + (masks * 255).round() / 255
+        jod = None
+        if self.eyes:
+            with torch.no_grad():
+                jod = torch.cat([eye.jod(self._own(changed, number)) for number, eye in enumerate(self.eyes)])
+            jod = 10 - _DILUTED * (10 - jod)
+        return spent(budget, crop(changed, self.face_grid), self.area, jod=jod)
+
+    def _own(self, images: Tensor, number: int) -> Tensor:
+        """Return a face of a batch without the padding, ``(1, 3, S, S)``, at least 16 pixels each way."""
+        side = max(self.sides[number], 16)
+        own = images[number : number + 1, :, :side, :side]
+        missing = side - own.shape[-1]
+        return functional.pad(own, (0, missing, 0, missing), mode="replicate") if missing else own
+
+
+_DILUTED = 0.9
+"""Part of the difference that is left where the unchanged surroundings of a patch are looked at, too. A little less
+than measured, since masks are scaled down on the saved photo, but not up."""
+_EVERY = 5
+"""Steps between two measurements of JOD."""
+
+
+def _shrunk(face: FaceImage) -> Display:
+    """Return the monitor on which a face has the size, in degrees, that the photo has on a full-HD one."""
+    return replace(FULL_HD, pixels_per_degree=FULL_HD.pixels_per_degree / face.scale)
 
 
 def _embedder_grid(embedder: Embedder, landmarks: Tensor, side: int) -> Tensor:

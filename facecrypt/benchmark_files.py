@@ -20,6 +20,7 @@ from facecrypt.evaluation import make_judge
 from facecrypt.faces import Face, FaceDetector, face_area
 from facecrypt.jobs import Job, Photos, save
 from facecrypt.lightning_loop import ProtectionModule, protect
+from facecrypt.looks import WAYS, Looks, measure
 from facecrypt.metrics import (
     face_psnr,
     face_ssim,
@@ -190,21 +191,27 @@ def _sidecar(file: Path) -> Path:
 
 
 def quality_of(saved: Sequence[Saved], probes: Sequence[Probe]) -> dict[str, float | None]:
-    """Return mean PSNR and SSIM, and the MMD of the set, over the aligned face areas of all files as saved."""
+    """Return mean PSNR, SSIM, JOD and FLIP, and the MMD of the set, over the faces of all files as saved."""
     before: list[Tensor] = []
+    looks: list[Looks] = []
     after: list[Tensor] = []
     for each in saved:
         for probe, file in zip(probes, each.files, strict=True):
             if file != probe.path and probe.face is not None:
                 before.append(face_area(probe.photo, probe.face))
-                after.append(face_area(read_photo(file), probe.face))
+                protected = read_photo(file)
+                after.append(face_area(protected, probe.face))
+                looks.append(measure(probe.photo.pixels, protected.pixels, probe.face))
     if not after:
-        return {"psnr": None, "ssim": None, "mmd": None}
-    originals, protected = torch.cat(before), torch.cat(after)
-    psnr = face_psnr(protected, originals)
+        return dict.fromkeys(("psnr", "ssim", "mmd", *(f"jod_{way}" for way in WAYS), "flip"))
+    originals, faces = torch.cat(before), torch.cat(after)
+    psnr = face_psnr(faces, originals)
     changed = psnr.isfinite()
+    flips = [each.flip for each in looks if each.flip is not None]
     return {
         "psnr": psnr[changed].mean().item() if changed.any() else None,
-        "ssim": face_ssim(protected, originals).mean().item(),
-        "mmd": set_mmd(protected, originals).item(),
+        "ssim": face_ssim(faces, originals).mean().item(),
+        "mmd": set_mmd(faces, originals).item(),
+        **{f"jod_{way}": float(np.mean([each.jod[way] for each in looks])) for way in WAYS},
+        "flip": float(np.mean(flips)) if flips else None,
     }

@@ -1,48 +1,60 @@
-"""A budget of SSIM or MS-SSIM: how strong each mask may be so that the face keeps its looks.
+"""A budget of SSIM, MS-SSIM or JOD: how strong each mask may be so that the face keeps its looks.
 
-During the loop, each face's epsilon follows its budget with one measurement a step. At the end, and once more on the
-photo that is saved, the mask is scaled to what fits, by bisection. What is measured is always in whole grey levels.
+During the loop, each face's epsilon follows its budget. At the end, and once more on the photo that is saved, the mask
+is scaled to what fits, by bisection. What is measured is in whole grey levels, and at last as the file shows it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from facecrypt.faces import Face, Patch, Window, add_masks, face_area
+from facecrypt.looks import as_seen, place_to_look
 from facecrypt.naturalness import ms_ssim, ssim
 from facecrypt.photos import Photo
 from facecrypt.recipe_parts import Budget
+from facecrypt.vision import Eye
+
+Pixels = NDArray[np.uint8]
 
 _HALVINGS = 10
 """Of the interval in which a size is sought: to a thousandth of it."""
 _ROUNDING = 1e-5
 """Differences between the SSIM of a part of a photo and that of the whole."""
 _GIVE_WAY = 0.9
+_SAVINGS = 12
+"""How often a lossy file is tried with smaller masks: two or three times are enough."""
 _SMALLEST_SHARE = 0.01
 """A mask of size 0 could never grow again; what is still too strong is scaled down at the end."""
 
 
-def spent(budget: Budget, after: Tensor, before: Tensor, margin: float = 0.0) -> Tensor:
+def spent(budget: Budget, after: Tensor, before: Tensor, margin: float = 0.0, jod: Tensor | None = None) -> Tensor:
     """Return how much of its budget each face uses up, ``(B,)``: 1 is all of it, more is too much.
 
-    That is (1 - similarity) / (1 - lowest similarity allowed), the larger one where both measures are bounded.
+    That is (1 - similarity) / (1 - lowest similarity allowed), and (10 - JOD) / (10 - lowest JOD), the largest where
+    several measures are bounded.
 
     Args:
         budget: What is allowed; at least one bound.
         after: Face areas under their masks, RGB in [0, 1], ``(B, 3, 112, 112)``.
         before: The original ones.
         margin: How far from its bound a similarity must stay.
+        jod: JOD of each face, ``(B,)``, where it is bounded.
     """
     shares = []
     if budget.ssim is not None:
         shares.append(_share(ssim(after, before), budget.ssim + margin))
     if budget.ms_ssim is not None:
         shares.append(_share(ms_ssim(after, before), budget.ms_ssim + margin))
+    if budget.jod is not None:
+        assert jod is not None
+        shares.append((10 - jod.nan_to_num(0.0)).clamp_min(1e-6) / max(10 - budget.jod - margin, 1e-9))
     return torch.stack(shares).amax(dim=0)
 
 
@@ -77,42 +89,100 @@ def largest_fit(fits: Callable[[Tensor], Tensor], high: Tensor) -> Tensor:
     return low
 
 
+@dataclass(frozen=True)
+class _Look:
+    """A face as its budget sees it: the part of the photo around it, and what the original looks like there."""
+
+    window: Window
+    face: Face
+    before: Tensor
+    eye: Eye | None
+    budget: Budget | None
+
+    def spent(self, photo: Photo, part: Pixels) -> float:
+        """Return how much of the budget another version of the part uses up."""
+        if self.budget is None:
+            return 0.0
+        after = face_area(replace(photo, pixels=part), self.face)
+        with torch.no_grad():
+            jod = None if self.eye is None else self.eye.jod(as_seen(part))
+        # What is as it was keeps every budget, also one so near 1 that rounding alone would miss it.
+        if torch.equal(after, self.before) and (jod is None or jod.item() == 10):
+            return 0.0
+        return spent(self.budget, after, self.before, _ROUNDING, jod).item()
+
+
 def fit_photo(
-    photo: Photo, faces: Sequence[Face], masks: Sequence[Tensor], epsilon: int, budgets: Sequence[Budget | None]
+    photo: Photo,
+    faces: Sequence[Face],
+    masks: Sequence[Tensor],
+    epsilon: int,
+    budgets: Sequence[Budget | None],
+    saved: Callable[[Pixels], Pixels] | None = None,
 ) -> list[Tensor]:
     """Return the masks of a photo, scaled down where a face of the saved 8-bit photo would miss its budget.
 
     Needed because masks are upsampled in large faces, averaged over the channels in grey photos, and added up where
-    patches overlap. Each face is fitted by itself first; then overlapping faces give way together.
+    patches overlap, and because a lossy file changes what it is given. Each face is fitted by itself first; then
+    overlapping faces give way together. Where writing the photo without any mask misses a budget already, no mask can
+    keep it in the file, and it is kept before the photo is written.
 
     Args:
         photo: The original.
         faces: The faces that were protected.
         masks: One per face, as `add_masks` takes them.
         epsilon: Largest change of a channel in grey levels.
-        budgets: What each aligned face area must keep; None where there is no budget.
+        budgets: What each face must keep; None where there is no budget.
+        saved: Returns the pixels, ``(H, W, 3)``, that the file will show of those that are given; by default, the same.
     """
     everyone = range(len(faces))
-    places = [_place(photo, face) for face in faces]
+    looks = [_look(photo, face, budget) for face, budget in zip(faces, budgets, strict=True)]
+
+    def drawn(sizes: Sequence[float], window: Window | None = None) -> Pixels:
+        return add_masks(photo, faces, [m * size for m, size in zip(masks, sizes, strict=True)], epsilon, window)
 
     def keeps(number: int, sizes: Sequence[float]) -> bool:
-        budget = budgets[number]
-        if budget is None:
-            return True
-        scaled = [mask * size for mask, size in zip(masks, sizes, strict=True)]
-        window, moved, before = places[number]
-        after = face_area(replace(photo, pixels=add_masks(photo, faces, scaled, epsilon, window)), moved)
-        # What is as it was keeps every budget, also one so near 1 that rounding alone would miss it.
-        return torch.equal(after, before) or spent(budget, after, before, _ROUNDING).item() <= 1
+        return looks[number].spent(photo, drawn(sizes, looks[number].window)) <= 1
 
     def fits_alone(number: int) -> Callable[[Tensor], Tensor]:
         return lambda size: torch.tensor([keeps(number, [size.item() * (other == number) for other in everyone])])
 
-    sizes = [largest_fit(fits_alone(number), torch.ones(1)).item() for number in everyone]
+    def give_way(missed: Sequence[int], sizes: Sequence[float], factors: Sequence[float]) -> list[float]:
+        changed = list(sizes)
+        for number, factor in zip(missed, factors, strict=True):
+            for other in everyone:
+                if _overlap(faces[number], faces[other]):
+                    changed[other] = min(changed[other], sizes[other] * factor)
+        return changed
+
+    sizes = [
+        1.0 if budgets[number] is None else largest_fit(fits_alone(number), torch.ones(1)).item() for number in everyone
+    ]
+    # Only the masks of neighbours can be in the way now: those that overlap give way together.
     while missed := [number for number in everyone if not keeps(number, sizes)]:
-        # Only the masks of neighbours can be in the way now: those that overlap give way together.
-        involved = {other for other in everyone for number in missed if _overlap(faces[number], faces[other])}
-        sizes = [size * _GIVE_WAY if number in involved else size for number, size in enumerate(sizes)]
+        sizes = give_way(missed, sizes, [_GIVE_WAY] * len(missed))
+    if saved is not None:
+
+        def shown(sizes: Sequence[float]) -> list[float]:
+            pixels = saved(drawn(sizes))
+            return [
+                look.spent(photo, pixels[w.top : w.bottom, w.left : w.right]) for look in looks for w in [look.window]
+            ]
+
+        used = shown(sizes)
+        if max(used, default=0.0) > 1:
+            # Where the file misses the budget of a face without its mask, the mask is not to blame.
+            bare = shown([0.0] * len(sizes))
+            for _ in range(_SAVINGS):
+                missed = [number for number in everyone if used[number] > 1 > bare[number] and sizes[number] > 0]
+                if not missed:
+                    break
+                # What is spent beyond the file's own part grows with the square of the mask's size.
+                shares = [(1 - bare[number]) / max(used[number] - bare[number], 1e-9) for number in missed]
+                sizes = give_way(missed, sizes, [min(0.97, 0.99 * max(share, 0.0) ** 0.5) for share in shares])
+                used = shown(sizes)
+            else:
+                sizes = [0.0 if used[number] > 1 > bare[number] else sizes[number] for number in everyone]
     return [mask * size for mask, size in zip(masks, sizes, strict=True)]
 
 
@@ -121,12 +191,11 @@ def _overlap(a: Face, b: Face) -> bool:
     return all(-b.patch.side < distance < a.patch.side for distance in near)
 
 
-def _place(photo: Photo, face: Face) -> tuple[Window, Face, Tensor]:
-    """Return the part of a photo that shows a face's patch, the face in that part, and its area in the original."""
-    height, width = photo.pixels.shape[:2]
-    left, top, side = face.patch
-    window = Window(max(left, 0), max(top, 0), min(left + side, width), min(top + side, height))
+def _look(photo: Photo, face: Face, budget: Budget | None) -> _Look:
+    window = place_to_look(photo.pixels, face)
     before = replace(photo, pixels=photo.pixels[window.top : window.bottom, window.left : window.right])
     corner = np.array([window.left, window.top], np.float32)
+    left, top, side = face.patch
     moved = replace(face, landmarks=face.landmarks - corner, patch=Patch(left - window.left, top - window.top, side))
-    return window, moved, face_area(before, moved)
+    eye = Eye(as_seen(before.pixels)) if budget is not None and budget.jod is not None else None
+    return _Look(window, moved, face_area(before, moved), eye, budget)

@@ -115,6 +115,7 @@ _OTHERS: tuple[tuple[Kind, str, str, str], ...] = (
     ("target_selector", "center", "targets:Center", "Center-Opt: Algorithm 1 with the gain G1, a sum over targets"),
     ("target_selector", "random", "targets:Random", "a random target at every step"),
     ("target_selector", "nearest", "targets:Nearest", "the target that the face resembles most already"),
+    ("target_selector", "farthest", "targets:Farthest", "the target that the face resembles least, throughout"),
     ("target_selector", "fixed", "targets:Fixed", "one target throughout"),
     ("gradient", "plain", "gradients:Plain", "the gradient at the masks"),
     (

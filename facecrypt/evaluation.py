@@ -15,6 +15,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 from facecrypt.face_rules import Faces, face_rules
 from facecrypt.faces import Face, FaceDetector, cut, face_area
 from facecrypt.judging import Seen, find_fault, look, slightly_changed
+from facecrypt.looks import measure
 from facecrypt.naturalness import mmd
 from facecrypt.photos import Photo, read_photo
 from facecrypt.receipt import FoundAgain, FoundFace, People, Sighting, see_again
@@ -70,6 +71,9 @@ class FaceReport:
         psnr: Peak signal-to-noise ratio of the aligned 112x112 face, in dB; None where nothing changed.
         ssim: Structural similarity of the aligned face, at most 1.
         mmd: Maximum mean discrepancy of the aligned face (Eq. 3).
+        jod: How near it looks to the original, at most 10, by the way of looking: see `facecrypt.looks.Looks`; empty
+            in reports of versions that did not measure it.
+        flip: Its mean FLIP error, from 0 on; None where that was not measured.
         recognisers: Verdicts by name of the recogniser.
         level: The level of strength that was chosen; None where the recipe leaves no choice.
         escaped: Whether the face escapes every judge that chooses, with the margin of the recipe; None likewise.
@@ -88,6 +92,8 @@ class FaceReport:
     ssim: float
     mmd: float
     recognisers: dict[str, Verdict] = field(default_factory=dict)
+    jod: dict[str, float] = field(default_factory=dict)
+    flip: float | None = None
     level: str | None = None
     escaped: bool | None = None
     index: int | None = None
@@ -185,10 +191,13 @@ def verify(
     for number, (face, target, spent) in enumerate(zip(faces, chosen, seconds, strict=True)):
         clean, masked = face_area(photo, face), face_area(protected, face)
         unchanged = torch.equal(clean, masked)
+        looks = measure(photo.pixels, protected.pixels, face)
         clean_looks: Looks = {transform: found[number] for transform, found in before.items()}
-        looks: Looks = {transform: found[number] for transform, found in after.items()}
-        again = looks["none"]
-        verdicts = {judge.name: _judge(judge, clean_looks, looks, target, people.get(judge.name)) for judge in judges}
+        masked_looks: Looks = {transform: found[number] for transform, found in after.items()}
+        again = masked_looks["none"]
+        verdicts = {
+            judge.name: _judge(judge, clean_looks, masked_looks, target, people.get(judge.name)) for judge in judges
+        }
         reports.append(
             FaceReport(
                 box=tuple(round(value, 1) for value in face.box),  # type: ignore[arg-type]  # four in, four out
@@ -199,6 +208,8 @@ def verify(
                 ssim=float(structural_similarity_index_measure(masked, clean, data_range=1.0)),  # type: ignore[arg-type]
                 mmd=mmd(masked, clean).item(),
                 recognisers=verdicts,
+                jod={way: round(value, 3) for way, value in looks.jod.items()},
+                flip=None if looks.flip is None else round(looks.flip, 4),
                 index=face.index,
                 landmarks=face.landmarks_from,
                 found_again=again.how if again else None,

@@ -253,11 +253,13 @@ class FaceImage(NamedTuple):
         pixels: The patch, ``(3, S, S)``, RGB in [0, 1], S at most `WORKING_SIDE`.
         inside: 1 where the patch lies inside the photo, ``(1, S, S)``.
         landmarks: ``(5, 2)``, x, y in pixels of `pixels`.
+        scale: Pixels of the photo across one of them, at least 1.
     """
 
     pixels: Tensor
     inside: Tensor
     landmarks: Tensor
+    scale: float = 1.0
 
 
 def cut(photo: Photo, face: Face) -> FaceImage:
@@ -272,7 +274,7 @@ def cut(photo: Photo, face: Face) -> FaceImage:
         narrow[:, start : start + lines] = _shrink(square, (square.shape[1], working))
     square = _shrink(narrow, (working, working))
     landmarks = (torch.from_numpy(face.landmarks) - torch.tensor([left, top]) + 0.5) * (working / side) - 0.5
-    return FaceImage(square[:3], (square[3:] > 0.5).float(), landmarks)
+    return FaceImage(square[:3], (square[3:] > 0.5).float(), landmarks, side / working)
 
 
 def _square_part(photo: Photo, patch: Patch, start: int, stop: int) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -180,7 +181,7 @@ def save(job: Job, recipe: Recipe, levels: Sequence[Recipe], planned: PlannedPho
     if job.error or job.photo is None:
         return
     try:
-        pixels = draw(job, job.photo, levels)
+        pixels = draw(job, job.photo, levels, recipe.metadata)
         if planned is None:
             job.encoding = write_photo(job.photo, pixels, job.destination, recipe.metadata)
         else:
@@ -219,13 +220,14 @@ def write_planned(
     return write_photo(photo, pixels, planned.destination, metadata, backup=backup, announce=announce)
 
 
-def draw(job: Job, photo: Photo, levels: Sequence[Recipe]) -> NDArray[np.uint8]:
+def draw(job: Job, photo: Photo, levels: Sequence[Recipe], metadata: MetadataPolicy = "strip") -> NDArray[np.uint8]:
     """Return the pixels of a protected photo, ``(H, W, 3)``: every face within the bounds of its own level.
 
     Args:
         job: The photo with its masks.
         photo: What was read of it.
         levels: The recipe at each level of its strength.
+        metadata: What its file will keep.
     """
     made = [levels[level] for level in job.levels]
     bounds = [int(each.epsilon if each.norm == "linf" else each.ceiling or 255) for each in made]
@@ -236,5 +238,24 @@ def draw(job: Job, photo: Photo, levels: Sequence[Recipe]) -> NDArray[np.uint8]:
     ]
     budgets = [each.budget for each in made]
     if any(budgets):
-        masks = fit_photo(photo, job.faces, masks, epsilon, budgets)
+        masks = fit_photo(photo, job.faces, masks, epsilon, budgets, _as_saved(photo, job.destination, metadata))
     return add_masks(photo, job.faces, masks, epsilon)
+
+
+def _as_saved(
+    photo: Photo, destination: Path, metadata: MetadataPolicy
+) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None:
+    """Return what tells the pixels that a lossy file will show of those it is given; None for a lossless one."""
+    if destination.suffix.lower() in _LOSSLESS:
+        return None
+
+    def saved(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        with tempfile.TemporaryDirectory(prefix="facecrypt-") as folder:
+            trial = Path(folder) / destination.name
+            write_photo(photo, pixels, trial, metadata)
+            return read_photo(trial).pixels
+
+    return saved
+
+
+_LOSSLESS = (".png", ".bmp", ".tif", ".tiff")

@@ -61,10 +61,14 @@ class Momentum:
 
     Args:
         decay: Share of the accumulated gradient that each step keeps.
+        power: To which the accumulated values are raised, signs kept, before a step under ``l2`` is scaled. 1 is in
+            proportion to the gradient and 0 its signs; in between, a mask is spread over more pixels, each of which
+            changes, and shows, less.
     """
 
-    def __init__(self, *, decay: Decay = 1.0) -> None:
+    def __init__(self, *, decay: Decay = 1.0, power: Annotated[float, Field(ge=0, le=1)] = 1.0) -> None:
         self.decay = decay
+        self.power = power
 
     def init(self, masks: Tensor) -> State:
         """Return an accumulated gradient of zero."""
@@ -74,7 +78,7 @@ class Momentum:
         """Add the gradients, scaled to L1 norm 1, to the decayed sum of the earlier ones."""
         size = gradients.abs().sum(dim=(1, 2, 3), keepdim=True)
         accumulated = self.decay * state[0] + gradients / _positive(size)
-        return normalize(accumulated, norm), (accumulated,)
+        return normalize(_flatten(accumulated, self.power), norm), (accumulated,)
 
 
 class TranslationInvariant:
@@ -135,6 +139,13 @@ class Adam:
         count = state[2] + 1
         step = (first / (1 - self.beta1**count)) / ((second / (1 - self.beta2**count)).sqrt() + 1e-8)
         return (normalize(step, norm) if norm == "l2" else step), (first, second, count)
+
+
+def _flatten(values: Tensor, power: float) -> Tensor:
+    if power == 1:
+        return values
+    largest = _positive(values.abs().amax(dim=(1, 2, 3), keepdim=True))  # Powers of gradients as they are might vanish.
+    return values.sign() * (values.abs() / largest) ** power
 
 
 def normalize(gradients: Tensor, norm: Norm) -> Tensor:

@@ -206,7 +206,7 @@ class ProtectionLoop(nn.Module):
             gradient = batch.smooth(gradient)
             direction, state = self.optimizer.update(gradient, state, settings.norm)
             masks = batch.move(masks, direction)
-            batch.adapt_epsilon(masks)
+            batch.adapt_epsilon(masks, step)
             if on_step:
                 on_step(step + 1, 1 - look.now.to_self.mean().item() / 2)
         masks = batch.spend_budget(masks)

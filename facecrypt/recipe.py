@@ -80,8 +80,8 @@ class Recipe:
             border, so that no seam shows; 0 for no fade.
         low_pass: Standard deviation, in pixels of the patch at its working size, of a Gaussian that smooths gradients
             and steps: masks get blotchy rather than noisy; 0 for none.
-        budget: Keep each face's SSIM or MS-SSIM at or above a value by lowering its epsilon; `epsilon` stays the upper
-            bound.
+        budget: Keep each face's JOD, SSIM or MS-SSIM at or above a value by lowering its epsilon; `epsilon` stays the
+            upper bound.
         preset: Name of a preset, such as ``mid``, which fills in keys that the recipe leaves out: ``facecrypt list
             preset`` shows them.
         strength: Choose the strength of each face by recognisers that it must escape; none by default.
@@ -276,7 +276,9 @@ def _contradictions(recipe: Recipe) -> list[str]:
         allowed = f"Allowed: 1 to {count - 1}, or null for all." if count > 1 else "Name more surrogates, or give null."
         faults.append(f"surrogates_per_step: {drawn} of {count} leaves nothing to draw. {allowed}")
     if recipe.budget == Budget():
-        faults.append("budget: names no bound. Give ssim or ms_ssim a number below 1, or set budget: null.")
+        faults.append(
+            "budget: names no bound. Give jod a number below 10, ssim or ms_ssim one below 1, or set it to null."
+        )
     if recipe.ceiling is not None and recipe.norm == "linf":
         faults.append("ceiling: under linf, epsilon is the largest change of a channel. Lower it, or set norm: l2.")
     judging = [_network(slot.name, slot.args) for slot in recipe.held_out]

@@ -161,13 +161,16 @@ class Budget:
     Attributes:
         ssim: Lowest SSIM of the aligned 112x112 face area between the original and the saved 8-bit photo; null for no
             such bound.
-        ms_ssim: Lowest MS-SSIM of it, over four scales, which minds coarse changes more. Where both are given, both
+        ms_ssim: Lowest MS-SSIM of it, over four scales, which minds coarse changes more. Where several are given, all
             hold.
+        jod: Lowest JOD of the face and a little around it, as a full-HD monitor shows the saved photo, a pixel for a
+            pixel: 10 is no visible difference.
     """
 
     __pydantic_config__ = STRICT
     ssim: Similarity | None = None
     ms_ssim: Similarity | None = None
+    jod: Annotated[float, Field(gt=5, lt=10)] | None = None
 
 
 @dataclass

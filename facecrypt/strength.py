@@ -64,7 +64,9 @@ class Ladder:
         try:
             with tempfile.TemporaryDirectory(prefix="facecrypt-") as folder:
                 trial = Path(folder) / job.destination.name
-                write_photo(job.photo, draw(job, job.photo, self._levels), trial, self._recipe.metadata)
+                write_photo(
+                    job.photo, draw(job, job.photo, self._levels, self._recipe.metadata), trial, self._recipe.metadata
+                )
                 seen = verify(
                     trial,
                     job.photo,

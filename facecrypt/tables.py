@@ -29,10 +29,16 @@ _FACTS = {"Probes": "n_probes", "Gallery images": "n_gallery", "Seed": "seed", "
 _QUALITY = {  # heading: the key and its decimals
     "PSNR (dB) ↑": ("psnr", 2),
     "SSIM ↑": ("ssim", 4),
+    "JOD ↑": ("jod_monitor", 2),
+    "JOD, phone ↑": ("jod_phone", 2),
+    "JOD, enlarged ↑": ("jod_enlarged", 2),
+    "FLIP ↓": ("flip", 4),
     "MMD ↓": ("mmd", 4),
     "No face (%)": ("no_face", 1),
     "Seconds per face": ("seconds_per_face", 2),
 }
+_LOOKS = ("jod", "flip")
+"""Measures without a column where no row has them: metrics.json of earlier versions, or a package that is missing."""
 _NOTES = """\
 - **R1-T, R5-T** (Rank-N-T): percent of the probes for which at least one of the N nearest gallery images shows a target
   identity. **R1-UT, R5-UT** (Rank-N-UT): percent of the probes for which none of the N nearest gallery images shows the
@@ -47,7 +53,10 @@ _NOTES = """\
 - **No face**: a probe whose saved file shows no face any more is no success of Rank-N-T and a success of Rank-N-UT.
   A ruined picture does that too: read Rank-N-UT next to the share of such probes. "a to b" spans the evaluators.
 - **Transform**: what happened to every saved photo, the clean ones too, before its face was looked for. The gallery is
-  untouched. PSNR, SSIM and MMD are those of the photos as they were saved.
+  untouched. PSNR, SSIM, JOD, FLIP and MMD are those of the photos as they were saved.
+- **JOD**: how near a saved face looks to the original (ColorVideoVDP) on a full-HD monitor with a pixel for a pixel, on
+  a phone that shows the whole photo, and at twice its size; 10 is no visible difference. **FLIP** is 0 then, and
+  left out where the package flip-evaluator is not installed (`pip install 'facecrypt[looks]'`).
 - **protected_gallery**: whoever searches has protected photos of the same people, by the same method, and no others.
 - **growing_gallery**: it begins with half of the clean photos of the same people. Protected versions of the other half
   come by one after the other, and each joins under the identity that the nearest photo has, if that is near enough.
@@ -119,7 +128,9 @@ def identification_table(rows: Sequence[Row], kind: Literal["t", "ut"]) -> str:
 
 def quality_table(rows: Sequence[Row]) -> str:
     """Return how natural the photos of every method look, and its time, as Markdown (Table 5 of TIP-IM)."""
-    return _table(_lines(rows), {name: name for name in _QUALITY}, lambda line, name: _range(line, *_QUALITY[name]))
+    measured = {key for row in rows for key, value in row.items() if value is not None}
+    headings = {name: name for name, (key, _) in _QUALITY.items() if key in measured or not key.startswith(_LOOKS)}
+    return _table(_lines(rows), headings, lambda line, name: _range(line, *_QUALITY[name]))
 
 
 def render_markdown(title: str, rows: Sequence[Row], command: str, left_out: Mapping[str, str] = {}) -> str:
@@ -180,8 +191,8 @@ def plot(rows: Sequence[Row], folder: Path) -> list[Path]:
 
     ``rank1`` shows Rank-1-T and Rank-1-UT by evaluator and method, with 95 % intervals; ``ssim`` the SSIM of methods
     (Figure 3 of TIP-IM); ``tradeoff`` Rank-1-T against SSIM, with a line through the settings of a method (Figure 5);
-    ``frontier`` Rank-1-UT in the same way. Of several transforms and adversaries, the first is drawn. What cannot be
-    drawn, because no photo was protected or SSIM was not measured, is not written.
+    ``frontier`` Rank-1-UT in the same way, and ``looks`` against JOD. Of several transforms and adversaries, the first
+    is drawn. What cannot be drawn, because no photo was protected or nothing was measured, is not written.
 
     Raises:
         FacecryptError: If matplotlib is not installed, or a file cannot be written.
@@ -193,11 +204,13 @@ def plot(rows: Sequence[Row], folder: Path) -> list[Path]:
         raise FacecryptError("Plots need matplotlib, which is missing. Run: pip install facecrypt[plot]") from error
     lines = _lines([row for row in rows if _conditions(row) == _conditions(rows[0])])
     measured = [line for line in lines if not line.clean and line.values("ssim")]
+    seen = [line for line in measured if line.values("jod_monitor")]
     drawings: dict[str, tuple[Callable[[Figure, Sequence[_Line]], None], list[_Line]]] = {
         "rank1": (_draw_rates, lines),
         "ssim": (_draw_ssim, measured),
         "tradeoff": (partial(_draw_tradeoff, kind="t"), measured),
         "frontier": (partial(_draw_tradeoff, kind="ut"), measured),
+        "looks": (partial(_draw_tradeoff, kind="ut", measure="jod_monitor"), seen),
     }
     drawings = {name: drawing for name, drawing in drawings.items() if not all(line.clean for line in drawing[1])}
     with matplotlib.rc_context():
@@ -269,7 +282,9 @@ def _draw_ssim(figure: Figure, lines: Sequence[_Line]) -> None:
     axes.spines["bottom"].set_bounds(0, 1)
 
 
-def _draw_tradeoff(figure: Figure, lines: Sequence[_Line], kind: Literal["t", "ut"]) -> None:
+def _draw_tradeoff(
+    figure: Figure, lines: Sequence[_Line], kind: Literal["t", "ut"], measure: Literal["ssim", "jod_monitor"] = "ssim"
+) -> None:
     """Draw a panel for each set of surrogates; its points are methods and settings as an evaluator sees them."""
     blocks, evaluators = _blocks(lines), list(dict.fromkeys(name for line in lines for name in line.rows))
     columns, width = min(3, len(blocks)), max(3.6, 0.24 * max(len(block) for block in blocks) + 1)
@@ -281,22 +296,25 @@ def _draw_tradeoff(figure: Figure, lines: Sequence[_Line], kind: Literal["t", "u
             axes.plot([], [], color=colour, marker=marker, label=name)
             for method in dict.fromkeys(line.method for line in block):
                 path = [line.rows[name] for line in block if line.method == method and name in line.rows]
-                x, y = ([_value(row, key) for row in path] for key in ("ssim", f"rank1_{kind}"))
+                x, y = ([_value(row, key) for row in path] for key in (measure, f"rank1_{kind}"))
                 fill = "none" if any(_mark(row) for row in path) else "full"
                 axes.plot(x, y, color=colour, marker=marker, fillstyle=fill)
         marks = {_mark(row) for line in block for row in line.rows.values()} - {""} or {"*"}
         label = ", ".join(_MARKS[mark] for mark in sorted(marks))
         axes.plot([], [], "ko", fillstyle="none", label=f"hollow: {label}")
         title = textwrap.fill(f"surrogates: {block[0].surrogates}", int(10 * width))
-        axes.set(ylim=(-3, 103), xlabel=f"SSIM\n{title}", ylabel=f"Rank-1-{kind.upper()} (%)")
+        axes.set(ylim=(-3, 103), xlabel=f"{_MEASURES[measure]}\n{title}", ylabel=f"Rank-1-{kind.upper()} (%)")
         (left, right), spot = axes.set_xlim(axes.get_xlim()), -1.0
-        for line in sorted(block, key=lambda line: fmean(line.values("ssim"))):
+        for line in sorted(block, key=lambda line: fmean(line.values(measure))):
             # A label stands over its points or, where another is in the way, right of it; a line leads to both.
-            place = (fmean(line.values("ssim")) - left) / (right - left)
+            place = (fmean(line.values(measure)) - left) / (right - left)
             spot = max(spot + 0.2 / (width - 0.8), place)
             axes.plot([place, place, spot], [0, 1, 1.1], "0.85", zorder=0, clip_on=False, transform=axes.transAxes)
             axes.text(spot, 1.12, line.label, ha="center", rotation=90, transform=axes.transAxes)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", frameon=False)
+
+
+_MEASURES = {"ssim": "SSIM", "jod_monitor": "JOD on a full-HD monitor"}
 
 
 def _lines(rows: Sequence[Row]) -> list[_Line]:

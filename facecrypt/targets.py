@@ -212,6 +212,19 @@ class Nearest:
         return situation.now.to_targets.argmin(dim=1)
 
 
+class Farthest:
+    """The target that the face resembles least at first, kept throughout: no candidate steps.
+
+    The way there leads farthest from the own identity. Faces are then seldom taken for the target itself.
+    """
+
+    def __init__(self) -> None: ...
+
+    def __call__(self, situation: Situation) -> Tensor:
+        """Return the farthest target of each face, or the one of the step before."""
+        return situation.now.to_targets.argmax(dim=1) if situation.previous is None else situation.previous
+
+
 class Fixed:
     """One target throughout, as single-target methods use.
 

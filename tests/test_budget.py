@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from facecrypt.budget import fit_photo, largest_fit, next_share, spent
 from facecrypt.faces import Face, Patch, Window, add_masks, cut, face_area
+from facecrypt.looks import measure
 from facecrypt.metrics import face_ssim
 from facecrypt.naturalness import MSSSIM, ssim
 from facecrypt.photos import Photo
@@ -108,3 +111,47 @@ def test_grey_photos_keep_their_budget(photo: Photo, face: Face) -> None:
     grey = replace(photo, pixels=np.repeat(photo.pixels[..., :1], 3, axis=2))
     masks = fit_photo(grey, [face], [noise(grey, face)], 12, [Budget(ssim=0.97)])
     assert similarity(grey, [face], masks)[0] >= 0.97
+
+
+def test_a_saved_photo_keeps_a_budget_of_jod_and_wastes_little(photo: Photo, face: Face) -> None:
+    masks = fit_photo(photo, [face], [noise(photo, face)], 12, [Budget(jod=9.5)])
+    changed = add_masks(photo, [face], masks, 12)
+    assert 9.5 <= measure(photo.pixels, changed, face).jod["monitor"] < 9.56
+
+
+def test_of_two_bounds_both_hold(photo: Photo, face: Face) -> None:
+    for budget in (Budget(jod=9.9, ssim=0.9), Budget(jod=9.0, ssim=0.98)):
+        masks = fit_photo(photo, [face], [noise(photo, face)], 12, [budget])
+        changed = add_masks(photo, [face], masks, 12)
+        assert measure(photo.pixels, changed, face).jod["monitor"] >= budget.jod
+        assert similarity(photo, [face], masks)[0] >= budget.ssim
+
+
+def as_jpeg(pixels: np.ndarray, quality: int = 90) -> np.ndarray:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer))
+
+
+@pytest.mark.parametrize("budget", [Budget(ssim=0.95), Budget(jod=9.4), Budget(ssim=0.96, jod=9.2)])
+def test_a_lossy_file_keeps_the_budget_too(photo: Photo, face: Face, budget: Budget) -> None:
+    masks = fit_photo(photo, [face], [noise(photo, face)], 12, [budget], as_jpeg)
+    shown = as_jpeg(add_masks(photo, [face], masks, 12))
+    if budget.ssim:
+        assert face_ssim(face_area(replace(photo, pixels=shown), face), face_area(photo, face)).item() >= budget.ssim
+    if budget.jod:
+        assert measure(photo.pixels, shown, face).jod["monitor"] >= budget.jod
+    (plain,) = fit_photo(photo, [face], [noise(photo, face)], 12, [budget])
+    assert 0.6 * plain.abs().max() < masks[0].abs().max() <= plain.abs().max()
+
+
+def test_where_the_file_alone_misses_the_budget_the_mask_keeps_it_before(photo: Photo, face: Face) -> None:
+    masks = fit_photo(photo, [face], [noise(photo, face)], 12, [Budget(ssim=0.99)], lambda pixels: as_jpeg(pixels, 5))
+    assert masks[0].abs().max() > 0
+    assert similarity(photo, [face], masks)[0] >= 0.99
+
+
+def test_a_lossy_file_of_which_a_face_keeps_its_budget_is_written_once(photo: Photo, face: Face) -> None:
+    written = []
+    fit_photo(photo, [face], [noise(photo, face)], 12, [Budget(ssim=0.95)], lambda p: written.append(1) or p)
+    assert len(written) == 1

@@ -117,6 +117,20 @@ def slow_smoothing(gradient: torch.Tensor, radius: int, sigma: float) -> torch.T
     return result
 
 
+@pytest.mark.parametrize("power", [0.0, 0.3, 0.5])
+def test_a_power_spreads_a_step_and_keeps_its_signs_and_length(gradients: torch.Tensor, power: float) -> None:
+    optimizer = Momentum(power=power)
+    tiny = gradients * 1e-30  # Squares of these are 0.
+    step, (accumulated,) = optimizer.update(tiny, optimizer.init(tiny), "l2")
+    raised = torch.tensor([math.copysign(abs(v) ** power, v) for v in gradients.flatten().tolist()]).view(2, 3, 4, 5)
+    expected = torch.stack([face / face.square().sum().sqrt() for face in raised])
+    torch.testing.assert_close(step, expected, rtol=1e-3, atol=1e-5)
+    assert torch.equal(accumulated.sign(), gradients.sign())  # What is accumulated is not raised.
+    assert Momentum(power=power).update(gradients * 0, optimizer.init(gradients), "l2")[0].abs().max() == 0
+    signs, _ = optimizer.update(gradients, optimizer.init(gradients), "linf")
+    assert torch.equal(signs, gradients.sign())
+
+
 @pytest.mark.parametrize(("radius", "sigma"), [(1, None), (2, None), (3, 0.8), (7, None)])
 def test_translation_invariant_is_momentum_of_smooth_gradients(
     radius: int, sigma: float | None, gradients: torch.Tensor

@@ -39,7 +39,7 @@ def test_a_preset_sets_its_values_and_nothing_else(name: str) -> None:
 def test_presets_go_from_the_lightest_to_the_strongest() -> None:
     assert NAMES == ["low", "mid", "high", "max"]
     recipes = [check_recipe({"surrogates": [SFACE], "preset": name}) for name in NAMES]
-    budgets = [recipe.budget.ssim for recipe in recipes if recipe.budget]
+    budgets = [recipe.budget.jod for recipe in recipes if recipe.budget]
     assert len(budgets) == len(NAMES)
     assert budgets == sorted(budgets, reverse=True)
     assert [recipe.epsilon for recipe in recipes] == sorted(recipe.epsilon for recipe in recipes)

@@ -44,6 +44,7 @@ from facecrypt.surrogates.mixup import Mixup
 from facecrypt.targets import (
     Center,
     Distances,
+    Farthest,
     Fixed,
     Greedy,
     Nearest,
@@ -54,6 +55,7 @@ from facecrypt.targets import (
     gain,
 )
 from facecrypt.views import affine
+from facecrypt.vision import FULL_HD, Eye
 
 EPSILON, STEP = 12 / 255, 1.5 / 255
 
@@ -701,6 +703,18 @@ def test_a_budget_of_ssim_is_kept_and_spent_face_by_face(
     if norm == "linf":
         assert max(largest) <= EPSILON + 1e-6
         assert max(largest) > 1.1 * min(largest)  # Faces differ in what they can hide.
+
+
+def test_a_budget_of_jod_is_kept_and_spent_face_by_face(
+    people: list[FaceImage], sface_embedder: Embedder, targets: list[Target]
+) -> None:
+    parts: dict[str, Any] = {"norm": "l2", "epsilon": 16 / 255, "step_size": 1 / 255, "steps": 12}
+    loop = make_loop([sface_embedder], targets, Farthest(), budget=Budget(jod=9.4), **parts)
+    for person, mask in zip(people, loop.run(people, [0, 1, 2]).masks, strict=True):
+        changed = (person.pixels + (mask * 255).round() / 255).clamp(0, 1)
+        # The patch alone: with the photo around it, which a face of this report has, a little more is left.
+        display = replace(FULL_HD, pixels_per_degree=FULL_HD.pixels_per_degree / person.scale)
+        assert 9.25 < Eye(person.pixels[None], display).jod(changed[None]).item() < 9.45
 
 
 def test_epsilon_stays_the_bound_where_the_budget_allows_more(

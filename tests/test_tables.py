@@ -346,3 +346,22 @@ def test_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FacecryptError, match="file: rank1 cannot be written"):
         tables.plot([row()], tmp_path / "file")
+
+
+def test_looks_are_the_frontier_against_jod(tmp_path: Path) -> None:
+    rows = [row("a", "x", setting=f"{jod}", jod_monitor=jod, ssim=0.9) for jod in (9.1, 9.5)]
+    files = tables.plot([*rows, row("b", "x")], tmp_path)
+    assert "looks" in {file.stem for file in files}
+    figure = Figure()
+    lines = tables._lines(rows)
+    tables._draw_tradeoff(figure, lines, kind="ut", measure="jod_monitor")
+    (axes,) = figure.axes
+    assert axes.get_xlabel().startswith("JOD")
+    drawn = [line for line in axes.lines if len(line.get_xdata()) == 2 and line.get_marker() == "o"]
+    assert [list(line.get_xdata()) for line in drawn] == [[9.1, 9.5]]
+
+
+def test_the_quality_table_has_what_eyes_see() -> None:
+    table = tables.quality_table([row(jod_monitor=9.312, jod_phone=9.6, jod_enlarged=9.1, flip=0.0312)])
+    assert "| 9.31 | 9.60 | 9.10 | 0.0312 |" in table
+    assert "JOD" not in tables.quality_table([row(jod_monitor=None, jod_phone=None, flip=None)])

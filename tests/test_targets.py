@@ -13,6 +13,7 @@ from facecrypt.targets import (
     VIRTUAL,
     Center,
     Distances,
+    Farthest,
     Fixed,
     Greedy,
     Nearest,
@@ -53,6 +54,7 @@ def test_selectors_choose_per_face() -> None:
     assert Greedy()(situation()).tolist() == [2, 0]
     assert Center()(situation()).tolist() == [1, 0]
     assert Nearest()(situation()).tolist() == [1, 0]
+    assert Farthest()(situation()).tolist() == [0, 1]
     assert Random()(situation()).tolist() == [0, 2]
     assert Fixed(index=1)(situation()).tolist() == [1, 1]
 
@@ -75,6 +77,10 @@ def test_greedy_tries_only_targets_that_could_win() -> None:
     assert Greedy(margin=0.25)(situation(tries=tries)).tolist() == [2, 0]
     assert Greedy(margin=None)(situation(tries=tries)).tolist() == [2, 0]
     assert tries == [0, 0, 0]
+
+
+def test_the_farthest_target_is_kept() -> None:
+    assert Farthest()(situation(1, torch.tensor([2, 0]))).tolist() == [2, 0]
 
 
 def test_a_fixed_target_must_exist() -> None:

@@ -101,8 +101,8 @@ class Session:
 
     @property
     def strengths(self) -> dict[str, float | None]:
-        """The SSIM that each strength keeps; None where the recipe has no budget."""
-        return {name: recipe.budget.ssim if recipe.budget else None for name, recipe in self._recipes.items()}
+        """The JOD that each strength keeps; None where the recipe has no budget of it."""
+        return {name: recipe.budget.jod if recipe.budget else None for name, recipe in self._recipes.items()}
 
     def expect(self, name: str) -> Path:
         """Return the file to write a new photo into, which takes the old one's place; then call `take` or `abandon`.

@@ -159,7 +159,7 @@ function faceReport(face, number, photo) {
   const title = element("h3", `Face ${number}`);
   const closeups = element("div", undefined, "closeups");
   closeups.append(closeup("before", face.box, photo), closeup("after", face.box, photo));
-  const text = element("p", `Changed by at most ${face.max_abs} grey levels, SSIM ${face.ssim.toFixed(3)}.`);
+  const text = element("p", `Changed by at most ${face.max_abs} grey levels, JOD ${face.jod.monitor.toFixed(2)} of 10.`);
   const sentence = element("p", face.sentence);
   const table = element("table");
   const head = element("tr");

@@ -1,0 +1,143 @@
+"""How visible the change of a saved face is: JOD in three ways of looking, and FLIP where its package is installed.
+
+Measured on the 8-bit pixels as they were saved, in the face's patch and a little around it. What people see of a mask
+depends on how large the face is shown: a phone that shows a photo of 4,000 pixels shows less of it than a monitor that
+shows every pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from facecrypt.faces import Face, Window
+from facecrypt.vision import FULL_HD, PHONE, Display, Eye
+
+Pixels = NDArray[np.uint8]
+
+_AROUND = 1 / 12
+"""Of the patch's side, on each side: the mask's border shows best beside what has none."""
+_LARGEST = 768
+"""Of what is looked at, in pixels as shown: a larger face is judged by its middle, which is most of its features."""
+_SMALLEST = 32
+"""Of what is looked at; the border of the photo is repeated beyond."""
+WAYS = ("monitor", "phone", "enlarged")
+"""The ways of looking of `Looks`."""
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How far a face in a saved photo looks from the original.
+
+    Attributes:
+        jod: By the way of looking: ``monitor`` is a full-HD monitor with a pixel for a pixel, ``phone`` a phone that
+            shows the whole photo, ``enlarged`` the same monitor and the photo at twice its size. 10: nobody sees a
+            difference; one less: a step that three of four people notice side by side.
+        flip: Mean FLIP error as on the monitor, from 0, no difference, to 1; None without the package flip-evaluator.
+    """
+
+    jod: dict[str, float]
+    flip: float | None
+
+
+def measure(original: Pixels, saved: Pixels, face: Face) -> Looks:
+    """Return how far a face of a saved photo looks from the original.
+
+    Args:
+        original: Pixels of the photo, ``(H, W, 3)``.
+        saved: Pixels of the saved photo, of the same shape.
+        face: The face as it was found in the original.
+    """
+    before, after = surroundings(original, face), surroundings(saved, face)
+    fitted = _fit(original.shape[1], original.shape[0], PHONE)
+    jod = {
+        "monitor": _jod(_middle(before, _LARGEST), _middle(after, _LARGEST), FULL_HD),
+        "phone": _jod(_middle(_resize(before, fitted), _LARGEST), _middle(_resize(after, fitted), _LARGEST), PHONE),
+        "enlarged": _jod(_twice(before), _twice(after), FULL_HD),
+    }
+    return Looks(jod, _flip(_middle(before, _LARGEST), _middle(after, _LARGEST)))
+
+
+def surroundings(pixels: Pixels, face: Face) -> Pixels:
+    """Return the part of a photo in which the looks of a face are measured.
+
+    Args:
+        pixels: ``(H, W, 3)``.
+        face: The face.
+
+    Returns:
+        Its patch and a twelfth of its side around it, as far as the photo reaches; at least 32 pixels each way.
+    """
+    left, top, right, bottom = place_to_look(pixels, face)
+    return _padded(pixels[top:bottom, left:right])
+
+
+def place_to_look(pixels: Pixels, face: Face) -> Window:
+    """Return where `surroundings` lie in a photo, before they are padded.
+
+    Args:
+        pixels: ``(H, W, 3)``.
+        face: The face.
+    """
+    left, top, side = face.patch
+    height, width = pixels.shape[:2]
+    more = round(side * _AROUND)
+    return Window(
+        max(left - more, 0), max(top - more, 0), min(left + side + more, width), min(top + side + more, height)
+    )
+
+
+def as_seen(part: Pixels) -> Tensor:
+    """Return the part of a photo that is looked at on a monitor, as `Eye` takes it, ``(1, 3, H, W)``."""
+    return _tensor(_middle(_padded(part), _LARGEST))
+
+
+def _padded(part: Pixels) -> Pixels:
+    missing = [(0, max(0, _SMALLEST - extent)) for extent in part.shape[:2]]
+    return np.pad(part, [*missing, (0, 0)], mode="edge")
+
+
+def _fit(width: int, height: int, display: Display) -> float:
+    """Return the factor, at most 1, by which a photo is shrunk to be seen as a whole, the display held as suits it."""
+    return min(1.0, display.width / max(width, height), display.height / min(width, height))
+
+
+def _middle(part: Pixels, largest: int) -> Pixels:
+    top, left = (max(0, (extent - largest) // 2) for extent in part.shape[:2])
+    return part[top : top + largest, left : left + largest]
+
+
+def _resize(part: Pixels, factor: float) -> Pixels:
+    if factor == 1:
+        return part
+    size = (max(_SMALLEST, round(part.shape[1] * factor)), max(_SMALLEST, round(part.shape[0] * factor)))
+    return np.asarray(Image.fromarray(part).resize(size, Image.Resampling.BICUBIC))
+
+
+def _twice(part: Pixels) -> Pixels:
+    return _resize(_middle(part, _LARGEST // 2), 2)
+
+
+def _tensor(part: Pixels) -> Tensor:
+    return torch.from_numpy(part.copy()).permute(2, 0, 1).unsqueeze(0).float() / 255
+
+
+def _jod(before: Pixels, after: Pixels, display: Display) -> float:
+    with torch.no_grad():
+        return Eye(_tensor(before), display).jod(_tensor(after)).item()
+
+
+def _flip(before: Pixels, after: Pixels) -> float | None:
+    if find_spec("flip_evaluator") is None:
+        return None
+    import flip_evaluator
+
+    reference, test = (each.astype(np.float32) / 255 for each in (before, after))
+    _, mean, _ = flip_evaluator.evaluate(reference, test, "LDR", applyMagma=False)
+    return float(mean)
