@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from facecrypt.detection import SMALLEST_FACE, Mtcnn
 from facecrypt.errors import PhotoError
 from facecrypt.photos import Photo
 from facecrypt.settings import FaceChoice, LandmarksFrom
@@ -24,20 +24,8 @@ WORKING_SIDE = 192
 
 _DETECTION_SIDE = 1600
 """Photos are searched at this width or height at most: MTCNN's time grows with the area."""
-_SMALLEST_FACE = 20
-_SMALLEST_PROBABILITY = 0.9
-_BOX_MARGIN = 0.5
-"""Share of a hand-given box that is searched beyond it on each side: networks want to see a face's surroundings."""
-_BOX_SIDE = 160
-"""Longer side, in pixels, to which such a box is scaled for the search."""
-_THRESHOLDS = (0.6, 0.7, 0.7)
-"""Those of MTCNN's three networks, as its package sets them."""
-_BOX_THRESHOLDS = (0.4, 0.5, 0.5)
-"""The same where a person says that there is a face."""
 _BOX_ON_CROP = (55.1, 64.3, 78.6, 104.7)
 """Centre, width and height of MTCNN's box in pixels of the ArcFace crop: means over 150 photos of LFW."""
-SAME_FACE_OVERLAP = 0.3
-"""Intersection over union from which two boxes are of the same face."""
 _PATCH_MARGIN = 0.12
 """Share of the ArcFace crop that a patch adds on each side: dlib's chip reaches 8 % lower, views need the rest."""
 _ALIGNED_SIDE = 112
@@ -80,14 +68,10 @@ class Face:
 
 
 class FaceDetector:
-    """MTCNN of facenet-pytorch, whose weights come inside its package. It runs on the CPU."""
+    """Finds faces, whichever way up they are: `facecrypt.detection.Mtcnn`, on the CPU."""
 
     def __init__(self) -> None:
-        self._mtcnn = _mtcnn(_THRESHOLDS)
-
-    @cached_property
-    def _for_boxes(self) -> Any:
-        return _mtcnn(_BOX_THRESHOLDS)
+        self._mtcnn = Mtcnn()
 
     def find(self, photo: Photo, choice: FaceChoice, min_size: float | None = None) -> list[Face]:
         """Return the faces of a photo, the largest first.
@@ -112,21 +96,16 @@ class FaceDetector:
             return [Face((0.0, 0.0, float(width), float(height)), landmarks, Patch(0, 0, width), index=1)]
         shrink = search_scale(width, height, min_size)
         size = (round(width * shrink), round(height * shrink))
-        if min(size) < _SMALLEST_FACE:  # MTCNN fails on pictures smaller than its smallest face.
+        if min(size) < SMALLEST_FACE:  # MTCNN fails on pictures smaller than its smallest face.
             return []
         image = Image.fromarray(photo.pixels)
         pixels = np.asarray(image if shrink == 1 else image.resize(size))
-        # One colour after the other in memory: a large photo shrinks in two thirds of the time then.
-        planes = torch.from_numpy(pixels.transpose(2, 0, 1).copy()).permute(1, 2, 0)
-        boxes, probabilities, landmarks = self._mtcnn.detect(planes, landmarks=True)
-        if boxes is None:
-            return []
         scale = np.array([width / size[0], height / size[1]], np.float32)
-        faces = [
-            Face(tuple((box * np.tile(scale, 2)).tolist()), points * scale, patch_around(points * scale))
-            for box, probability, points in zip(boxes, probabilities, landmarks.astype(np.float32), strict=True)
-            if probability >= _SMALLEST_PROBABILITY
-        ]
+        faces = []
+        for found in self._mtcnn.search(pixels):
+            left, top, right, bottom = (found.box * np.tile(scale, 2)).tolist()
+            points = found.landmarks * scale
+            faces.append(Face((left, top, right, bottom), points, patch_around(points)))
         faces.sort(key=lambda face: (face.box[2] - face.box[0]) * (face.box[3] - face.box[1]), reverse=True)
         faces = [replace(face, index=number) for number, face in enumerate(faces, 1)]
         return faces[:1] if choice == "largest" else faces
@@ -134,52 +113,16 @@ class FaceDetector:
     def find_in(self, photo: Photo, box: Sequence[float]) -> Face | None:
         """Return the face that a person says is in a box, or None where none is found there.
 
-        The surroundings of the box are searched at a size that suits the detector, in all four orientations and with
-        lower thresholds than a whole photo, and the likeliest face that overlaps the box is taken.
-
         Args:
             photo: The photo.
             box: Left, top, right, bottom in photo pixels.
         """
-        height, width = photo.pixels.shape[:2]
-        longer = max(box[2] - box[0], box[3] - box[1])
-        left, top = (int(value - _BOX_MARGIN * longer) for value in box[:2])
-        right, bottom = (int(value + _BOX_MARGIN * longer) + 1 for value in box[2:])
-        size = (round((right - left) * _BOX_SIDE / longer), round((bottom - top) * _BOX_SIDE / longer))
-        # Beyond the photo, its border is repeated: a face that fills the photo is not found without surroundings.
-        rows, columns = np.arange(top, bottom).clip(0, height - 1), np.arange(left, right).clip(0, width - 1)
-        part = np.asarray(Image.fromarray(photo.pixels[np.ix_(rows, columns)]).resize(size, Image.Resampling.BICUBIC))
-        factor = np.array([(right - left) / size[0], (bottom - top) / size[1]], np.float32)
-        best, most = None, 0.0
-        for turns in range(4):  # The detector knows faces that are rolled by up to 45 degrees.
-            boxes, probabilities, landmarks = self._for_boxes.detect(np.rot90(part, turns), landmarks=True)
-            if boxes is None:
-                continue
-            for corners, probability, marks in zip(boxes, probabilities, landmarks, strict=True):
-                ends = _turn_back(corners.reshape(2, 2), turns, size) * factor + (left, top)
-                found = (*ends.min(axis=0).tolist(), *ends.max(axis=0).tolist())
-                if probability > most and overlap(found, box) >= SAME_FACE_OVERLAP:
-                    points = (_turn_back(marks, turns, size) * factor + (left, top)).astype(np.float32)
-                    best, most = (
-                        Face(found, points, patch_around(points), landmarks_from="detected in box"),
-                        probability,
-                    )
-        return best
-
-
-def _mtcnn(thresholds: tuple[float, float, float]) -> Any:
-    from facenet_pytorch import MTCNN
-
-    network = MTCNN(keep_all=True, min_face_size=_SMALLEST_FACE, thresholds=thresholds, device="cpu")
-    # Taking maxima is a third of the work, and quick only where the channels of a pixel lie together.
-    return network.to(memory_format=torch.channels_last)
-
-
-def _turn_back(points: NDArray[Any], turns: int, size: tuple[int, int]) -> NDArray[Any]:
-    """Return where points ``(N, 2)`` of a picture of some width and height were before `numpy.rot90` turned it."""
-    x, y = points.T
-    right, bottom = size[0] - 1, size[1] - 1
-    return np.stack([(x, y), (right - y, x), (right - x, bottom - y), (y, bottom - x)][turns], axis=1)
+        found = self._mtcnn.search_box(photo.pixels, box)
+        if found is None:
+            return None
+        left, top, right, bottom = found.box.tolist()
+        patch = patch_around(found.landmarks)
+        return Face((left, top, right, bottom), found.landmarks, patch, landmarks_from="detected in box")
 
 
 def search_scale(width: int, height: int, min_size: float | None) -> float:
@@ -190,7 +133,7 @@ def search_scale(width: int, height: int, min_size: float | None) -> float:
         height: Likewise.
         min_size: As `FaceDetector.find` takes it.
     """
-    finely = _SMALLEST_FACE / min_size if min_size else 0.0
+    finely = SMALLEST_FACE / min_size if min_size else 0.0
     return min(1.0, max(_DETECTION_SIDE / max(height, width), finely))
 
 
@@ -221,14 +164,6 @@ def face_at(landmarks: Sequence[Sequence[float]]) -> Face:
     corners = corners @ matrix[:, :2].T + matrix[:, 2]
     (left, top), (right, bottom) = corners.amin(0).tolist(), corners.amax(0).tolist()
     return Face((left, top, right, bottom), points, patch_around(points), landmarks_from="given")
-
-
-def overlap(a: Sequence[float], b: Sequence[float]) -> float:
-    """Return the intersection over union of two boxes, given as left, top, right, bottom."""
-    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
-    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height
-    return width * height / union if union > 0 else 0.0
 
 
 def patch_around(landmarks: NDArray[np.float32]) -> Patch:

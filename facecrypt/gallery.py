@@ -31,7 +31,7 @@ from facecrypt.judging import find_fault_of, look
 from facecrypt.photos import read_photo
 from facecrypt.surrogates.embedder import Embedder
 
-DETECTION_VERSION = 1
+DETECTION_VERSION = 2
 """Raise it when `facecrypt.faces` finds, cuts or aligns faces differently: everything is then computed anew."""
 
 GalleryChoice = Literal["largest", "aligned"]

@@ -13,16 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facecrypt.detection import SAME_FACE_OVERLAP, overlap
 from facecrypt.errors import PhotoError
 from facecrypt.face_rules import Faces
 from facecrypt.faces import (
-    SAME_FACE_OVERLAP,
     Face,
     FaceDetector,
     FaceImage,
     Window,
     cut,
-    overlap,
     patch_around,
     search_scale,
 )

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from facecrypt import registry
+from facecrypt.detection import SAME_FACE_OVERLAP, overlap
 from facecrypt.errors import NoFaceFoundError, PhotoError
 from facecrypt.face_rules import SMALLEST_BOX, Faces, face_rules
-from facecrypt.faces import SAME_FACE_OVERLAP, Face, FaceDetector, cut, face_at, overlap, place_face
+from facecrypt.faces import Face, FaceDetector, cut, face_at, place_face
 from facecrypt.photos import Photo, find_photos, read_photo
 from facecrypt.protection import embed
 from facecrypt.settings import FaceChoice

@@ -18,7 +18,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from facecrypt.faces import SAME_FACE_OVERLAP, Face, FaceDetector, cut, face_at, overlap, place_face
+from facecrypt.detection import SAME_FACE_OVERLAP, overlap
+from facecrypt.faces import Face, FaceDetector, cut, face_at, place_face
 from facecrypt.photos import Photo, read_photo
 from facecrypt.protection import embed
 from facecrypt.surrogates.embedder import Embedder

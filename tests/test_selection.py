@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from facecrypt import pipeline
+from facecrypt.detection import overlap
 from facecrypt.errors import NoFaceFoundError, PhotoError
-from facecrypt.faces import Face, FaceDetector, cut, overlap
+from facecrypt.faces import Face, FaceDetector, cut
 from facecrypt.photos import Photo
 from facecrypt.protection import embed
 from facecrypt.recipe import check_recipe
