@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast, overload
 
 import numpy as np
 import pydantic
-import yaml
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from facecrypt.errors import FacecryptWarning, NoFaceFoundError, PhotoError, RecipeError
-from facecrypt.naming import output_path
+from facecrypt.naming import expand_home, output_path, path_fault
+from facecrypt.overrides import Override
 from facecrypt.photos import FORMATS, Photo, as_format, read_photo, write_bytes, write_photo
 from facecrypt.presets import override_with_preset
-from facecrypt.recipe import Recipe, check_recipe, recipe_values
+from facecrypt.recipe import RECIPE_SCHEMA, Recipe, check_recipe, recipe_values
 from facecrypt.settings import MetadataPolicy
-from facecrypt.values import override_values, read_values
+from facecrypt.values import nodes_of, override_values, read_file
 
 if TYPE_CHECKING:
     from facecrypt.evaluation import FaceReport
@@ -109,7 +109,7 @@ class Protected:
         Raises:
             PhotoError: If the picture was not protected, or the file cannot be written.
         """
-        pixels, destination = self.pixels, Path(path).expanduser()
+        pixels, destination = self.pixels, _path(path, "save")
         assert self._photo is not None
         assert self.encoding is not None
         photo = as_format(self._photo, destination)
@@ -254,15 +254,19 @@ def resolve_recipe(
     """
     source, overrides = "recipe", overrides or {}
     if recipe is None or isinstance(recipe, str | os.PathLike):
-        source = os.fspath(recipe or quickstart())
-        values = read_values(source)
+        source = os.fsdecode(recipe or quickstart())
+        values = read_file(source)
+    elif isinstance(recipe, Recipe):
+        values = recipe_values(recipe)
     else:
-        values = recipe_values(recipe) if isinstance(recipe, Recipe) else dict(recipe)
+        values = {key: nodes_of(key, value) for key, value in recipe.items()}
     faults = [f"{key}: is for files. Give protect() the pictures, and save its results." for key in _OWNED]
     if faults := [fault for key, fault in zip(_OWNED, faults, strict=True) if key in overrides]:
         raise RecipeError(source, faults)
-    given = override_with_preset([f"{key}={_yaml(key, value)}" for key, value in overrides.items()])
-    values = override_values(values, given, source)
+    given = override_with_preset(
+        [Override(key, nodes_of(key, value, verbatim=True)) for key, value in overrides.items()]
+    )
+    values = override_values(values, RECIPE_SCHEMA, given, source)
     checked = check_recipe({key: value for key, value in values.items() if key not in _OWNED}, source)
     trainer = checked.trainer
     single = trainer.devices in ("auto", 1, "1") or (isinstance(trainer.devices, list) and len(trainer.devices) == 1)
@@ -280,16 +284,6 @@ def quickstart() -> Path:
     return Path(str(resources.files("facecrypt") / "data" / "quickstart.yaml"))
 
 
-def _yaml(key: str, value: object) -> str:
-    try:
-        text = yaml.safe_dump(os.fspath(value) if isinstance(value, os.PathLike) else value, default_flow_style=True)
-        return text.removesuffix("...\n").strip()
-    except yaml.YAMLError as error:
-        raise RecipeError(
-            "recipe", [f"{key}: {type(value).__name__} is no value of a recipe. Give numbers, strings, lists or dicts."]
-        ) from error
-
-
 @dataclass(frozen=True)
 class _Source:
     """A picture as the file that the pipeline reads, and how messages call it."""
@@ -301,7 +295,7 @@ class _Source:
 def _file_of(picture: Picture, label: str, folder: Path) -> _Source:
     """Return a file with a picture, written losslessly into a folder of its own if it is none yet."""
     if isinstance(picture, str | os.PathLike):
-        return _Source(Path(picture).expanduser(), os.fspath(picture))
+        return _Source(_path(picture, label), os.fsdecode(picture))
     if isinstance(picture, Image.Image):
         image = _png_ready(picture, label)
     elif isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3:
@@ -319,6 +313,12 @@ def _file_of(picture: Picture, label: str, folder: Path) -> _Source:
     path = folder / "image.png"
     image.save(path, "PNG", compress_level=1)
     return _Source(path, label)
+
+
+def _path(given: str | os.PathLike[str], label: str) -> Path:
+    if fault := path_fault(os.fsdecode(given)):
+        raise PhotoError(f"{label}: {fault}")
+    return expand_home(given)
 
 
 def _png_ready(picture: Image.Image, label: str) -> Image.Image:

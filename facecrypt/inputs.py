@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from pathlib import Path
-from typing import TextIO
 
 from facecrypt.errors import PhotoError
 from facecrypt.face_rules import face_rules
-from facecrypt.naming import output_path
+from facecrypt.naming import expand_home, output_path
 from facecrypt.photos import find_photos, write_bytes
 from facecrypt.recipe import Recipe
 
@@ -67,27 +65,25 @@ def _read_standard_input(output: Path) -> list[Path]:
     """Return the photos named on standard input; processes that Lightning starts find the list in the output folder."""
     names = output / RECORDS / "photos.txt"
     if os.environ.get("LOCAL_RANK", "0") != "0" and names.exists():
-        return read_list(io.StringIO(names.read_text(encoding="utf-8")))
-    paths = read_list(sys.stdin)
-    write_bytes("\0".join(map(str, paths)).encode(), names)
+        return read_list(os.fsdecode(names.read_bytes()))
+    # As bytes: names of files need be no UTF-8.
+    given = getattr(sys.stdin, "buffer", sys.stdin).read()
+    paths = read_list(os.fsdecode(given))
+    write_bytes(b"".join(os.fsencode(path) + b"\0" for path in paths), names)
     return paths
 
 
-def read_list(lines: TextIO) -> list[Path]:
+def read_list(text: str) -> list[Path]:
     """Return the photos that a text names, one on each line, or ended by NUL characters as ``find -print0`` does it.
 
     Args:
-        lines: The text. Empty lines and repeated names are left out; whether the files exist is for `read_photo`.
+        text: Empty lines and repeated names are left out; whether the files exist is for `read_photo`.
 
     Raises:
-        PhotoError: If it names nothing, or is no text.
+        PhotoError: If it names nothing.
     """
-    try:
-        text = lines.read()
-    except UnicodeDecodeError as error:
-        raise PhotoError(f"photos: standard input is no text ({error.reason}). Give one file name a line.") from error
-    names = text.split("\0") if "\0" in text else text.splitlines()
-    paths = [Path(os.path.expanduser(name)) for name in names if name.strip()]
+    names = text.split("\0") if "\0" in text else text.replace("\r\n", "\n").split("\n")
+    paths = [expand_home(name) for name in names if name.strip()]
     if not paths:
         raise PhotoError("photos: '-' reads file names from standard input, which has none. Give one a line.")
     return list(dict.fromkeys(paths))

@@ -192,7 +192,7 @@ def _parse(text: str) -> Any:
 
 def _machine_lock(path: Path) -> Path:
     """Return what the processes of this machine lock, outside the folders of photos."""
-    return Path(tempfile.gettempdir()) / f"facecrypt-{hashlib.sha256(str(path.resolve()).encode()).hexdigest()}.lock"
+    return Path(tempfile.gettempdir()) / f"facecrypt-{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()}.lock"
 
 
 def manifest_path(destination: Path, output: Path, in_place: bool) -> Path:
