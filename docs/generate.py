@@ -29,9 +29,36 @@ INTRODUCTION = """\
 A recipe is one YAML file for one run. Only `surrogates` must be there. `facecrypt check RECIPE` names every fault,
 `facecrypt show RECIPE` prints the recipe with every default, and `key=value` after the file's name replaces a value:
 `facecrypt run recipes/quickstart.yaml epsilon=8 surrogates[0].weight=2 "views=[{name: affine, args: {degrees: 5}}]"`.
-OmegaConf reads the file, so `${epsilon}` stands for the value of another key.
 
-Paths are relative to the folder in which the command runs.
+## Paths are what you typed
+
+A path is relative to the folder in which the command runs. On the command line it is the text after the `=`, whatever
+that is: `photos=2024`, `photos=no`, `"photos=album/#2"`, `"photos={a: b}"` and names that are no UTF-8 are the files of
+those names. So are `name` and `backup`, and those arguments of components that hold a text.
+
+- `~` alone or before a slash is your home folder. `photos=-` reads file names from standard input; `./-` is a file.
+- An empty path is an error, never the current folder.
+- Keys that hold a list of paths take one path, or a list in brackets, in which each item is a path:
+  `faces.only=[me.jpg, 2024]`.
+- `null` is a file of that name. To take a path away that the recipe gives, write `:=`, which makes any value YAML:
+  `receipt.gallery:=null`.
+
+In a file, too, `photos: 2024` and `photos: no` are texts. There `null`, `~` and nothing mean that there is none, and
+YAML wants quotes around a text that begins with one of `- [ ] { } # & * ! | > % @` or that holds `: ` or ` #`. All
+other values are YAML in either place.
+
+## References
+
+`${epsilon}` in a text stands for the value of another key of the recipe, `${trainer.devices}` for one further inside,
+`${.weight}` for a neighbour, and `\\${` for a plain `${`. A path that is typed on the command line is taken as it
+stands, `${` included. A recipe is data and may come from elsewhere, so it reads nothing but itself: `${oc.env:NAME}`,
+which reads the environment, works only with the option `--allow-env`, and other functions do not.
+
+## What is refused
+
+Keys that stand twice in a mapping, tags but those of plain values (`!!str`, `!!int`, ...), several documents in one
+file, numbers beyond single precision or 64 bits, more than 131,072 characters, 40 levels, or 20,000 values with those
+that aliases and references repeat. `facecrypt check` also refuses devices that this machine lacks.
 """
 
 SLOTS = {

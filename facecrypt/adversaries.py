@@ -98,7 +98,8 @@ def stream_of(identities: Sequence[int], names: Sequence[str], seed: int) -> lis
     """
 
     def draw(purpose: str, index: int) -> float:
-        return random.Random(f"{seed}/{purpose}/{identities[index]}/{names[index]}").random()
+        purpose = f"{seed}/{purpose}/{identities[index]}/{names[index]}"
+        return random.Random(purpose.encode(errors="surrogateescape")).random()
 
     later: list[int] = []
     for identity in dict.fromkeys(identities):

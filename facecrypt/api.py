@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast, overload
 
 import numpy as np
 import pydantic
-import yaml
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
@@ -27,13 +26,14 @@ from facecrypt.colour import remembered_chunks
 from facecrypt.containers import with_png_chunks
 from facecrypt.encoding import display_profile
 from facecrypt.errors import FacecryptWarning, NoFaceFoundError, PhotoError, RecipeError
-from facecrypt.naming import output_path
+from facecrypt.naming import expand_home, output_path, path_fault
+from facecrypt.overrides import Override
 from facecrypt.photos import FORMATS, Photo, as_format, file_digest, read_photo, write_bytes, write_photo
 from facecrypt.places import file_id
 from facecrypt.presets import override_with_preset
-from facecrypt.recipe import Recipe, check_recipe, recipe_values
+from facecrypt.recipe import RECIPE_SCHEMA, Recipe, check_recipe, recipe_values
 from facecrypt.settings import MetadataPolicy
-from facecrypt.values import override_values, read_values
+from facecrypt.values import nodes_of, override_values, read_file
 
 if TYPE_CHECKING:
     from facecrypt.evaluation import FaceReport, Verdict
@@ -121,7 +121,7 @@ class Protected:
         Raises:
             PhotoError: If the picture was not protected, the file cannot be written, or another one would be lost.
         """
-        pixels, destination = self.pixels, Path(path).expanduser()
+        pixels, destination = self.pixels, _path(path, "save")
         assert self._photo is not None
         assert self.encoding is not None
         photo = as_format(self._photo, destination)
@@ -277,15 +277,19 @@ def resolve_recipe(
     """
     source, overrides = "recipe", overrides or {}
     if recipe is None or isinstance(recipe, str | os.PathLike):
-        source = os.fspath(recipe or quickstart())
-        values = read_values(source)
+        source = os.fsdecode(recipe or quickstart())
+        values = read_file(source)
+    elif isinstance(recipe, Recipe):
+        values = recipe_values(recipe)
     else:
-        values = recipe_values(recipe) if isinstance(recipe, Recipe) else dict(recipe)
+        values = {key: nodes_of(key, value) for key, value in recipe.items()}
     faults = [f"{key}: is for files. Give protect() the pictures, and save its results." for key in _OWNED]
     if faults := [fault for key, fault in zip(_OWNED, faults, strict=True) if key in overrides]:
         raise RecipeError(source, faults)
-    given = override_with_preset([f"{key}={_yaml(key, value)}" for key, value in overrides.items()])
-    values = override_values(values, given, source)
+    given = override_with_preset(
+        [Override(key, nodes_of(key, value, verbatim=True)) for key, value in overrides.items()]
+    )
+    values = override_values(values, RECIPE_SCHEMA, given, source)
     checked = check_recipe({key: value for key, value in values.items() if key not in _OWNED}, source)
     trainer = checked.trainer
     single = trainer.devices in ("auto", 1, "1") or (isinstance(trainer.devices, list) and len(trainer.devices) == 1)
@@ -303,16 +307,6 @@ def quickstart() -> Path:
     return Path(str(resources.files("facecrypt") / "data" / "quickstart.yaml"))
 
 
-def _yaml(key: str, value: object) -> str:
-    try:
-        text = yaml.safe_dump(os.fspath(value) if isinstance(value, os.PathLike) else value, default_flow_style=True)
-        return text.removesuffix("...\n").strip()
-    except yaml.YAMLError as error:
-        raise RecipeError(
-            "recipe", [f"{key}: {type(value).__name__} is no value of a recipe. Give numbers, strings, lists or dicts."]
-        ) from error
-
-
 @dataclass(frozen=True)
 class _Source:
     """A picture as the file that the pipeline reads, how messages call it, and the file that it came from."""
@@ -325,8 +319,8 @@ class _Source:
 def _file_of(picture: Picture, label: str, folder: Path) -> _Source:
     """Return a file with a picture, written losslessly into a folder of its own if it is none yet."""
     if isinstance(picture, str | os.PathLike):
-        path = Path(picture).expanduser()
-        return _Source(path, os.fspath(picture), path.absolute())
+        path = _path(picture, label)
+        return _Source(path, os.fsdecode(picture), path.absolute())
     origin = None
     if isinstance(picture, Image.Image):
         image = _png_ready(picture, label)
@@ -349,6 +343,12 @@ def _file_of(picture: Picture, label: str, folder: Path) -> _Source:
     if chunks := remembered_chunks(image):
         path.write_bytes(with_png_chunks(path.read_bytes(), chunks))
     return _Source(path, label, origin)
+
+
+def _path(given: str | os.PathLike[str], label: str) -> Path:
+    if fault := path_fault(os.fsdecode(given)):
+        raise PhotoError(f"{label}: {fault}")
+    return expand_home(given)
 
 
 def _png_ready(picture: Image.Image, label: str) -> Image.Image:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -10,18 +9,28 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-import yaml
-from omegaconf import OmegaConf
 from pydantic import Field
 
+from facecrypt import interpolation
+from facecrypt.checking import at_most
 from facecrypt.errors import RecipeError
+from facecrypt.key_paths import split_key
+from facecrypt.key_types import Schema, plain_values
+from facecrypt.naming import expand_home
+from facecrypt.overrides import Override
 from facecrypt.presets import override_with_preset
-from facecrypt.recipe import Recipe, check_recipe, load_recipe
-from facecrypt.recipe_parts import STRICT, Args, HeldOutSlot, SurrogateSlot
+from facecrypt.recipe import RECIPE_SCHEMA, Recipe, check_recipe, load_recipe, recipe_values
+from facecrypt.recipe_parts import MOST_COMPONENTS, STRICT, Args, HeldOutSlot, Seed, SurrogateSlot
+from facecrypt.registry import Kind
 from facecrypt.settings import Adversary, TransformName
-from facecrypt.values import component_faults, override_values, read_values, structure_faults
+from facecrypt.texts import PathText
+from facecrypt.values import check_values, component_faults, override_values, read_file, read_values
+from facecrypt.yaml_values import Node, copy_node, dump
 
 Share = Annotated[float, Field(ge=0, le=1)]
+MOST_ROWS = 500
+"""Most methods times settings of one benchmark."""
+_MANY = 10_000_000
 
 
 @dataclass
@@ -38,12 +47,12 @@ class ProtocolSource:
     """
 
     __pydantic_config__ = STRICT
-    file: str | None = None
-    folder: str | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
-    protected: Annotated[int, Field(ge=1)] = 500
-    targets: Annotated[int, Field(ge=1)] = 10
-    further: Annotated[int, Field(ge=0)] = 500
+    file: PathText | None = None
+    folder: PathText | None = None
+    seed: Seed = 0
+    protected: Annotated[int, Field(ge=1, le=_MANY)] = 500
+    targets: Annotated[int, Field(ge=1, le=_MANY)] = 10
+    further: Annotated[int, Field(ge=0, le=_MANY)] = 500
 
 
 @dataclass
@@ -93,7 +102,7 @@ class Method:
 
     __pydantic_config__ = STRICT
     label: str
-    recipe: str | None = None
+    recipe: PathText | None = None
     set: dict[str, Any] = field(default_factory=dict)
     every_target: bool = False
     obfuscation: Obfuscation | None = None
@@ -142,19 +151,19 @@ class Benchmark:
 
     __pydantic_config__ = STRICT
     title: str
-    evaluators: Annotated[list[EvaluatorSlot], Field(min_length=1)]
-    methods: Annotated[list[Method], Field(min_length=1)]
+    evaluators: Annotated[list[EvaluatorSlot], Field(min_length=1, max_length=MOST_COMPONENTS)]
+    methods: Annotated[list[Method], Field(min_length=1, max_length=MOST_ROWS)]
     protocol: ProtocolSource = field(default_factory=ProtocolSource)
-    settings: list[Setting] = field(default_factory=list)
+    settings: Annotated[list[Setting], Field(max_length=MOST_ROWS)] = field(default_factory=list)
     transforms: Annotated[list[TransformName], Field(min_length=1)] = field(default_factory=lambda: ["none"])
     adversaries: Annotated[list[Adversary], Field(min_length=1)] = field(default_factory=lambda: ["none"])
-    probes: Annotated[int, Field(ge=1)] | None = None
-    distractors: list[str] = field(default_factory=list)
+    probes: Annotated[int, Field(ge=1, le=_MANY)] | None = None
+    distractors: list[PathText] = field(default_factory=list)
     targets: Literal["protocol", "virtual"] = "protocol"
     faces: Literal["largest", "aligned"] = "largest"
-    output: Annotated[str, Field(min_length=1)] = "results"
-    cache: Annotated[str, Field(min_length=1)] = "results/cache"
-    seed: Annotated[int, Field(ge=0)] = 0
+    output: PathText = "results"
+    cache: PathText = "results/cache"
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)
@@ -183,6 +192,8 @@ _PARTS: dict[str, type] = {
     "methods": Method,
     "settings": Setting,
 }
+_KINDS: dict[str, Kind] = {"evaluators": "surrogate"}
+_SCHEMA = Schema(Benchmark, {**_PARTS, "obfuscation": Obfuscation}, _KINDS)
 
 
 def is_benchmark(path: str | Path) -> bool:
@@ -191,27 +202,33 @@ def is_benchmark(path: str | Path) -> bool:
     Raises:
         RecipeError: If the file cannot be read.
     """
-    return "methods" in read_values(str(path))
+    return "methods" in read_file(str(path))
 
 
-def load_benchmark(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Benchmark, list[Row]]:
+def load_benchmark(
+    path: str | Path, overrides: Sequence[str] = (), *, allow_env: bool = False
+) -> tuple[Benchmark, list[Row]]:
     """Return a benchmark recipe with its rows, checked in full, the methods' recipes included.
 
     Args:
         path: A YAML file. A recipe that protects photos makes a benchmark of its own: it against clean photos, judged
             by its surrogates and its held-out recognisers.
         overrides: ``key=value`` each; of the benchmark, or else of such a recipe.
+        allow_env: Whether ``${oc.env:NAME}`` in it and in the methods' recipes may read the environment.
 
     Raises:
         RecipeError: With every fault.
     """
     source = str(path)
-    values = read_values(source, overrides) if is_benchmark(path) else _recipe_alone(source, overrides)
-    faults = component_faults(values, {"evaluators": "surrogate"})
-    try:
-        benchmark = _ADAPTER.validate_json(json.dumps(values, default=str))
-    except pydantic.ValidationError as error:
-        raise RecipeError(source, structure_faults(error, Benchmark, _PARTS) + faults) from None
+    if is_benchmark(path):
+        nodes = read_values(source, _SCHEMA, overrides, allow_env=allow_env)
+    else:
+        nodes = _recipe_alone(source, overrides, allow_env)
+    values, faults = plain_values(nodes, _SCHEMA)
+    faults += component_faults(values, _KINDS)
+    benchmark = check_values(values, _ADAPTER, _SCHEMA, source, faults)
+    if faults:
+        raise RecipeError(source, at_most(faults))
     if (benchmark.protocol.file is None) == (benchmark.protocol.folder is None):
         faults.append(
             "protocol: give either file, a CSV with the columns image, identity and role, or folder, with a subfolder "
@@ -225,56 +242,84 @@ def load_benchmark(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Ben
     for key, names in (("transforms", benchmark.transforms), ("adversaries", benchmark.adversaries)):
         doubles = [name for number, name in enumerate(names) if name in names[:number]]
         faults += [f"{key}: {name!r} is named twice. Name each once." for name in doubles]
+    if len(benchmark.methods) * max(1, len(benchmark.settings)) > MOST_ROWS:
+        faults.append(
+            f"settings: with the methods, they are more than {MOST_ROWS} rows. Share them out to several files."
+        )
+        raise RecipeError(source, at_most(faults))
     rows: list[Row] = []
     for index, method in enumerate(benchmark.methods):
-        for setting in benchmark.settings if method.recipe and benchmark.settings else [Setting("", {})]:
+        if method.recipe is None:
+            rows.append(Row(method.label, "", None, False, method.obfuscation))
+            continue
+        file = Path(path).parent / expand_home(method.recipe)
+        # As they were typed: the recipe knows which of them are texts.
+        own = nodes["methods"][index].get("set") or {}
+        for number, label in enumerate([each.label for each in benchmark.settings] or [""]):
+            changes = {**(nodes["settings"][number]["set"] if benchmark.settings else {}), **own}
             try:
-                rows.append(_row(benchmark, method, setting, Path(path).parent))
+                recipe = _method_recipe(benchmark, method, changes, str(file), allow_env)
+                rows.append(Row(method.label, label, recipe, method.every_target, None))
             except RecipeError as error:
                 faults += [f"methods[{index}] ({method.label}): {fault}" for fault in error.faults]
     if faults:
-        raise RecipeError(source, list(dict.fromkeys(faults)))
+        raise RecipeError(source, at_most(faults))
     return benchmark, rows
 
 
-def dump_benchmark(benchmark: Benchmark) -> str:
-    """Return the benchmark as YAML with every default filled in; its methods' recipes stay references."""
-    return OmegaConf.to_yaml(OmegaConf.create(asdict(benchmark)))
+def dump_benchmark(benchmark: Benchmark, *, ascii_only: bool = False) -> str:
+    """Return the benchmark as YAML with every default filled in; its methods' recipes stay references.
+
+    Args:
+        benchmark: A checked benchmark.
+        ascii_only: Write characters beyond ASCII as escapes.
+    """
+    return dump(interpolation.escape_all(asdict(benchmark)), ascii_only=ascii_only)
 
 
-def _recipe_alone(source: str, overrides: Sequence[str]) -> dict[str, Any]:
+def _recipe_alone(source: str, overrides: Sequence[str], allow_env: bool) -> dict[str, Node]:
     """Return the keys of a benchmark of clean photos and one recipe, from the recipe's file."""
     own = {item.name for item in fields(Benchmark)}
-    mine = [override for override in overrides if re.split(r"[.\[=]", override)[0] in own]
+    mine = [override for override in overrides if re.split(r"[.\[=:]", override)[0] in own]
     others = [override for override in overrides if override not in mine]
-    recipe = load_recipe(source, others)
+    recipe = load_recipe(source, others, allow_env=allow_env)
     slots: list[SurrogateSlot | HeldOutSlot] = [*recipe.surrogates, *recipe.held_out]
     label = Path(source).stem
-    changes = {key: yaml.safe_load(text) for key, _, text in (override.partition("=") for override in others)}
-    values = {
+    values: dict[str, Node] = {
         "title": label,
         "evaluators": [
             {"name": slot.name, "args": slot.args, "optional": isinstance(slot, HeldOutSlot) and slot.optional}
             for slot in slots
         ],
-        "methods": [{"label": "clean"}, {"label": label, "recipe": Path(source).name, "set": changes}],
+        "methods": [{"label": "clean"}, {"label": label, "recipe": Path(source).name, "set": _changed(recipe, others)}],
         "output": f"results/{label}",
     }
-    return override_values(values, mine, source)
+    return override_values(values, _SCHEMA, mine, source, allow_env=allow_env)
 
 
-def _row(benchmark: Benchmark, method: Method, setting: Setting, folder: Path) -> Row:
-    if method.recipe is None:
-        return Row(method.label, "", None, False, method.obfuscation)
-    changes = {**setting.set, **method.set}
+def _changed(recipe: Recipe, overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the values that overrides have in a recipe, by the keys that they name."""
+    changed = {}
+    for key in (override.partition("=")[0].removesuffix(":") for override in overrides):
+        value: Any = recipe_values(recipe)
+        try:
+            for part in split_key(key):
+                value = value[part]
+        except (KeyError, IndexError, TypeError):
+            continue  # A later override has replaced what it changed.
+        changed[key] = value
+    return changed
+
+
+def _method_recipe(
+    benchmark: Benchmark, method: Method, changes: dict[str, Node], file: str, allow_env: bool
+) -> Recipe:
     # Judges are the evaluators, and photos, faces, format and seed are the same for every method of a comparison.
     changes |= {"held_out": [], "faces": benchmark.faces, "format": "png", "seed": benchmark.seed}
     if method.every_target:
         changes["target_selector"] = {"name": "fixed"}
-    path = folder / method.recipe
-    overrides = override_with_preset([f"{key}={json.dumps(value)}" for key, value in changes.items()])
-    values = read_values(str(path), overrides)
-    return Row(method.label, setting.label, check_recipe(values, str(path)), method.every_target, None)
+    overrides = override_with_preset([Override(key, copy_node(value)) for key, value in changes.items()])
+    return check_recipe(read_values(file, RECIPE_SCHEMA, overrides, allow_env=allow_env), file)
 
 
 def _doubles(slots: Sequence[EvaluatorSlot] | Sequence[Method] | Sequence[Setting]) -> list[str]:

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import shlex
-import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -20,10 +19,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from rich.table import Table
-
-from facecrypt import presets, registry, weights, weights_cli
+from facecrypt import console, presets, registry, weights, weights_cli
 from facecrypt.errors import FacecryptError, FacecryptWarning
+from facecrypt.naming import expand_home
 from facecrypt.registry import KINDS
 
 if TYPE_CHECKING:
@@ -39,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: Arguments without the program's name; those of the process by default.
     """
+    console.prepare()
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     if rest and (any(each.startswith("-") for each in rest) or "overrides" not in arguments):
@@ -57,11 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return command(arguments)
         except FacecryptError as error:
-            print(f"facecrypt: {error}", file=sys.stderr)
+            console.report(error)
             return WRONG
-        except BrokenPipeError:  # Whoever reads the output, such as head, has seen enough.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return DONE
+
+
+_ALLOW_ENV = "let ${oc.env:NAME} in a recipe read the environment"
 
 
 def _count(text: str) -> int:
@@ -71,7 +70,7 @@ def _count(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    offline = argparse.ArgumentParser(add_help=False)
+    offline = console.Parser(add_help=False)
     # Suppressed, because a default here would overwrite what an option before the command's name has set.
     offline.add_argument(
         "--offline",
@@ -79,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         default=argparse.SUPPRESS,
         help=f"open no connection ({weights.OFFLINE}=1)",
     )
-    parser = argparse.ArgumentParser(
+    parser = console.Parser(
         prog="facecrypt",
         description="Change faces in photos by a few grey levels so that face recognition takes them for others.",
         parents=[offline],
@@ -105,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     show = commands.add_parser("show", help="print a recipe with every default filled in")
     show.set_defaults(command=_show)
     for each in (run, evaluate, bench, check, show):
+        each.add_argument("--allow-env", action="store_true", help=_ALLOW_ENV)
         each.add_argument("recipe", metavar="RECIPE", help="a YAML file")
         each.add_argument(
             "overrides", metavar="key=value", nargs="*", help="replace a value, as in surrogates[0].weight=2"
@@ -113,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     page = commands.add_parser("ui", parents=[offline], help="protect a photo on a web page of this machine")
     page.add_argument("--port", type=int, default=7860, help="where to listen on 127.0.0.1; 0 for any free port")
     page.add_argument("--no-browser", action="store_true", help="do not open the page")
+    page.add_argument("--allow-env", action="store_true", help=_ALLOW_ENV)
     page.add_argument("--recipe", metavar="RECIPE", help="a YAML file; the quickstart recipe by default")
     page.add_argument("overrides", metavar="key=value", nargs="*", help="replace a value of the recipe")
     page.set_defaults(command=_ui)
@@ -129,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> int:
     from facecrypt.recipe import load_recipe
 
-    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    recipe = load_recipe(arguments.recipe, arguments.overrides, allow_env=arguments.allow_env)
     from facecrypt.reading import warm_up
 
     warm_up()
@@ -145,15 +146,15 @@ def _run(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     from facecrypt.benchmark import load_benchmark
 
-    benchmark, rows = load_benchmark(arguments.recipe, arguments.overrides)
+    benchmark, rows = load_benchmark(arguments.recipe, arguments.overrides, allow_env=arguments.allow_env)
     from facecrypt import identification
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     command = shlex.join(["facecrypt", "evaluate", arguments.recipe, *arguments.overrides])
     identification.evaluate(benchmark, rows, command)
-    output = Path(benchmark.output).expanduser()
-    print((output / "table.md").read_text(encoding="utf-8"), end="")
-    print(f"tables, plots and numbers: {output}")
+    output = expand_home(benchmark.output)
+    console.write((output / "table.md").read_text(encoding="utf-8"))
+    console.say(f"tables, plots and numbers: {output}")
     return DONE
 
 
@@ -162,21 +163,21 @@ def _bench(arguments: argparse.Namespace) -> int:
     began = time.perf_counter()
     from facecrypt.recipe import load_recipe
 
-    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    recipe = load_recipe(arguments.recipe, arguments.overrides, allow_env=arguments.allow_env)
     from facecrypt import bench
 
     started += time.perf_counter() - began
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     figures = bench.measure(recipe, arguments.faces, arguments.literal, started)
     if arguments.json:
-        print(json.dumps(asdict(figures), indent=2, allow_nan=False))
+        console.write(json.dumps(asdict(figures), indent=2, allow_nan=False) + "\n")
     else:
         _tabulate(figures)
     return DONE
 
 
 def _tabulate(figures: Figures) -> None:
-    table = Table("stage", box=None, pad_edge=False)
+    table = console.make_table("stage")
     table.add_column("seconds", justify="right")
     table.add_column("share", justify="right")
     for row in (*figures.stages, None):
@@ -184,23 +185,24 @@ def _tabulate(figures: Figures) -> None:
             table.add_row(row.stage, f"{row.seconds:.2f}", f"{row.share:.1%}")
         else:
             table.add_row("all", f"{figures.seconds:.2f}", f"{sum(row.share for row in figures.stages):.1%}")
-    weights_cli.print_table(table)
+    console.print_table(table)
     machine = f"{figures.device}, {figures.threads} of {figures.cores} cores"
-    print(f"\n{figures.faces} faces of {figures.photos} photos, {figures.steps} steps each, on {machine}:")
-    print(
+    console.say("")
+    console.say(f"{figures.faces} faces of {figures.photos} photos, {figures.steps} steps each, on {machine}:")
+    console.say(
         f"{figures.seconds_per_face:.3g} s per face without start-up and build, {figures.faces_per_second:.3g} faces/s"
     )
     sizes = {"main memory": figures.peak_memory, "GPU memory": figures.gpu_peak_memory}
-    print("at the peak " + ", ".join(f"{size / 2**20:.0f} MiB of {name}" for name, size in sizes.items() if size))
+    console.say("at the peak " + ", ".join(f"{size / 2**20:.0f} MiB of {name}" for name, size in sizes.items() if size))
     each, what = figures.seconds_per_face_and_step, figures.arithmetic
-    print(
+    console.say(
         f"{each:.3g} s per face and step; one forward and backward pass has {what.forward_backward_gflop:.3g} GFLOP, "
         f"{what.floor_seconds:.3g} s at this machine's {what.machine_gflops:.3g} GFLOP/s: {what.ratio:.3g} times that"
     )
-    print(f"a step does {what.done_gflop:.3g} GFLOP in all, at {what.used:.0%} of the machine's rate")
+    console.say(f"a step does {what.done_gflop:.3g} GFLOP in all, at {what.used:.0%} of the machine's rate")
     if figures.literal:
         slower = figures.literal
-        print(
+        console.say(
             f"Algorithm 1 to the letter: {slower.seconds_per_step:.3g} s per step, {slower.ratio:.3g} times this recipe"
         )
 
@@ -210,10 +212,10 @@ def _check(arguments: argparse.Namespace) -> int:
     from facecrypt.recipe import load_recipe
 
     if is_benchmark(arguments.recipe):
-        load_benchmark(arguments.recipe, arguments.overrides)
+        load_benchmark(arguments.recipe, arguments.overrides, allow_env=arguments.allow_env)
     else:
-        load_recipe(arguments.recipe, arguments.overrides)
-    print(f"{arguments.recipe}: no problems")
+        load_recipe(arguments.recipe, arguments.overrides, allow_env=arguments.allow_env)
+    console.say(f"{arguments.recipe}: no problems")
     return DONE
 
 
@@ -222,9 +224,11 @@ def _show(arguments: argparse.Namespace) -> int:
     from facecrypt.recipe import dump_recipe, load_recipe
 
     if is_benchmark(arguments.recipe):
-        print(dump_benchmark(load_benchmark(arguments.recipe, arguments.overrides)[0]), end="")
+        benchmark, _ = load_benchmark(arguments.recipe, arguments.overrides, allow_env=arguments.allow_env)
+        console.write(dump_benchmark(benchmark, ascii_only=not console.takes_unicode()))
     else:
-        print(dump_recipe(load_recipe(arguments.recipe, arguments.overrides)), end="")
+        recipe = load_recipe(arguments.recipe, arguments.overrides, allow_env=arguments.allow_env)
+        console.write(dump_recipe(recipe, ascii_only=not console.takes_unicode()))
     return DONE
 
 
@@ -233,63 +237,66 @@ def _ui(arguments: argparse.Namespace) -> int:
     from facecrypt.recipe import load_recipe
 
     path = arguments.recipe or quickstart()
-    load_recipe(path, arguments.overrides)  # What is wrong with it is said before torch takes seconds to import.
+    load_recipe(
+        path, arguments.overrides, allow_env=arguments.allow_env
+    )  # What is wrong with it is said before torch takes seconds to import.
     if find_spec("starlette") is None or find_spec("uvicorn") is None:
         raise FacecryptError("ui: needs starlette and uvicorn, which are not installed. Install facecrypt[ui].")
     from facecrypt.ui.server import serve
     from facecrypt.ui.session import recipes_by_strength
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    serve(recipes_by_strength(path, arguments.overrides), arguments.port, not arguments.no_browser)
+    recipes = recipes_by_strength(path, arguments.overrides, allow_env=arguments.allow_env)
+    serve(recipes, arguments.port, not arguments.no_browser)
     return DONE
 
 
 def _list(arguments: argparse.Namespace) -> int:
     about = ["kind", "name", "what it is", "origin"]
     # The other kinds have no weights: everything about them is here.
-    table = Table(*about, "published accuracy", "weights", "size", "licence", "offline", box=None, pad_edge=False)
+    table = console.make_table(*about, "published accuracy", "weights", "size", "licence", "offline")
     for component in registry.list_components(arguments.kind) if arguments.kind != "preset" else []:
         row = [component.kind, component.name, component.summary, component.origin]
         if component.spec is None:
-            table.add_row(*row, "", "", "", "", "" if component.kind == "surrogate" else "yes")
+            console.add_row(table, *row, "", "", "", "", "" if component.kind == "surrogate" else "yes")
             continue
         each = component.spec.weights
         path = each.find()
         size = weights_cli.describe_size(each, path)
         origin = weights_cli.describe_origin(each)
-        table.add_row(*row, component.spec.accuracy, origin, size, each.licence, "yes" if path else "no")
+        console.add_row(table, *row, component.spec.accuracy, origin, size, each.licence, "yes" if path else "no")
     if arguments.kind in (None, "preset"):
         for name, values in presets.load_presets().items():
-            table.add_row("preset", name, presets.describe(values), registry.BUILT_IN, "", "", "", "", "yes")
+            console.add_row(table, "preset", name, presets.describe(values), registry.BUILT_IN, "", "", "", "", "yes")
     for plugin, reason in registry.broken_plugins().items():
-        table.add_row("plugin", plugin, f"broken: {reason}", plugin, "", "", "", "", "")
-    weights_cli.print_table(table)
+        console.add_row(table, "plugin", plugin, f"broken: {reason}", plugin, "", "", "", "", "")
+    console.print_table(table)
     return DONE
 
 
 def _summarise(result: Report) -> None:
     for photo in result.photos:
         if photo["status"] != "protected":
-            print(f"{photo['status']}: {photo['reason']}")
+            console.say(f"{photo['status']}: {photo['reason']}")
             continue
-        print(f"protected: {photo['source']} -> {photo['output']}")
+        console.say(f"protected: {photo['source']} -> {photo['output']}")
         for skipped in photo["skipped"]:
-            print(f"  face {skipped['index']}: left as it is, {skipped['reason']}")
+            console.say(f"  face {skipped['index']}: left as it is, {skipped['reason']}")
         for face in photo["faces"]:
             which = face["index"] or f"given by hand ({face['landmarks']})"
-            print(f"  face {which}: changed by at most {face['max_abs']} grey levels, SSIM {face['ssim']:.3f}")
+            console.say(f"  face {which}: changed by at most {face['max_abs']} grey levels, SSIM {face['ssim']:.3f}")
             if face["level"] is not None:
-                print(f"  strength: {face['level']}{'' if face['escaped'] else ', which was not enough'}")
+                console.say(f"  strength: {face['level']}{'' if face['escaped'] else ', which was not enough'}")
             for name, verdict in face["recognisers"].items():
                 mark = "*" if verdict["white_box"] else " (chose the strength)" if verdict["chooses"] else ""
-                print(f"    {name}{mark}: {_sentence(verdict)}")
+                console.say(f"    {name}{mark}: {_sentence(verdict)}")
     marked = any(v["white_box"] for p in result.photos for f in p["faces"] for v in f["recognisers"].values())
     if len([face for photo in result.photos for face in photo["faces"]]) > 1:
-        print(result.summary)
+        console.say(result.summary)
     if marked:
-        print("* gave gradients (white-box): says nothing about recognisers that did not.")
+        console.say("* gave gradients (white-box): says nothing about recognisers that did not.")
     if not result.faults:
-        print(f"report: {result.recipe['output']}/report.html ({result.seconds:.1f} s)")
+        console.say(f"report: {result.recipe['output']}/report.html ({result.seconds:.1f} s)")
 
 
 def _sentence(verdict: dict[str, object]) -> str:
@@ -311,4 +318,6 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    print(f"facecrypt: warning: {message}", file=sys.stderr)
+    # What others write over several lines is one here, as everything that commands say.
+    ours = issubclass(category, FacecryptWarning)
+    console.warn(message if ours else " ".join(str(message).split()))

@@ -22,6 +22,11 @@ from collections.abc import Sequence
 class FacecryptError(Exception):
     """Base of every error that a user can cause and mend."""
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The message: a line, and one for each fault where it names several."""
+        return (str(self),)
+
 
 class RecipeError(FacecryptError):
     """One or more faults of a recipe, reported together.
@@ -34,12 +39,20 @@ class RecipeError(FacecryptError):
     def __init__(self, source: str, faults: Sequence[str]) -> None:
         self.source = source
         self.faults = tuple(faults)
-        count = "1 problem" if len(self.faults) == 1 else f"{len(self.faults)} problems"
-        super().__init__("\n  ".join([f"{source}: {count}", *self.faults]))
+        super().__init__("\n  ".join(self.lines))
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The file with the number of its faults, and these."""
+        return (f"{self.source}: {_count(self.faults)}", *self.faults)
 
     def __reduce__(self) -> tuple[type[RecipeError], tuple[str, tuple[str, ...]]]:
         """Keep both arguments when the error crosses a process boundary."""
         return type(self), (self.source, self.faults)
+
+
+def _count(faults: Sequence[str]) -> str:
+    return "1 problem" if len(faults) == 1 else f"{len(faults)} problems"
 
 
 class UnknownComponentError(FacecryptError):
@@ -59,7 +72,26 @@ class EmbeddingError(FacecryptError):
 
 
 class ProtocolError(FacecryptError):
-    """An identification protocol is wrong, cannot be read, built or written."""
+    """An identification protocol is wrong, cannot be read, built or written.
+
+    Args:
+        message: What is wrong; the file, where there are faults.
+        faults: One line per fault of the file, each starting with its place.
+    """
+
+    def __init__(self, message: str, faults: Sequence[str] = ()) -> None:
+        self.faults = tuple(faults)
+        self._message = message
+        super().__init__("\n  ".join(self.lines))
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The message, or the file with the number of its faults, and these."""
+        return (f"{self._message}: {_count(self.faults)}", *self.faults) if self.faults else (self._message,)
+
+    def __reduce__(self) -> tuple[type[ProtocolError], tuple[str, tuple[str, ...]]]:
+        """Keep both arguments when the error crosses a process boundary."""
+        return type(self), (self._message, self.faults)
 
 
 class PhotoError(FacecryptError):

@@ -12,7 +12,7 @@ import struct
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from facecrypt.texts import is_name, is_prose
+from facecrypt.prose import is_name, is_prose
 
 Share = Literal["technical", "text", "place"]
 """What a value tells: how the picture was made and is to be shown, what somebody wrote about it, or where it was."""

@@ -9,6 +9,7 @@ import pydantic
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from facecrypt.settings import FaceChoice
+from facecrypt.texts import PathText
 
 SMALLEST_BOX = 8
 """Shortest side of a box given by hand, in photo pixels: a patch of fewer pixels shows no face."""
@@ -29,12 +30,12 @@ def _as_faces(value: Any) -> Any:
     return [value] if one and not isinstance(value[0][0], list) else value
 
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
+Number = Annotated[float, Field(ge=-1e6, le=1e6)]
 Point = Annotated[list[Number], Field(min_length=2, max_length=2)]
 Box = Annotated[list[Number], Field(min_length=4, max_length=4)]
 Landmarks = Annotated[list[Point], Field(min_length=5, max_length=5)]
 Indices = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), BeforeValidator(_as_list)]
-Paths = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1), BeforeValidator(_as_list)]
+Paths = Annotated[list[PathText], Field(min_length=1), BeforeValidator(_as_list)]
 Boxes = Annotated[list[Box], Field(min_length=1), BeforeValidator(_as_boxes)]
 Points = Annotated[list[Landmarks], Field(min_length=1), BeforeValidator(_as_faces)]
 
@@ -57,12 +58,12 @@ class Faces:
             left and right as seen in the photo; or a list of such. Nothing is searched.
     """
 
-    __pydantic_config__ = pydantic.ConfigDict(extra="forbid", strict=True)
+    __pydantic_config__ = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
     choose: FaceChoice | None = None
     index: Indices | None = None
     only: Paths | None = None
     except_: Annotated[Paths | None, Field(alias="except")] = None
-    min_size: Annotated[float, Field(ge=20)] | None = None
+    min_size: Annotated[float, Field(ge=20, le=1e6)] | None = None
     box: Boxes | None = None
     landmarks: Points | None = None
 

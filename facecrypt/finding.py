@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from facecrypt.errors import PhotoError
-from facecrypt.naming import FORMATS
+from facecrypt.naming import FORMATS, expand_home
 from facecrypt.places import FileId, file_id
 
 # Found in folders too, so that the run names them as left out and does not pass over them in silence.
@@ -52,7 +52,7 @@ class LeftOut:
         """
         parts, ways = [], []
         plain = itertools.takewhile(lambda part: not _is_pattern(part), Path(where).parts)
-        top = where.rstrip("/") if Path(where).expanduser().is_dir() else str(Path(*plain))
+        top = where.rstrip("/") if expand_home(where).is_dir() else str(Path(*plain))
         if self.hidden:
             parts.append(_count(self.hidden, "hidden file or folder", "hidden files and folders"))
             ways.append(f"photos='{top}/**/.*' names hidden files")
@@ -119,7 +119,7 @@ def find(where: str, *, recursive: bool = False) -> Found:
     Raises:
         PhotoError: If nothing is there, nothing there is a photo, or a folder cannot be read.
     """
-    path, left_out = Path(os.path.expanduser(where)), LeftOut()
+    path, left_out = expand_home(where), LeftOut()
     try:
         if path.is_dir():
             candidates = _walk(path, left_out) if recursive else _sift(path.iterdir(), left_out)

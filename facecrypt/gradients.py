@@ -17,8 +17,8 @@ from torch import Tensor
 
 from facecrypt.optimizers import State
 
-Samples = Annotated[int, Field(ge=1)]
-Radius = Annotated[float, Field(gt=0)]
+Samples = Annotated[int, Field(ge=1, le=256)]
+Radius = Annotated[float, Field(gt=0, le=1000)]
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from facecrypt.metrics import (
     targeted_success,
     untargeted_success,
 )
+from facecrypt.naming import expand_home
 from facecrypt.photos import read_photo
 from facecrypt.protocol import (
     Entry,
@@ -104,8 +105,8 @@ def evaluate(benchmark: Benchmark, rows: Sequence[Row], command: str) -> list[di
     protocol = _protocol(benchmark)
     identities = sorted({entry.identity for entry in (*protocol.probes, *protocol.targets, *protocol.gallery)})
     numbers = {identity: number for number, identity in enumerate(identities)}
-    output = Path(benchmark.output).expanduser()
-    cache = EmbeddingCache(Path(benchmark.cache).expanduser())
+    output = expand_home(benchmark.output)
+    cache = EmbeddingCache(expand_home(benchmark.cache))
     detector = FaceDetector()
     probes = [_probe(entry, numbers[entry.identity], detector, benchmark) for entry in protocol.probes]
     targets = [_target(entry, detector, benchmark) for entry in protocol.targets]
@@ -153,10 +154,10 @@ def evaluate(benchmark: Benchmark, rows: Sequence[Row], command: str) -> list[di
 def _protocol(benchmark: Benchmark) -> IdentificationProtocol:
     source = benchmark.protocol
     if source.file is not None:
-        protocol = load_protocol(Path(source.file).expanduser())
+        protocol = load_protocol(expand_home(source.file))
     else:
         protocol = build_protocol(
-            Path(str(source.folder)).expanduser(),
+            expand_home(str(source.folder)),
             seed=source.seed,
             protected=source.protected,
             targets=source.targets,
@@ -172,7 +173,7 @@ def _protocol(benchmark: Benchmark) -> IdentificationProtocol:
         first = {image.parent: image for image in reversed(images)}
         targets = [Entry(image, image.parent.name, "target") for image in sorted(first.values())]
         gallery += [Entry(image, image.parent.name, "gallery") for image in images if image != first[image.parent]]
-    gallery += distractor_entries([Path(folder).expanduser() for folder in benchmark.distractors])
+    gallery += distractor_entries([expand_home(folder) for folder in benchmark.distractors])
     return IdentificationProtocol(protocol.probes, targets, gallery)
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from facecrypt.errors import FacecryptError, PhotoError
 from facecrypt.face_rules import face_rules
 from facecrypt.finding import files_below, find, find_photos
 from facecrypt.locks import is_first_process
 from facecrypt.manifest import NAME, Manifest
-from facecrypt.naming import output_path
+from facecrypt.naming import expand_home, output_path
 from facecrypt.recipe import Recipe, recipe_values
 from facecrypt.records import PHOTO_LIST, RECORDS
 from facecrypt.targets import VIRTUAL
@@ -31,7 +30,7 @@ def choose_photos(recipe: Recipe, sample: Path, notes: list[str] | None = None) 
     Raises:
         PhotoError: If there are none.
     """
-    output = Path(recipe.output).expanduser()
+    output = expand_home(recipe.output)
     root: Path | None = None
     if recipe.photos is None:
         paths = [sample]
@@ -40,7 +39,7 @@ def choose_photos(recipe: Recipe, sample: Path, notes: list[str] | None = None) 
     else:
         found = find(recipe.photos, recursive=True)
         paths = found.photos
-        root = Path(recipe.photos).expanduser()
+        root = expand_home(recipe.photos)
         if root.is_dir() and _is_inside(output, root):
             inside = {folder for folder in {path.parent for path in paths} if _is_inside(folder / "photo", output)}
             made = _outputs(output)
@@ -79,25 +78,22 @@ def _read_standard_input(output: Path) -> list[Path]:
     """Return the photos named on standard input; processes that Lightning starts find the list in the output folder."""
     names = output / RECORDS / PHOTO_LIST
     if not is_first_process() and names.exists():
-        return read_list(io.StringIO(os.fsdecode(names.read_bytes())))
-    return read_list(sys.stdin)
+        return read_list(os.fsdecode(names.read_bytes()))
+    # As bytes: names of files need be no UTF-8.
+    return read_list(os.fsdecode(getattr(sys.stdin, "buffer", sys.stdin).read()))
 
 
-def read_list(lines: TextIO) -> list[Path]:
+def read_list(text: str) -> list[Path]:
     """Return the photos that a text names, one on each line, or ended by NUL characters as ``find -print0`` does it.
 
     Args:
-        lines: The text. Empty lines and repeated names are left out; whether the files exist is for `read_photo`.
+        text: Empty lines and repeated names are left out; whether the files exist is for `read_photo`.
 
     Raises:
-        PhotoError: If it names nothing, or is no text.
+        PhotoError: If it names nothing.
     """
-    try:
-        text = lines.read()
-    except UnicodeDecodeError as error:
-        raise PhotoError(f"photos: standard input is no text ({error.reason}). Give one file name a line.") from error
-    names = text.split("\0") if "\0" in text else text.splitlines()
-    paths = [Path(os.path.expanduser(name)) for name in names if name.strip()]
+    names = text.split("\0") if "\0" in text else text.replace("\r\n", "\n").split("\n")
+    paths = [expand_home(name) for name in names if name.strip()]
     if not paths:
         raise PhotoError("photos: '-' reads file names from standard input, which has none. Give one a line.")
     return list(dict.fromkeys(paths))
@@ -130,7 +126,7 @@ def _arguments(value: Any, inside: bool = False) -> Iterator[str]:
 
 def _files(name: str) -> Iterable[Path]:
     """Return the file, or all files in the folder, of some name."""
-    path = Path(name).expanduser()
+    path = expand_home(name)
     try:
         if path.is_dir():
             return files_below(path)

@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from facecrypt.manifest import NAME, NAME_IN_PLACE, Manifest, NameKey, name_key
+from facecrypt.naming import expand_home
 from facecrypt.photos import file_digest
 from facecrypt.places import file_id
 
@@ -94,7 +95,7 @@ def older_reports(output: Path, manifest: Manifest) -> set[str]:
         return set()
     try:
         found = json.loads((output / "report.json").read_text(encoding="utf-8"))
-        place = Path(found["recipe"]["output"]).expanduser()
+        place = expand_home(found["recipe"]["output"])
         if not {"facecrypt", "versions", "seed", "photos"} <= found.keys() or file_id(place) != file_id(output):
             return set()
         older = {"report.json"}

@@ -14,11 +14,11 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.strategies import DDPStrategy
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from torch import nn
 
+from facecrypt.console import make_progress
 from facecrypt.evaluation import Judge
 from facecrypt.jobs import Job, Photos
 from facecrypt.protection import Masks, OnStep, ProtectionLoop
@@ -154,7 +154,7 @@ class ProtectionModule(lightning.LightningModule):
 
 def face_seed(seed: int, source: Path, number: int) -> int:
     """Return the seed of a face, which depends on neither its folder nor the other photos of the run."""
-    return zlib.crc32(f"{seed}/{source.name}/{number}".encode())
+    return zlib.crc32(f"{seed}/{source.name}/{number}".encode(errors="surrogateescape"))
 
 
 class JobWriter(lightning.Callback):
@@ -195,7 +195,7 @@ class StepProgress(lightning.Callback):
             return
         assert isinstance(pl_module, ProtectionModule)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        bar = Bar(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True))
+        bar = make_progress(*columns, TextColumn("{task.fields[note]}"))
         photos = bar.add_task("photos", total=len(self._shares.share), note="")
         steps = bar.add_task("steps", total=pl_module.loop.settings.steps, note="")
         self._tasks = photos, steps

@@ -20,6 +20,7 @@ from typing import Any
 
 from facecrypt.errors import FacecryptError, PhotoError
 from facecrypt.locks import lock
+from facecrypt.naming import expand_home
 from facecrypt.photos import file_digest, write_bytes
 from facecrypt.places import FileId, file_id, fold
 from facecrypt.recipe import Recipe, dump_recipe
@@ -339,6 +340,6 @@ def open_manifests(recipe: Recipe, destinations: Sequence[Path]) -> dict[Path, M
     Raises:
         FacecryptError: If a file of that name is no manifest.
     """
-    output = Path(recipe.output).expanduser()
+    output = expand_home(recipe.output)
     paths = {manifest_path(destination, output, recipe.in_place) for destination in destinations}
     return {path: Manifest(path) for path in sorted({*paths, output / NAME})}

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from facecrypt import xmp
 from facecrypt.exif import Exif, read_exif
 from facecrypt.exif_tags import Share
+from facecrypt.prose import are_names, are_prose
 from facecrypt.settings import MetadataPolicy
-from facecrypt.texts import are_names, are_prose
 
 SHARES: dict[MetadataPolicy, tuple[Share, ...]] = {
     "strip": (),

@@ -2,10 +2,63 @@
 
 from __future__ import annotations
 
+import os
 import string
 from pathlib import Path, PurePosixPath
 
+from facecrypt.errors import FacecryptError
 from facecrypt.settings import PhotoFormat
+from facecrypt.texts import brief
+
+_LONGEST_NAME = 255
+"""Longest name of a file or folder in bytes, on every file system in use."""
+
+_DEEPEST = 200
+
+
+def path_fault(path: str) -> str:
+    """Return why nothing on this machine can have a path, or nothing.
+
+    Args:
+        path: May be relative, begin with ``~``, or be a glob.
+    """
+    if not path:
+        return "is empty. Give a path, or leave the key out."
+    if "\0" in path:
+        return f"{brief(path)} is wrong: no file name holds the character NUL. Leave it out."
+    try:
+        parts = os.fsencode(path).split(os.fsencode(os.sep))
+    except UnicodeEncodeError:
+        return (
+            f"{brief(path)} is wrong: no file has such a name here. Mend its characters, or set a locale of UTF-8 "
+            "(LC_ALL=C.UTF-8)."
+        )
+    if max(map(len, parts)) > _LONGEST_NAME or len(parts) > _DEEPEST:
+        return (
+            f"{brief(path)} is wrong: a name has at most {_LONGEST_NAME} bytes and lies at most {_DEEPEST} folders "
+            "deep. Shorten it."
+        )
+    if (path == "~" or path.startswith("~/")) and os.path.expanduser(path) == path:
+        return f"{brief(path)} is wrong: your home folder is not known. Set HOME, or write the path in full."
+    return ""
+
+
+def expand_home(path: str | os.PathLike[str]) -> Path:
+    """Return a path in which ``~`` alone or before a slash is the home folder, and itself elsewhere: ``~x.jpg``."""
+    text = os.fsdecode(path)
+    return Path(os.path.expanduser(text) if text == "~" or text.startswith("~/") else text)
+
+
+def given_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path that a user gave, as `expand_home` does.
+
+    Raises:
+        FacecryptError: If nothing can have that path.
+    """
+    if fault := path_fault(os.fsdecode(path)):
+        raise FacecryptError(f"path: {fault}")
+    return expand_home(path)
+
 
 FORMATS = {
     ".png": "PNG",

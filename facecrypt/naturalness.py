@@ -67,7 +67,9 @@ class MMD:
         self,
         *,
         over: Literal["views", "batch"] = "views",
-        bandwidths: Sequence[Annotated[float, Field(gt=0)]] = BANDWIDTHS,
+        bandwidths: Annotated[
+            Sequence[Annotated[float, Field(ge=1e-9, le=1e9)]], Field(min_length=1, max_length=64)
+        ] = BANDWIDTHS,
     ) -> None:
         self.over = over
         self.bandwidths = tuple(bandwidths)

@@ -97,7 +97,7 @@ class TranslationInvariant:
         self,
         *,
         radius: Annotated[int, Field(ge=1, le=15)] = 2,
-        sigma: Annotated[float, Field(gt=0)] | None = None,
+        sigma: Annotated[float, Field(ge=0.01, le=1000)] | None = None,
         decay: Decay = 1.0,
     ) -> None:
         self.radius = radius

@@ -22,6 +22,7 @@ from facecrypt.jobs import Job, Photos, save
 from facecrypt.lightning_loop import OnProgress, ProtectionModule, protect
 from facecrypt.locks import is_first_process, locked_folders
 from facecrypt.metadata import policy_note
+from facecrypt.naming import expand_home
 from facecrypt.photos import file_digest, sweep
 from facecrypt.places import check_unchanged
 from facecrypt.plan import Plan, PlannedPhoto, make_plan
@@ -66,7 +67,7 @@ def run(
     with ExitStack() as stack:
         closed: dict[Path, str] = {}
         if is_first_process():
-            closed = stack.enter_context(locked_folders(Path(recipe.output).expanduser(), replaced))
+            closed = stack.enter_context(locked_folders(expand_home(recipe.output), replaced))
         plan = make_plan(recipe, chosen, recipe_file=recipe_file, closed=closed)
         plan.notes[:0] = notes
         for note in plan.notes:
@@ -97,7 +98,7 @@ def _run(recipe: Recipe, plan: Plan, started: float, on_progress: OnProgress | N
     if note := policy_note(recipe.metadata):
         crew.notes.append(note)
         warn(note)
-    output = Path(recipe.output).expanduser()
+    output = expand_home(recipe.output)
     records = Records(output / RECORDS)
     records.open([photo.source for photo in plan.photos] if recipe.photos == "-" else None)
     sweep({output, *(path.parent for photo in plan.photos for path in (photo.destination, photo.backup) if path)})
@@ -151,7 +152,7 @@ def _write_report(result: report.Report, recipe: Recipe, plan: Plan, records: Re
         check_unchanged(path, plan.reports[path.name])
         plan.manifest.add_report(path, digest)
 
-    output = Path(recipe.output).expanduser()
+    output = expand_home(recipe.output)
     try:
         report.write(result, output, dump_recipe(recipe) if "recipe.yaml" in plan.reports else None, announce)
     except PhotoError as error:

@@ -21,7 +21,7 @@ from facecrypt.inputs import named_files
 from facecrypt.known import REPORTS, Known, find_manifests, older_reports
 from facecrypt.locks import NAME as LOCK
 from facecrypt.manifest import NAME, Manifest, manifest_path, open_manifests, recipe_digest
-from facecrypt.naming import beside
+from facecrypt.naming import beside, expand_home
 from facecrypt.photos import backup_fault, file_digest
 from facecrypt.places import FileId, Places, State, file_id, state
 from facecrypt.recipe import Recipe, dump_recipe
@@ -105,7 +105,7 @@ def make_plan(
         FacecryptError: If the run would destroy a file, naming all such files and what would help, or a manifest is
             damaged.
     """
-    output = Path(recipe.output).expanduser()
+    output = expand_home(recipe.output)
     manifests = open_manifests(recipe, [destination for _, destination in chosen])
     known = Known([*manifests.values(), *find_manifests([path for pair in chosen for path in pair])])
     settings = recipe_digest(recipe)

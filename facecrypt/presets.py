@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from functools import cache
 from importlib import resources
 from typing import Any
 
 import yaml
 
-from facecrypt import registry
+from facecrypt.checking import suggest
+from facecrypt.overrides import Override
 
 KEYS = (
     "preset",
@@ -52,18 +53,28 @@ def describe(values: Mapping[str, Any]) -> str:
     return text.strip().removeprefix("{").removesuffix("}")
 
 
-def override_with_preset(overrides: Sequence[str]) -> list[str]:
+def override_with_preset(overrides: Sequence[str | Override]) -> list[str | Override]:
     """Return overrides with the values of the preset that they name, which they replace in the file.
 
     A preset in a file fills in what the file leaves open; one that is named afterwards means to change the file. Other
     overrides still come last.
 
     Args:
-        overrides: ``key=value`` each.
+        overrides: ``key=value`` each, or what is meant by it.
     """
-    named = [text.strip("\"' ") for key, _, text in (each.partition("=") for each in overrides) if key == "preset"]
+    named = [name for each in overrides if (name := _named(each)) is not None]
     values = load_presets().get(named[-1], {}) if named else {}
-    return [*(f"{key}={json.dumps(value)}" for key, value in values.items()), *overrides]
+    return [*(Override(key, deepcopy(value)) for key, value in values.items()), *overrides]
+
+
+def _named(override: str | Override) -> str | None:
+    """Return the preset that an override names; nothing where it names none, None where it is about something else."""
+    if isinstance(override, str):
+        key, _, text = override.partition("=")
+        return text.strip("\"' ") if key.rstrip(":") == "preset" else None
+    if override.key != "preset":
+        return None
+    return override.value if isinstance(override.value, str) else getattr(override.value, "text", "")
 
 
 def fill(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -99,7 +110,5 @@ def _fill(values: Mapping[str, Any], path: str) -> tuple[dict[str, Any], list[st
     if not isinstance(name, str):
         return dict(values), []
     if name not in presets:
-        return dict(values), [
-            f"{path}: {name!r} is no preset.{registry.suggest(name, presets)} Known: {', '.join(presets)}."
-        ]
+        return dict(values), [f"{path}: {name!r} is no preset.{suggest(name, presets)} Known: {', '.join(presets)}."]
     return {**presets[name], **values}, []

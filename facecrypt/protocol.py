@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
 
+from facecrypt.checking import suggest
 from facecrypt.errors import PhotoError, ProtocolError
 from facecrypt.photos import find_photos
-from facecrypt.registry import suggest
 
 Role = Literal["probe", "target", "gallery"]
 
@@ -80,7 +80,7 @@ def load_protocol(path: Path) -> IdentificationProtocol:
         if role not in roles:
             texts.append(f"no {role}s: no row has the role {role!r}. Add a row for each photo to {use}.")
     if texts:
-        raise _problems(path, texts)
+        raise ProtocolError(str(path), texts)
     return _by_role([Entry(path.parent / image, identity, cast(Role, role)) for _, image, identity, role in rows])
 
 
@@ -224,7 +224,7 @@ def _read_rows(path: Path) -> tuple[list[_Row], list[tuple[int, str]]]:
             header = list(reader.fieldnames or [])
             if wrong := [column for column in _COLUMNS if header.count(column) != 1]:
                 text = f"columns missing or there twice: {', '.join(wrong)}. The header is {','.join(header)!r}"
-                raise _problems(path, [f"line 1: {text}; write {','.join(_COLUMNS)}."])
+                raise ProtocolError(str(path), [f"line 1: {text}; write {','.join(_COLUMNS)}."])
             for row in reader:
                 line = reader.reader.line_num  # DictReader's own forgets empty lines.
                 if None in row or None in row.values():  # DictReader's marks for too many and too few.
@@ -233,9 +233,8 @@ def _read_rows(path: Path) -> tuple[list[_Row], list[tuple[int, str]]]:
                 else:
                     rows.append((line, row["image"], row["identity"], row["role"]))
     except csv.Error as error:
-        raise _problems(
-            path, [f"line {reader.line_num + 1}: {error}. Check the quotation marks from here on."]
-        ) from error
+        text = f"line {reader.line_num + 1}: {error}. Check the quotation marks from here on."
+        raise ProtocolError(str(path), [text]) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ProtocolError(
             f"{path}: cannot be read ({error}). Name a CSV file in UTF-8; check your rights."
@@ -266,11 +265,6 @@ def _find_faults(rows: Sequence[_Row], folder: Path) -> Iterator[tuple[int, str]
         if identity and role == "target" and (identity, "probe") in lines:
             other = lines[identity, "probe"]
             yield line, f"target identity {identity!r} is protected in line {other}. Aim at other people than those."
-
-
-def _problems(path: Path, texts: Sequence[str]) -> ProtocolError:
-    count = "1 problem" if len(texts) == 1 else f"{len(texts)} problems"
-    return ProtocolError("\n  ".join([f"{path}: {count}", *texts]))
 
 
 def _by_role(entries: Sequence[Entry]) -> IdentificationProtocol:

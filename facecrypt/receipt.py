@@ -26,6 +26,7 @@ from facecrypt.faces import (
     search_scale,
 )
 from facecrypt.gallery import EmbeddingCache, recogniser_key
+from facecrypt.naming import expand_home
 from facecrypt.photos import Photo, file_digest, find_photos
 from facecrypt.settings import TransformName
 from facecrypt.surrogates.embedder import Embedder
@@ -151,7 +152,7 @@ class Gallery:
     """
 
     def __init__(self, where: str, detector: FaceDetector, *, aligned: bool, cache: str | None) -> None:
-        folder = Path(where).expanduser()
+        folder = expand_home(where)
         if not folder.is_dir():
             raise PhotoError(
                 f"receipt.gallery: {where!r} is no folder. Name one with a subfolder of photos for each person."
@@ -179,7 +180,7 @@ class Gallery:
             EmbeddingError: If the recogniser gives no embedding of a photo.
         """
         with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch) if self._cache is None else Path(self._cache).expanduser()
+            folder = Path(scratch) if self._cache is None else expand_home(self._cache)
             try:
                 embeddings, found = EmbeddingCache(folder).embed_files(
                     self.photos,

@@ -1,23 +1,26 @@
-"""Recipes: one YAML file is one run. Read by OmegaConf, checked in full before anything is built."""
+"""Recipes: one YAML file is one run, checked in full before anything is built."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
-from omegaconf import OmegaConf
 from pydantic import Field
 
-from facecrypt import registry
+from facecrypt import interpolation, registry
+from facecrypt.checking import at_most
 from facecrypt.errors import RecipeError
 from facecrypt.face_rules import Faces, WordOrRules, face_faults, simplify
+from facecrypt.hardware import hardware_faults
+from facecrypt.key_types import Schema, plain_values
 from facecrypt.naming import template_fault
+from facecrypt.overrides import Override
 from facecrypt.presets import KEYS, fill, override_with_preset
 from facecrypt.recipe_parts import (
+    MOST_COMPONENTS,
     STRICT,
     Args,
     BatchSize,
@@ -28,16 +31,20 @@ from facecrypt.recipe_parts import (
     OwnIdentity,
     Receipt,
     Region,
+    Seed,
     Slot,
     StrengthChoice,
     SurrogateSlot,
     TermSlot,
+    TermWeight,
     TrainerOptions,
 )
 from facecrypt.registry import Kind
 from facecrypt.settings import MetadataPolicy, Norm, PhotoFormat, ViewsMode
 from facecrypt.surrogates.spec import Weights
-from facecrypt.values import component_faults, read_values, structure_faults
+from facecrypt.texts import FreeText, PathText
+from facecrypt.values import check_values, component_faults, read_values
+from facecrypt.yaml_values import dump
 
 
 @dataclass
@@ -109,26 +116,26 @@ class Recipe:
     """
 
     __pydantic_config__ = STRICT
-    surrogates: Annotated[list[SurrogateSlot], Field(min_length=1)]
-    photos: str | None = None
-    output: Annotated[str, Field(min_length=1)] = "protected"
-    held_out: list[HeldOutSlot] = field(default_factory=list)
-    targets: Annotated[str, Field(min_length=1)] = "virtual"
-    max_targets: Annotated[int, Field(ge=1)] = 10
+    surrogates: Annotated[list[SurrogateSlot], Field(min_length=1, max_length=MOST_COMPONENTS)]
+    photos: PathText | None = None
+    output: PathText = "protected"
+    held_out: Annotated[list[HeldOutSlot], Field(max_length=MOST_COMPONENTS)] = field(default_factory=list)
+    targets: PathText = "virtual"
+    max_targets: Annotated[int, Field(ge=1, le=100_000)] = 10
     target_selector: Slot = field(default_factory=lambda: Slot("greedy"))
-    naturalness: list[TermSlot] = field(default_factory=list)
+    naturalness: Annotated[list[TermSlot], Field(max_length=MOST_COMPONENTS)] = field(default_factory=list)
     gradient: Slot = field(default_factory=lambda: Slot("plain"))
     optimizer: Slot = field(default_factory=lambda: Slot("momentum"))
-    views: list[Slot] = field(default_factory=list)
+    views: Annotated[list[Slot], Field(max_length=MOST_COMPONENTS)] = field(default_factory=list)
     views_mode: ViewsMode = "chain"
-    views_per_step: Annotated[int, Field(ge=1)] = 1
+    views_per_step: Annotated[int, Field(ge=1, le=1024)] = 1
     surrogates_per_step: Annotated[int, Field(ge=1)] | None = None
-    self_weight: Annotated[float, Field(ge=0)] = 1.0
+    self_weight: TermWeight = 1.0
     own_identity: OwnIdentity = field(default_factory=OwnIdentity)
     epsilon: Annotated[float, Field(ge=1, le=255)] = 12.0
     norm: Norm = "linf"
     ceiling: Annotated[float, Field(ge=1, le=255)] | None = None
-    steps: Annotated[int, Field(ge=1)] = 50
+    steps: Annotated[int, Field(ge=1, le=100_000)] = 50
     step_size: Annotated[float, Field(gt=0, le=255)] = 1.5
     region: Region | None = None
     colour: Annotated[float, Field(ge=0, le=1)] = 1.0
@@ -141,15 +148,15 @@ class Recipe:
     receipt: Receipt = field(default_factory=Receipt)
     faces: WordOrRules = "all"
     format: PhotoFormat = "same"
-    name: str = "{stem}{suffix}"
+    name: FreeText = "{stem}{suffix}"
     overwrite: bool = False
     metadata: MetadataPolicy = "strip_gps"
     in_place: bool = False
-    backup: str = "{stem}.original{suffix}"
+    backup: FreeText = "{stem}.original{suffix}"
     batch_size: BatchSize = 8
-    workers: Annotated[int, Field(ge=0)] = 0
+    workers: Annotated[int, Field(ge=0, le=256)] = 0
     limits: Limits = field(default_factory=Limits)
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     allow_white_box: bool = False
     permissive_only: bool = False
     trainer: TrainerOptions = field(default_factory=TrainerOptions)
@@ -158,18 +165,20 @@ class Recipe:
 _ADAPTER: pydantic.TypeAdapter[Recipe] = pydantic.TypeAdapter(Recipe)
 
 
-def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(path: str | Path, overrides: Sequence[str | Override] = (), *, allow_env: bool = False) -> Recipe:
     """Return a recipe file with overrides, checked in full.
 
     Args:
         path: A YAML file.
         overrides: ``key=value`` each; keys reach into lists: ``surrogates[0].weight=2``.
+        allow_env: Whether ``${oc.env:NAME}`` in it may read the environment.
 
     Raises:
         RecipeError: With every fault of the recipe.
     """
     source = str(path)
-    return check_recipe(read_values(source, override_with_preset(overrides)), source)
+    changes = override_with_preset(overrides)
+    return check_recipe(read_values(source, RECIPE_SCHEMA, changes, allow_env=allow_env), source)
 
 
 def check_recipe(values: Mapping[str, Any], source: str = "recipe") -> Recipe:
@@ -178,25 +187,23 @@ def check_recipe(values: Mapping[str, Any], source: str = "recipe") -> Recipe:
     Presets are filled in first, so that everything that follows sees their values.
 
     Args:
-        values: The keys of a recipe.
+        values: The keys of a recipe, as `read_values` returns them or as plain values.
         source: Its file, for the error message.
 
     Raises:
         RecipeError: With every fault.
     """
-    values, faults = fill(values)
+    values, faults = plain_values(values, RECIPE_SCHEMA)
+    values, unknown = fill(values)
+    faults += unknown
     # Components are checked as far as the mapping allows, so that one pass shows every fault.
     faults += component_faults(values, _KINDS)
     if isinstance(strength := values.get("strength"), dict):
         faults += [f"strength.{fault}" for fault in component_faults(strength, {"judges": "surrogate"})]
-    try:
-        # JSON mode: in Python mode, pydantic's strictness wants dataclasses where YAML gives mappings.
-        recipe = _ADAPTER.validate_json(json.dumps(values, default=str))
-    except pydantic.ValidationError as error:
-        raise RecipeError(source, structure_faults(error, Recipe, _PARTS) + faults) from None
-    faults = faults or _contradictions(recipe)
+    recipe = check_values(values, _ADAPTER, RECIPE_SCHEMA, source, faults)
+    faults = faults or _contradictions(recipe) + hardware_faults(recipe.trainer)
     if faults:
-        raise RecipeError(source, faults)
+        raise RecipeError(source, at_most(faults))
     recipe.faces = simplify(recipe.faces)
     return recipe
 
@@ -209,7 +216,8 @@ def level_recipes(recipe: Recipe) -> list[Recipe]:
     """
     if recipe.strength is None:
         return [recipe]
-    base = recipe_values(recipe) | {"strength": None, "preset": None}
+    # The machine is looked at once, for all levels.
+    base = recipe_values(recipe) | {"strength": None, "preset": None, "trainer": {}}
     levels, faults = [], []
     for index, level in enumerate(recipe.strength.levels):
         path = f"strength.levels[{index}]"
@@ -217,7 +225,7 @@ def level_recipes(recipe: Recipe) -> list[Recipe]:
             faults += [f"{path}: {key!r} cannot differ between levels. Allowed: {', '.join(KEYS)}." for key in unknown]
             continue
         try:
-            levels.append(check_recipe(base | level))
+            levels.append(replace(check_recipe(base | level), trainer=recipe.trainer))
         except RecipeError as error:
             faults += [f"{path}: {fault}" for fault in error.faults]
     if faults:
@@ -225,9 +233,14 @@ def level_recipes(recipe: Recipe) -> list[Recipe]:
     return levels
 
 
-def dump_recipe(recipe: Recipe) -> str:
-    """Return the recipe as YAML with every default filled in."""
-    return OmegaConf.to_yaml(OmegaConf.create(recipe_values(recipe)))
+def dump_recipe(recipe: Recipe, *, ascii_only: bool = False) -> str:
+    """Return the recipe as YAML with every default filled in.
+
+    Args:
+        recipe: A checked recipe.
+        ascii_only: Write characters beyond ASCII as escapes.
+    """
+    return dump(interpolation.escape_all(recipe_values(recipe)), ascii_only=ascii_only)
 
 
 def recipe_values(recipe: Recipe) -> dict[str, Any]:
@@ -264,6 +277,7 @@ _PARTS: dict[str, type] = {
     "limits": Limits,
     "trainer": TrainerOptions,
 }
+RECIPE_SCHEMA = Schema(Recipe, _PARTS, {**_KINDS, "judges": "surrogate"})
 
 
 def _contradictions(recipe: Recipe) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -9,23 +10,55 @@ import pydantic
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
+from facecrypt.key_types import WHOLE_RECIPE
 from facecrypt.limits import SECONDS, parse_size
-from facecrypt.settings import TransformName
+from facecrypt.settings import Accelerator, Precision, Strategy, TransformName
+from facecrypt.texts import PathText
 
-STRICT = pydantic.ConfigDict(extra="forbid", strict=True)
+STRICT = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 Args = dict[str, Any]
-Weight = Annotated[float, Field(gt=0)]
+LARGEST_WEIGHT = 1e6
+"""Largest weight of a term of the loss: with larger ones, single precision would lose the others."""
+Weight = Annotated[float, Field(gt=0, le=LARGEST_WEIGHT)]
+TermWeight = Annotated[float, Field(ge=0, le=LARGEST_WEIGHT)]
+MOST_COMPONENTS = 64
+"""Most components in one list."""
+LARGEST_BATCH = 4096
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+MOST_LEVELS = 16
 Strength = Annotated[float, Field(ge=0, le=1)]
 
 
 def _check_batch_size(value: object) -> object:
-    if value == "auto" or (type(value) is int and value >= 1):
+    if value == "auto" or (type(value) is int and 1 <= value <= LARGEST_BATCH):
         return value
-    raise PydanticCustomError("batch_size", "Input should be a whole number from 1 on, or 'auto'")
+    raise PydanticCustomError("batch_size", f"Input should be a whole number from 1 to {LARGEST_BATCH}, or 'auto'")
 
 
 # A plain union would name the fault of each of its members.
 BatchSize = Annotated[int | Literal["auto"], pydantic.BeforeValidator(_check_batch_size)]
+
+MOST_DEVICES = 1024
+
+
+def _check_devices(value: object) -> object:
+    """Return ``auto``, a number of devices, or a list of the numbers of GPUs, which Lightning also takes as texts."""
+    given = value
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,4}(,\d{1,4})*,?", value):
+        numbers = [int(each) for each in value.split(",") if each]
+        given = numbers if "," in value else numbers[0]
+    if given == "auto" or (type(given) is int and (given == -1 or 1 <= given <= MOST_DEVICES)):
+        return given
+    indices = given if isinstance(given, list) else []
+    proper = all(type(each) is int and 0 <= each < MOST_DEVICES for each in indices)
+    if indices and proper and len(set(indices)) == len(indices):
+        return indices
+    raise PydanticCustomError(
+        "devices", "Input should be 'auto', a number of devices from 1 on, -1 for all GPUs, or a list of different GPUs"
+    )
+
+
+Devices = Annotated[int | list[int] | Literal["auto"], pydantic.BeforeValidator(_check_devices)]
 
 
 def _check_memory(value: object) -> object:
@@ -63,7 +96,7 @@ class TermSlot:
     __pydantic_config__ = STRICT
     name: str
     args: Args = field(default_factory=dict)
-    weight: Annotated[float, Field(ge=0)] = 1.0
+    weight: TermWeight = 1.0
 
 
 @dataclass
@@ -90,7 +123,7 @@ class OwnIdentity:
     """
 
     __pydantic_config__ = STRICT
-    weight: Annotated[float, Field(ge=0)] = 0.0
+    weight: TermWeight = 0.0
     hinge: Annotated[float, Field(ge=-1, le=1)] = 0.0
 
 
@@ -114,7 +147,7 @@ class SurrogateSlot:
     args: Args = field(default_factory=dict)
     weight: Weight = 1.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    fallback: list[str] = field(default_factory=list)
+    fallback: Annotated[list[str], Field(max_length=MOST_COMPONENTS)] = field(default_factory=list)
     optional: bool = False
     mixup: MixupOptions | None = None
 
@@ -185,8 +218,10 @@ class StrengthChoice:
     """
 
     __pydantic_config__ = STRICT
-    judges: Annotated[list[HeldOutSlot], Field(min_length=1)]
-    levels: Annotated[list[dict[str, Any]], Field(min_length=1)] = field(default_factory=list)
+    judges: Annotated[list[HeldOutSlot], Field(min_length=1, max_length=MOST_COMPONENTS)]
+    levels: Annotated[list[Annotated[Args, WHOLE_RECIPE]], Field(min_length=1, max_length=MOST_LEVELS)] = field(
+        default_factory=list
+    )
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
@@ -204,8 +239,8 @@ class Receipt:
 
     __pydantic_config__ = STRICT
     transforms: list[TransformName] = field(default_factory=lambda: ["jpeg_75", "half_size", "blur"])
-    gallery: Annotated[str, Field(min_length=1)] | None = None
-    cache: Annotated[str, Field(min_length=1)] | None = None
+    gallery: PathText | None = None
+    cache: PathText | None = None
 
 
 @dataclass
@@ -230,16 +265,16 @@ class TrainerOptions:
     """What Lightning's Trainer is told about the hardware; see its documentation for the values.
 
     Attributes:
-        accelerator: ``auto``, ``cpu``, ``gpu``, ``mps``, ...
-        devices: How many devices, or which: ``auto``, a number, or a list of indices.
-        strategy: ``auto``, ``ddp``, ...
-        precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+        accelerator: ``auto`` takes a GPU where there is one; ``gpu`` is either of ``cuda`` and ``mps``.
+        devices: How many devices, or which: ``auto``, a number, or a list of GPUs, numbered from 0; -1 is all GPUs.
+        strategy: How several devices work together; ``auto`` takes ``ddp`` where there are several.
+        precision: Of the surrogates while they give gradients.
         num_nodes: Number of machines.
     """
 
     __pydantic_config__ = STRICT
-    accelerator: str = "auto"
-    devices: int | str | list[int] = "auto"
-    strategy: str = "auto"
-    precision: str = "32-true"
-    num_nodes: Annotated[int, Field(ge=1)] = 1
+    accelerator: Accelerator = "auto"
+    devices: Devices = "auto"
+    strategy: Strategy = "auto"
+    precision: Precision = "32-true"
+    num_nodes: Annotated[int, Field(ge=1, le=MOST_DEVICES)] = 1

@@ -6,10 +6,8 @@ and a name, usually as ``"package.module:attribute"``, so that listing the compo
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
-import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,8 +18,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import pydantic
 
+from facecrypt.checking import MOST_FAULTS, describe_fault, suggest, validate
 from facecrypt.errors import FacecryptError, FacecryptWarning, PluginError, UnknownComponentError
 from facecrypt.surrogates.spec import EmbedderSpec
+from facecrypt.texts import Text
 
 Kind = Literal["surrogate", "naturalness", "target_selector", "gradient", "optimizer", "view"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -223,19 +223,18 @@ class Registry:
             self._origin = previous
 
 
-def suggest(name: str, known: Mapping[str, Any] | list[str]) -> str:
-    """Return " Did you mean 'x'?" for the nearest known name, or nothing."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
-
-
 def describe_type(annotation: Any) -> str:
     """Return a type annotation as people read it: ``float >= 0, <= 1``, ``'linf' or 'l2'``, ``list of float > 0``."""
     if get_origin(annotation) is Annotated:
         base, *constraints = get_args(annotation)
+        if Text(path=True) in constraints:
+            return "path"
         limits = [limit for each in constraints for limit in getattr(each, "metadata", [each])]
         signs = [
-            f"{sign} {getattr(limit, key)}" for limit in limits for key, sign in _SIGNS.items() if hasattr(limit, key)
+            f"{sign} {_describe_number(getattr(limit, key))}"
+            for limit in limits
+            for key, sign in _SIGNS.items()
+            if hasattr(limit, key)
         ]
         return f"{describe_type(base)} {', '.join(signs)}".strip()
     if get_origin(annotation) is Literal:
@@ -250,6 +249,10 @@ def describe_type(annotation: Any) -> str:
     if annotation is NoneType:
         return "null"
     return annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
+
+
+def _describe_number(number: float) -> str:
+    return f"{number:g}" if isinstance(number, float) else str(number)
 
 
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
@@ -273,17 +276,11 @@ def check_value(value: object, annotation: Any) -> tuple[Any, str]:
         The value in the annotated type and an empty string, or the value as given and the fault.
     """
     try:
-        # JSON mode: strict about types (text is no number), yet a list may become a tuple, as YAML has no tuples.
-        return pydantic.TypeAdapter(annotation).validate_json(json.dumps(value), strict=True), ""
+        return validate(pydantic.TypeAdapter(annotation), value), ""
     except pydantic.ValidationError as error:
-        return value, "; ".join(describe_fault(fault) for fault in error.errors())
-    except TypeError:
-        return value, f"{value!r} is not a value that YAML can hold."
-
-
-def describe_fault(fault: Any) -> str:
-    """Return a pydantic fault as one sentence: what was given, and what is allowed."""
-    return f"{fault['input']!r} is wrong: {fault['msg'][:1].lower()}{fault['msg'][1:]}."
+        return value, "; ".join(describe_fault(fault) for fault in error.errors(include_url=False)[:MOST_FAULTS])
+    except TypeError as error:
+        return value, str(error)
 
 
 _shared = Registry()

@@ -22,7 +22,7 @@ from facecrypt.selection import SkippedFace
 from facecrypt.sentences import run_summary
 from facecrypt.stopwatch import stage
 
-_PACKAGES = ("torch", "lightning", "kornia", "torchmetrics", "timm", "facenet-pytorch", "omegaconf", "numpy", "pillow")
+_PACKAGES = ("torch", "lightning", "kornia", "torchmetrics", "timm", "facenet-pytorch", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ def _write(
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
+            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
                 file.writelines(pieces)
                 file.write(end)
             Path(temporary).chmod(0o644)

@@ -19,6 +19,7 @@ from PIL import Image
 from facecrypt.errors import PhotoError
 from facecrypt.photos import read_photo
 from facecrypt.sentences import LABELS, face_names, face_outcome, face_sentence, is_evidence
+from facecrypt.texts import plain
 
 if TYPE_CHECKING:
     from facecrypt.report import Report
@@ -38,7 +39,7 @@ def render(report: Report) -> str:
     """Return the report as one self-contained HTML page, with the pictures of up to 200 faces."""
     style, script = (_read(name) for name in ("report.css", "report.js"))
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
     )
     count = sum(len(photo["faces"]) for photo in report.photos)
     side, left, photos = _PICTURE_SIDE if count <= _MANY_FACES else _SMALL_SIDE, SHOWN_FACES, []
@@ -77,6 +78,11 @@ def render(report: Report) -> str:
         style_hash=_digest(style),
         script_hash=_digest(script),
     )
+
+
+def _shown(value: Any) -> Any:
+    """Return what a page says in place of a value: names of files may hold what turns text around or is no UTF-8."""
+    return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _read(name: str) -> str:

@@ -20,6 +20,15 @@ PhotoFormat = Literal["same", "png"]
 MetadataPolicy = Literal["all", "keep", "strip_gps", "strip"]
 """What of EXIF and XMP is kept: all but pictures; what is harmless, with texts and places or without; or nothing."""
 
+Accelerator = Literal["auto", "cpu", "gpu", "cuda", "mps"]
+"""What makes the masks."""
+
+Strategy = Literal["auto", "ddp"]
+"""How several devices share the photos out."""
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+"""The numbers in which surrogates compute."""
+
 ViewsMode = Literal["chain", "one"]
 """How the views of a recipe are used: one after the other, or one of them for each picture."""
 

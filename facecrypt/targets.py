@@ -15,6 +15,7 @@ from torch import Tensor
 
 from facecrypt.errors import FacecryptError, NoFaceFoundError, PhotoError
 from facecrypt.faces import FaceDetector, FaceImage, cut
+from facecrypt.naming import expand_home
 from facecrypt.photos import find_photos, read_photo
 from facecrypt.settings import FaceChoice
 
@@ -51,7 +52,7 @@ def load_targets(where: str, limit: int, detector: FaceDetector, choice: FaceCho
         PhotoError: If the folder or a photo cannot be read or holds no photos.
         NoFaceFoundError: If a photo shows no face.
     """
-    folder = Path(where).expanduser()
+    folder = expand_home(where)
     if where == VIRTUAL:
         folder = Path(str(resources.files("facecrypt") / "data" / "virtual_targets"))
         choice = "largest"

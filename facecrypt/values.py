@@ -2,133 +2,223 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
 import pydantic
-import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from facecrypt import registry
+from facecrypt.checking import MOST_FAULTS, at_most, describe_fault, fault_place, suggest, validate
 from facecrypt.errors import FacecryptError, RecipeError
+from facecrypt.interpolation import resolve
+from facecrypt.key_paths import join_key
+from facecrypt.key_types import Schema, settle_overrides
+from facecrypt.overrides import Override, apply
 from facecrypt.registry import Kind
+from facecrypt.yaml_values import LONGEST, Node, Scalar, YamlError, parse
+
+_Checked = TypeVar("_Checked")
 
 
-def read_values(source: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def read_file(source: str) -> dict[str, Node]:
+    """Return what a YAML file says, without overrides, its interpolations unresolved.
+
+    Args:
+        source: The file.
+
+    Raises:
+        RecipeError: If it cannot be read, is too large, or holds no mapping.
+    """
+    try:
+        node = parse(_decode(_read(source)))
+    except OSError as error:
+        raise RecipeError(source, [f"cannot be read: {error.strerror}. Give the path of a recipe file."]) from error
+    except ValueError as error:
+        raise RecipeError(source, [f"is no YAML: {error}."]) from error
+    if node is None or (isinstance(node, Scalar) and node.value is None):
+        return {}
+    if not isinstance(node, dict):
+        raise RecipeError(source, ["is no mapping of keys to values. Start it with 'surrogates: [{name: sface}]'."])
+    return node
+
+
+def _read(source: str) -> bytes:
+    # A pipe without a writer would wait for ever.
+    handle = os.open(source, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        kind = os.fstat(handle).st_mode
+        if stat.S_ISDIR(kind):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(kind):
+            raise YamlError("it is a pipe or a device. Write it into a file")
+        with open(handle, "rb", closefd=False) as file:
+            content = file.read(4 * LONGEST + 1)
+    finally:
+        os.close(handle)
+    if len(content) > 4 * LONGEST:
+        raise YamlError(f"it is larger than {4 * LONGEST // 1024} KiB")
+    return content
+
+
+def _decode(content: bytes) -> str:
+    wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    try:
+        return content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise YamlError(f"line {line}: byte {content[error.start]:#04x} is no UTF-8. Save the file as UTF-8") from error
+
+
+def read_values(
+    source: str, schema: Schema, overrides: Sequence[str | Override] = (), *, allow_env: bool = False
+) -> dict[str, Node]:
     """Return what a YAML file says, with overrides, unchecked but for being a mapping.
 
     Args:
         source: The file.
-        overrides: ``key=value`` each.
+        schema: What it may say.
+        overrides: ``key=value`` each, or what is meant by it.
+        allow_env: Whether ``${oc.env:NAME}`` may read the environment.
 
     Raises:
-        RecipeError: If the file or an override cannot be read.
+        RecipeError: If the file or an override cannot be read, or an interpolation leads nowhere.
     """
-    try:
-        config = OmegaConf.load(source)
-    except OSError as error:
-        raise RecipeError(source, [f"cannot be read: {error.strerror}. Give the path of a recipe file."]) from error
-    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
-        raise RecipeError(source, [f"is no YAML: {' '.join(str(error).split())}"]) from error
-    if not OmegaConf.is_dict(config):
-        raise RecipeError(source, ["is no mapping of keys to values. Start it with 'surrogates: [{name: sface}]'."])
-    values = OmegaConf.to_container(config)
-    assert isinstance(values, dict)
-    return override_values({str(key): value for key, value in values.items()}, overrides, source)
+    return override_values(read_file(source), schema, overrides, source, allow_env=allow_env)
 
 
-_WORDS = {"faces": "choose"}
-"""Keys whose value may be a word for a mapping of one key, so that an override of another key leaves the word alone."""
-
-
-def override_values(values: Mapping[str, Any], overrides: Sequence[str], source: str) -> dict[str, Any]:
+def override_values(
+    values: dict[str, Node],
+    schema: Schema,
+    overrides: Sequence[str | Override],
+    source: str,
+    *,
+    allow_env: bool = False,
+) -> dict[str, Node]:
     """Return values with overrides and with every interpolation resolved, unchecked.
 
     Args:
-        values: The keys of a file.
-        overrides: ``key=value`` each; keys reach into lists.
+        values: The keys of a file, which change.
+        schema: What it may say.
+        overrides: ``key=value`` each, or what is meant by it; keys reach into lists.
         source: The file, for the error message.
+        allow_env: Whether ``${oc.env:NAME}`` may read the environment.
 
     Raises:
         RecipeError: If an override cannot be read or an interpolation leads nowhere.
     """
-    config = OmegaConf.create(dict(values))
-    faults = []
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        try:
-            if not equals or not key:
-                raise ValueError("it has no '='")
-            head, dot, _ = key.partition(".")
-            if dot and head in _WORDS and isinstance(word := config.get(head), str):
-                config[head] = {_WORDS[head]: word}
-            OmegaConf.update(config, key, yaml.safe_load(text) if text else "", merge=False)
-        except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
-            reason = " ".join(str(error).split())
-            faults.append(
-                f"override {override!r}: {reason}. Write key=value, as in epsilon=8 or surrogates[0].weight=2."
-            )
+    faults = apply(values, overrides)
+    faults = faults or settle_overrides(values, schema)
+    if not faults:
+        values, faults = resolve(values, allow_env)
     if faults:
-        raise RecipeError(source, faults)
-    try:
-        resolved = OmegaConf.to_container(config, resolve=True)
-    except OmegaConfBaseException as error:
-        raise RecipeError(source, [" ".join(str(error).split())]) from error
-    return {str(key): value for key, value in resolved.items()} if isinstance(resolved, dict) else {}
+        raise RecipeError(source, at_most(faults))
+    return values
 
 
-def structure_faults(error: pydantic.ValidationError, owner: type, parts: Mapping[str, type]) -> list[str]:
-    """Return one line per fault that pydantic found: keys that do not exist or are missing, and values of wrong types.
+def nodes_of(key: str, value: object, *, verbatim: bool = False) -> Node:
+    """Return a value that Python code gave as the node of a file.
 
     Args:
-        error: What pydantic raised.
-        owner: The dataclass of the whole file.
-        parts: The dataclasses of those keys, at any depth, that hold mappings or lists of mappings.
+        key: Its key path.
+        value: Text, number, truth value, None, path, list or mapping.
+        verbatim: Whether its texts stand for themselves; else they may be interpolations.
+
+    Raises:
+        RecipeError: If it is something else, or nested too deeply.
     """
+    return _nodes_of(str(key), value, verbatim, 0)
+
+
+def _nodes_of(key: str, value: object, verbatim: bool, depth: int) -> Node:
+    if isinstance(value, str):
+        return str(value) if verbatim else Scalar(value, value)
+    if isinstance(value, os.PathLike):
+        return os.fsdecode(value)
+    if depth < _DEEPEST and isinstance(value, Mapping) and all(isinstance(each, str) for each in value):
+        return {name: _nodes_of(f"{key}.{name}", each, verbatim, depth + 1) for name, each in value.items()}
+    if depth < _DEEPEST and isinstance(value, list | tuple):
+        return [_nodes_of(f"{key}[{index}]", each, verbatim, depth + 1) for index, each in enumerate(value)]
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        return float(value) if isinstance(value, float) else int(value)
+    kind = type(value).__name__
+    raise RecipeError("recipe", [f"{key}: {kind} is no value of a recipe. Give numbers, strings, lists or dicts."])
+
+
+_DEEPEST = 40
+
+
+def check_values(
+    values: Mapping[str, Any], adapter: pydantic.TypeAdapter[_Checked], schema: Schema, source: str, faults: list[str]
+) -> _Checked:
+    """Return plain values as the dataclass of their file.
+
+    Args:
+        values: The keys of a file.
+        adapter: Knows the dataclass.
+        schema: What the file may say.
+        source: The file, for the error message.
+        faults: What is known to be wrong already.
+
+    Raises:
+        RecipeError: With every fault of structure, and those that are known.
+    """
+    try:
+        return validate(adapter, values)
+    except pydantic.ValidationError as error:
+        told = {fault.partition(": ")[0] for fault in faults}
+        found = [fault for fault in _structure_faults(error, schema) if fault.partition(": ")[0] not in told]
+        raise RecipeError(source, at_most([*found, *faults])) from None
+    except TypeError as error:
+        raise RecipeError(source, at_most([str(error), *faults])) from None
+
+
+def _structure_faults(error: pydantic.ValidationError, schema: Schema) -> list[str]:
+    """Return one line per fault that pydantic found: keys that do not exist or are missing, values of wrong types."""
     faults = []
-    for fault in error.errors():
-        # Where a value may be one of two things, pydantic says in brackets which it took it for.
-        *above, key = place = [part for part in fault["loc"] if not str(part).startswith("(")]
-        path = _key_path(place)
+    for fault in error.errors(include_url=False)[: MOST_FAULTS + 1]:
+        *above, key = place = fault_place(fault)
+        path = join_key(place)
         if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
             keys = [each for each in above if isinstance(each, str)]
-            known = [item.name.rstrip("_") for item in fields(parts.get(keys[-1], owner) if keys else owner)]
-            faults.append(f"{path}: unknown key.{registry.suggest(str(key), known)} Known: {', '.join(known)}.")
+            owner = schema.parts.get(keys[-1], schema.owner) if keys else schema.owner
+            known = [item.name.rstrip("_") for item in fields(owner)]
+            faults.append(f"{path}: unknown key.{suggest(str(key), known)} Known: {', '.join(known)}.")
         elif fault["type"] in ("missing", "missing_argument"):
             faults.append(f"{path}: missing, and it has no default.")
         else:
-            faults.append(f"{path}: {registry.describe_fault(fault)}")
+            faults.append(f"{path}: {describe_fault(fault)}")
     return faults
 
 
-def _key_path(loc: Sequence[int | str]) -> str:
-    path = ""
-    for part in loc:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-    return path
+_MOST_SLOTS = 200
+"""Components whose arguments are checked in one list: a recipe with more of them is refused for that."""
 
 
 def component_faults(values: Mapping[str, Any], kinds: Mapping[str, Kind]) -> list[str]:
     """Return the faults of every named component: unknown names, and arguments that do not fit.
 
     Args:
-        values: The keys of a file.
+        values: The keys of a file, as plain values.
         kinds: The keys that name components, and the kind of each.
     """
     faults = []
     for key, kind in kinds.items():
         value = values.get(key)
         slots = list(enumerate(value)) if isinstance(value, list) else [(None, value)]
-        for index, slot in slots:
+        for index, slot in slots[:_MOST_SLOTS]:
             path = key if index is None else f"{key}[{index}]"
             if not isinstance(slot, dict):
                 continue  # Absent, or a fault of structure that is already reported.
             args = slot.get("args")
             faults += _named_faults(path, kind, slot.get("name"), args if isinstance(args, dict) else {})
             fallback = slot.get("fallback") if key == "surrogates" else None
-            for number, name in enumerate(fallback if isinstance(fallback, list) else []):
+            for number, name in enumerate(fallback[:_MOST_SLOTS] if isinstance(fallback, list) else []):
                 faults += _named_faults(f"{path}.fallback[{number}]", kind, name, {})
     return faults
 

@@ -20,7 +20,7 @@ from torch.nn import functional
 Params: TypeAlias = Mapping[str, Tensor]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
-Sigma = Annotated[float, Field(gt=0)]
+Sigma = Annotated[float, Field(ge=0.01, le=1000)]
 Quality = Annotated[float, Field(ge=1, le=100)]
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from facecrypt import console
 from facecrypt.errors import WeightsError
+from facecrypt.naming import expand_home
+from facecrypt.texts import plain
 
 if TYPE_CHECKING:
     import requests
@@ -39,8 +41,8 @@ def cache_folder() -> Path:
     """
     named = os.environ.get(CACHE)
     if named:
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "facecrypt"
+        return expand_home(named)
+    return expand_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "facecrypt"
 
 
 def offline() -> bool:
@@ -345,7 +347,7 @@ def _alone(path: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"facecrypt: another process downloads {path.name}: waiting for it", file=sys.stderr)
+        console.say(f"facecrypt: another process downloads {path.name}: waiting for it", error=True)
         lock.acquire()
     try:
         yield
@@ -356,13 +358,11 @@ def _alone(path: Path) -> Iterator[None]:
 @contextmanager
 def _progress(name: str, have: int, rest: int) -> Iterator[Callable[[int], None]]:
     """Show how a download goes, on a terminal only; gives what is called with the number of bytes of each chunk."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(name, total=have + rest if rest else None, completed=have)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with console.make_progress(*columns, TimeRemainingColumn()) as progress:
+        task = progress.add_task(plain(name), total=have + rest if rest else None, completed=have)
         yield lambda count: progress.advance(task, count)
 
 

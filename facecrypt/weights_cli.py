@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from rich.console import Console
-from rich.table import Table
-
-from facecrypt import registry, weights
+from facecrypt import console, registry, weights
+from facecrypt.checking import suggest
 from facecrypt.errors import UnknownComponentError, WeightsError
 from facecrypt.surrogates.spec import Weights
 
@@ -43,14 +40,16 @@ def add_commands(parser: argparse.ArgumentParser, offline: argparse.ArgumentPars
 
 def list_weights(arguments: argparse.Namespace) -> int:
     """Print a table of the weights of every surrogate that is known beforehand."""
-    table = Table("name", "origin", "size", "licence", "use", "here", "sha256", box=None, pad_edge=False)
+    table = console.make_table("name", "origin", "size", "licence", "use", "here", "sha256")
     for name, each in _known().items():
         path = each.find()
         here = "missing" if path is None else "package" if each.origin == "package" else "cached"
         stated = "stated" if each.sha256 else "not stated"
-        table.add_row(name, describe_origin(each), describe_size(each, path), each.licence, each.use, here, stated)
-    print_table(table)
-    print(f"cache folder: {weights.cache_folder()}")
+        console.add_row(
+            table, name, describe_origin(each), describe_size(each, path), each.licence, each.use, here, stated
+        )
+    console.print_table(table)
+    console.say(f"cache folder: {weights.cache_folder()}")
     return DONE
 
 
@@ -60,11 +59,11 @@ def fetch_weights(arguments: argparse.Namespace) -> int:
         raise WeightsError(f"weights fetch: name surrogates, or give --all. Known: {', '.join(_known())}.")
     failed = 0
     for name, each in _chosen(arguments.names).items():
-        print(f"{name}: licence: {each.licence} ({each.use}); from {each.origin} {each.source}", flush=True)
+        console.say(f"{name}: licence: {each.licence} ({each.use}); from {each.origin} {each.source}")
         try:
-            print(f"{name}: {each.require()}")
+            console.say(f"{name}: {each.require()}")
         except WeightsError as error:
-            print(f"facecrypt: {error}", file=sys.stderr)
+            console.report(error)
             failed += 1
     return WRONG if failed else DONE
 
@@ -76,18 +75,18 @@ def verify_weights(arguments: argparse.Namespace) -> int:
         path = each.find()
         if path is None:
             if arguments.names:
-                print(f"{name}: missing. Get it: {each.fetch_command()}")
+                console.say(f"{name}: missing. Get it: {each.fetch_command()}")
                 wrong += 1
             continue
         before = weights.recorded(path)
         try:
             weights.check(path, each.sha256)
         except WeightsError as error:
-            print(f"{name}: wrong: {error}")
+            console.say(f"{name}: wrong: {error}")
             wrong += 1
             continue
         against = "as stated" if each.sha256 else "as first downloaded" if before else "not stated, recorded now"
-        print(f"{name}: right ({against}): {path}")
+        console.say(f"{name}: right ({against}): {path}")
     return WRONG if wrong else DONE
 
 
@@ -97,7 +96,7 @@ def print_path(arguments: argparse.Namespace) -> int:
     path = each.find()
     if path is None:
         raise WeightsError(f"weights {arguments.name}: not on this machine. Get them: {each.fetch_command()}")
-    print(path)
+    console.say(path)
     return DONE
 
 
@@ -112,11 +111,6 @@ def describe_size(each: Weights, path: Path | None) -> str:
     return f"{size / 1e6:.1f} MB" if size else "not stated"
 
 
-def print_table(table: Table) -> None:
-    """Print a table, wide enough for every cell when the output goes to a file or a pipe: programs read it there."""
-    Console(width=None if sys.stdout.isatty() else 400).print(table)
-
-
 def _known() -> dict[str, Weights]:
     return {each.name: each.spec.weights for each in registry.list_components("surrogate") if each.spec}
 
@@ -127,7 +121,7 @@ def _chosen(names: Sequence[str]) -> dict[str, Weights]:
     unknown = [name for name in names if name not in known]
     if unknown:
         raise UnknownComponentError(
-            " ".join(f"no weights of a surrogate {name!r}.{registry.suggest(name, known)}" for name in unknown)
+            " ".join(f"no weights of a surrogate {name!r}.{suggest(name, known)}" for name in unknown)
             + f" Known: {', '.join(known)}."
         )
     return {name: known[name] for name in names} if names else known

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from facecrypt.exif_tags import Share
-from facecrypt.texts import is_name, is_prose
+from facecrypt.prose import is_name, is_prose
 
 Shape = Literal["simple", "Seq", "Bag", "Alt"]
 """One value, or a list: ordered, unordered, or one text in several languages."""

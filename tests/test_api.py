@@ -226,9 +226,38 @@ def test_recipes_of_every_kind_are_the_same(tmp_path: Path) -> None:
     assert resolve_recipe(load_recipe(quickstart()), {"preset": "low"}) == low
 
 
+def test_texts_from_python_stand_for_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACECRYPT_TEST_SECRET", "hidden")
+    secret = "x${oc.env:FACECRYPT_TEST_SECRET}"
+    assert resolve_recipe(None, {"targets": secret}).targets == secret
+    assert resolve_recipe(resolve_recipe(None, {"targets": secret})).targets == secret
+    assert resolve_recipe(None, {"targets": "null"}).targets == "null"
+    assert resolve_recipe(None, {"targets": "caf\udce9"}).targets == "caf\udce9"
+    # A mapping is as a file is.
+    mapping = recipes_mapping()
+    assert resolve_recipe({**mapping, "steps": 7, "targets": "x${steps}"}).targets == "x7"
+    with pytest.raises(RecipeError, match="targets: .* reads the environment"):
+        resolve_recipe({**mapping, "targets": secret})
+
+
+@pytest.mark.parametrize(
+    "value", [b"x", {1, 2}, 10**400, float("nan"), float("inf"), {1: 2}, lambda: None, np.int64(1)]
+)
+@pytest.mark.parametrize("key", ["steps", "targets", "views", "surrogates[0].weight"])
+def test_values_that_no_recipe_has(key: str, value: Any) -> None:
+    with pytest.raises(RecipeError) as caught:
+        resolve_recipe(None, {key: value})
+    assert key.partition("[")[0] in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
 @pytest.mark.parametrize(
     ("picture", "fault"),
     [
+        ("", "image: is empty"),
+        ("a\0b.jpg", r"image: 'a\x00b.jpg' is wrong: no file name holds the character NUL"),
+        ("x" * 300, "image: 'xxx"),
+        ("~nobody-of-that-name/x.jpg", "~nobody-of-that-name/x.jpg: there is no such file"),
         (np.zeros((8, 8, 3)), "image: float64 (8, 8, 3) is no picture. Allowed:"),
         (np.zeros((8, 8), np.uint8), "image: uint8 (8, 8) is no picture"),
         (np.zeros((0, 8, 3), np.uint8), "image: is an array without pixels"),

@@ -116,6 +116,67 @@ def test_a_recipe_alone_is_compared_with_clean_photos() -> None:
     assert (recipe.epsilon, recipe.views, recipe.held_out) == (8, [], [])
 
 
+def test_paths_in_changes_are_what_was_typed(tmp_path: Path) -> None:
+    path = tmp_path / "benchmark.yaml"
+    path.write_text(
+        "title: t\nprotocol: {file: 2024}\ndistractors: [no, 2024-05-01]\nevaluators: [{name: sface}]\n"
+        "methods: [{label: m, recipe: R, set: {targets: 2024, seed: 1, name: '\\${stem}-{stem}{suffix}'}}]\n"
+        "settings: [{label: s, set: {targets: no, photos: 007}}]\n".replace("R", str(RECIPES / "tipim.yaml"))
+    )
+    benchmark, (row,) = load_benchmark(path)
+    assert (benchmark.protocol.file, benchmark.distractors) == ("2024", ["no", "2024-05-01"])
+    assert row.recipe is not None
+    assert (row.recipe.targets, row.recipe.photos, row.recipe.name) == ("2024", "007", "${stem}-{stem}{suffix}")
+
+
+def test_a_recipe_alone_takes_paths_as_they_are_typed(tmp_path: Path) -> None:
+    overrides = [
+        "protocol.file=#1",
+        "targets=protocol",
+        "photos=${steps}",
+        "name={stem}-#1{suffix}",
+        "epsilon=${step_size}",
+    ]
+    path = tmp_path / "mine.yaml"
+    path.write_text("surrogates: [{name: sface}]\nstep_size: 3\n")
+    benchmark, rows = load_benchmark(path, overrides[:4])
+    assert benchmark.protocol.file == "#1"
+    assert rows[1].recipe is not None
+    assert (rows[1].recipe.photos, rows[1].recipe.name) == ("${steps}", "{stem}-#1{suffix}")
+    shown = tmp_path / "shown.yaml"
+    shown.write_text(dump_benchmark(benchmark))
+    assert load_benchmark(shown) == (benchmark, rows)
+    # A reference is one of the recipe, not of the benchmark.
+    rows = load_benchmark(path, [*overrides[:1], overrides[4]])[1]
+    assert rows[1].recipe is not None
+    assert rows[1].recipe.epsilon == 3
+
+
+def test_benchmarks_read_the_environment_where_that_is_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FACECRYPT_TEST_SECRET", "hidden")
+    path = write(tmp_path, output="${oc.env:FACECRYPT_TEST_SECRET}")
+    (tmp_path / "mine.yaml").write_text("surrogates: [{name: sface}]\ntargets: ${oc.env:FACECRYPT_TEST_SECRET}\n")
+    second = tmp_path / "second.yaml"
+    values = {"title": "t", "protocol": {"file": "p"}, "evaluators": [{"name": "sface"}]}
+    second.write_text(yaml.safe_dump({**values, "methods": [{"label": "m", "recipe": "mine.yaml"}]}))
+    for each in (path, second):
+        assert cli.main(["check", str(each)]) == cli.WRONG
+        assert "reads the environment" in capsys.readouterr().err
+        assert cli.main(["check", "--allow-env", str(each)]) == cli.DONE
+        assert cli.main(["check", str(each), "seed=1", "--allow-env"]) == cli.DONE
+    assert load_benchmark(path, allow_env=True)[0].output == "hidden"
+
+
+def test_a_benchmark_has_a_bound(tmp_path: Path) -> None:
+    recipe = str(RECIPES / "tipim.yaml")
+    methods = [{"label": f"m{number}", "recipe": recipe} for number in range(100)]
+    settings = [{"label": f"s{number}", "set": {"seed": number}} for number in range(100)]
+    (found,) = faults(write(tmp_path, methods=methods, settings=settings))
+    assert found.startswith("settings: with the methods, they are more than 500 rows.")
+
+
 def test_a_recipe_alone_needs_a_protocol() -> None:
     with pytest.raises(RecipeError, match="protocol: give either file"):
         load_benchmark(RECIPES / "tipim.yaml")

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from facecrypt.errors import RecipeError
-from facecrypt.recipe import Recipe, check_recipe, load_recipe
+from facecrypt.recipe import Recipe, check_recipe, dump_recipe, load_recipe
 
 SFACE = {"name": "sface"}
 
@@ -184,3 +185,107 @@ def test_a_binary_file_and_a_missing_one(tmp_path: Path) -> None:
         load_recipe(tmp_path / "missing.yaml")
     with pytest.raises(RecipeError, match="cannot be read: Is a directory"):
         load_recipe(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("steps", 10**9), ("steps", 2**63), ("views_per_step", 10**6), ("surrogates_per_step", 2**70),
+        ("max_targets", 10**9),
+        ("batch_size", 10**6), ("workers", 10**6), ("seed", 2**63), ("seed", -1), ("epsilon", 1e40),
+        ("epsilon", float("nan")),
+        ("self_weight", float("inf")), ("self_weight", 1e30), ("ceiling", float("-inf")), ("step_size", 1e40),
+        ("colour", 2),
+        ("texture", float("nan")), ("feather", 2**64), ("low_pass", 17), ("steps", -0.0), ("steps", 10**5000),
+        ("own_identity", {"weight": 1e40}), ("own_identity", {"weight": float("inf")}),
+        ("budget", {"ssim": float("nan")}),
+        ("faces", {"min_size": float("inf")}), ("faces", {"min_size": 1e30}), ("faces", {"box": [0, 0, 1e30, 50]}),
+        ("faces", {"index": 2**70}), ("trainer", {"num_nodes": 10**9}),
+        ("surrogates", [{"name": "sface", "weight": 1e30}]),
+        ("surrogates", [{"name": "sface", "dropout": float("nan")}]), ("surrogates", [{"name": "sface"}] * 100),
+        ("views", [{"name": "affine", "args": {"degrees": float("inf")}}]), ("views", [{"name": "affine"}] * 100),
+        ("views", [{"name": "blur", "args": {"sigma": [1e-30, 1]}}]),
+        ("naturalness", [{"name": "mmd", "weight": 1e30}]),
+        ("naturalness", [{"name": "mmd", "args": {"bandwidths": []}}]),
+        ("gradient", {"name": "variance_tuning", "args": {"samples": 10**9}}),
+        ("optimizer", {"name": "translation_invariant", "args": {"sigma": 1e30}}),
+        ("surrogates", [{"name": "onnx", "args": {"path": "x", "dimension": 1, "size": 10**6}}]),
+        ("strength", {"judges": [{"name": "dlib_resnet"}], "levels": ["low"] * 100}),
+    ],
+    ids=lambda value: str(value)[:30] if not isinstance(value, int) or value < 10**70 else "many digits",
+)  # fmt: skip
+def test_numbers_and_lists_have_bounds(key: str, value: Any) -> None:
+    (found,) = faults({"surrogates": [SFACE], key: value})
+    assert found.startswith(key)
+    assert len(found) < 500
+
+
+@pytest.mark.parametrize("key", list(check_recipe({"surrogates": [SFACE]}).__dict__))
+@pytest.mark.parametrize(
+    "value", [[], {}, [[]], {"a": {"b": []}}, "", "text", -1, 10**30, 1e40, True, None, [None], {"name": 1}]
+)
+def test_a_wrong_type_is_a_fault_of_its_key(key: str, value: Any) -> None:
+    found: tuple[str, ...] = ()
+    try:
+        check_recipe({"surrogates": [SFACE], key: value})
+    except RecipeError as error:
+        found = error.faults
+    assert all(fault.startswith(key) for fault in found)
+
+
+def test_many_faults_are_told_in_part() -> None:
+    found = faults({"surrogates": [SFACE], **{f"key{number}": 1 for number in range(5000)}})
+    assert len(found) == 51
+    assert found[-1].startswith("... and ")
+    (long,) = faults({"surrogates": [SFACE], "x" * 10**6: 1})
+    assert "Did you mean" not in long
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_encodings_of_a_file(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes("surrogates: [{name: sface}]\r\nphotos: caf\u00e9\r\n".encode(encoding))
+    assert load_recipe(path).photos == "caf\u00e9"
+
+
+def test_files_that_would_take_for_ever(tmp_path: Path) -> None:
+    path = tmp_path / "large.yaml"
+    with path.open("wb") as file:
+        file.truncate(100 * 2**20)
+    with pytest.raises(RecipeError, match="is no YAML: it is larger than 512 KiB"):
+        load_recipe(path)
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for odd in (tmp_path / "pipe.yaml", Path("/dev/zero")):
+        with pytest.raises(RecipeError, match="it is a pipe or a device"):
+            load_recipe(odd)
+    path.write_bytes("surrogates: [{name: sface}]\nphotos: caf\u00e9\n".encode("latin-1"))
+    with pytest.raises(RecipeError, match="line 2: byte 0xe9 is no UTF-8. Save the file as UTF-8"):
+        load_recipe(path)
+
+
+def test_the_environment_stays_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACECRYPT_TEST_SECRET", "hidden")
+    path = write(tmp_path, "surrogates: [{name: sface}]\noutput: x-${oc.env:FACECRYPT_TEST_SECRET}\n")
+    with pytest.raises(RecipeError, match="output: .* reads the environment. .* --allow-env") as caught:
+        load_recipe(path)
+    assert "hidden" not in str(caught.value)
+    assert load_recipe(path, allow_env=True).output == "x-hidden"
+    plain = write(tmp_path, "surrogates: [{name: sface}]\n")
+    with pytest.raises(RecipeError, match="--allow-env"):
+        load_recipe(plain, ["preset=${oc.env:FACECRYPT_TEST_SECRET}"])
+    assert load_recipe(plain, ["output=${oc.env:FACECRYPT_TEST_SECRET}"]).output == "${oc.env:FACECRYPT_TEST_SECRET}"
+    # Nor does the recipe that a run leaves.
+    left = write(tmp_path, dump_recipe(load_recipe(plain, ["output=${oc.env:FACECRYPT_TEST_SECRET}"])))
+    assert load_recipe(left).output == "${oc.env:FACECRYPT_TEST_SECRET}"
+
+
+@pytest.mark.parametrize("depth", [200, 100_000])
+def test_mappings_from_python_that_no_file_can_hold(depth: int) -> None:
+    deep: list[Any] = []
+    for _ in range(depth):
+        deep = [deep]
+    ring: dict[str, Any] = {}
+    ring["a"] = ring
+    for value in (deep, ring, {1: 2}, b"x", {1}, object()):
+        for key in ("views", "nothing", "targets"):
+            assert faults({"surrogates": [SFACE], key: value})

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from facecrypt.errors import WeightsError
+from facecrypt.naming import given_path
 
 _COUNTER: Final = "num_batches_tracked"  # of batch normalisation: only training reads it, and old files lack it
 _SHOWN: Final = 3  # keys named in an error: enough to see what is wrong
@@ -28,7 +29,7 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: If the file cannot be read, would run code, or holds something else than named tensors.
     """
-    path = Path(path).expanduser()
+    path = given_path(path)
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except FileNotFoundError as error:

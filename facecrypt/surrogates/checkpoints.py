@@ -16,6 +16,7 @@ from facenet_pytorch import InceptionResnetV1
 from torch import nn
 
 from facecrypt.errors import WeightsError
+from facecrypt.naming import given_path
 from facecrypt.surrogates import architectures
 from facecrypt.surrogates import catalogue_files as catalogue
 from facecrypt.surrogates.checkpoint import fill, load_state_dict
@@ -108,7 +109,7 @@ def _build(
     if threshold is not None:
         spec = replace(spec, threshold=threshold, threshold_source="given by the recipe")
     if path is not None:
-        file = Path(path).expanduser()
+        file = given_path(path)
         spec = replace(spec, weights=replace(spec.weights, origin="file", path=str(file), sha256=sha256))
     else:
         found = spec.weights.find()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from facenet_pytorch import InceptionResnetV1
 
+from facecrypt.naming import given_path
 from facecrypt.surrogates import catalogue
 from facecrypt.surrogates.checkpoint import fill, load_state_dict
 from facecrypt.surrogates.embedder import Embedder
@@ -36,7 +36,7 @@ def _build(spec: EmbedderSpec, path: str | None, threshold: float | None) -> Emb
     if threshold is not None:
         spec = replace(spec, threshold=threshold, threshold_source="given by the recipe")
     if path is not None:
-        spec = replace(spec, weights=replace(spec.weights, origin="file", path=str(Path(path).expanduser())))
+        spec = replace(spec, weights=replace(spec.weights, origin="file", path=str(given_path(path))))
     file = spec.weights.require()
     # Given a name to load, its constructor would download and unpickle whatever it gets.
     with torch.device("meta"):  # So that no random numbers are drawn for weights that are replaced at once.

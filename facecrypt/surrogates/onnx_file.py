@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
 from facecrypt.errors import FacecryptError, WeightsError
+from facecrypt.naming import given_path
 from facecrypt.surrogates.catalogue import INSIGHTFACE_BUFFALO_L, INSIGHTFACE_BUFFALO_S
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.onnx_graph import ROUNDING, differs, read_graph, without_unused_inputs
-from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, EmbedderSpec, Template, Weights, verify_sha256
+from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, Dimension, EmbedderSpec, Side, Template, Weights, verify_sha256
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-Size = tuple[PositiveInt, PositiveInt]
+Size = tuple[Side, Side]
 Point = tuple[float, float]
 Points = tuple[Point, Point, Point, Point, Point]
 Sha256 = Annotated[str, Field(pattern="^([0-9a-fA-F]{64})?$")]
@@ -33,9 +34,9 @@ _EXACT_INT8 = "session.x64quantprecision"
 def onnx(
     *,
     path: str,
-    dimension: PositiveInt,
+    dimension: Dimension,
     sha256: Sha256 = "",
-    size: PositiveInt | Size = 112,
+    size: Side | Size = 112,
     template: Literal["arcface"] | Points = "arcface",
     channel_order: Literal["rgb", "bgr"] = "rgb",
     mean: tuple[float, float, float] = (127.5, 127.5, 127.5),
@@ -72,7 +73,7 @@ def onnx(
             something else.
     """
     height, width = (size, size) if isinstance(size, int) else size
-    file = Path(path).expanduser()
+    file = given_path(path)
     if sha256:
         verify_sha256(file, sha256.lower())
     network = OnnxNetwork(file)
@@ -127,7 +128,7 @@ def insightface_buffalo_s(*, path: str = INSIGHTFACE_BUFFALO_S.weights.path) -> 
 
 
 def _insightface(spec: EmbedderSpec, path: str) -> Embedder:
-    file = Path(path).expanduser()
+    file = given_path(path)
     if not file.is_file():
         raise WeightsError(
             f"weights {file}: there is no such file. It comes with the model pack {spec.weights.source}, which the "

@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from facecrypt.naming import expand_home
+
 
 def frbench_file(key: str) -> Path | None:
     """Return the weights of a model in the cache of the installed ``frbench``, or None where it would download them.
@@ -18,9 +20,9 @@ def frbench_file(key: str) -> Path | None:
     if find_spec("frbench") is None:
         return None
     # The order of frbench 1.1: environment, its config file, default.
-    settings = _read_json(Path(os.environ.get("FRBENCH_CONFIG", "~/.frbench/config.json")).expanduser())
+    settings = _read_json(expand_home(os.environ.get("FRBENCH_CONFIG", "~/.frbench/config.json")))
     named = os.environ.get("FRBENCH_CACHE") or settings.get("cache") or "~/.frbench"
-    cache = Path(os.path.expandvars(named)).expanduser()
+    cache = expand_home(os.path.expandvars(named))
     entry = _read_json(cache / "manifest.json").get(key)
     if not isinstance(entry, dict) or not isinstance(entry.get("contents"), dict):
         return None

@@ -5,11 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from facecrypt import weights
 from facecrypt.errors import WeightsError
+from facecrypt.naming import given_path
 from facecrypt.surrogates.places import frbench_file
+
+Side = Annotated[int, Field(ge=1, le=4096)]
+"""Side of a crop, in pixels."""
+
+Dimension = Annotated[int, Field(ge=1, le=1_000_000)]
+"""Length of an embedding."""
 
 Template = tuple[tuple[float, float], ...]
 """Where left eye, right eye, nose, left and right mouth corner (as seen in the photo) land: x, y in crop pixels."""
@@ -77,7 +86,7 @@ class Weights:
         if self.origin == "frbench":
             return frbench_file(self.path)
         if self.origin == "file":
-            file = Path(self.path).expanduser()
+            file = given_path(self.path)
             return file if file.is_file() else None
         return None
 
@@ -99,7 +108,7 @@ class Weights:
                     raise WeightsError(f"weights {self.source}: {name} is not there. Name another repository.")
             weights.check(folder / self.path, self.sha256)
             return folder / self.path
-        path = Path(self.path).expanduser() if self.origin == "file" else self.find()
+        path = given_path(self.path) if self.origin == "file" else self.find()
         if path is None:
             raise WeightsError(f"weights {self.path}: not found. Get them: {self.fetch_command()}")
         if self.sha256:

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from pydantic import PositiveInt
 from timm.models import create_model
 from torch import nn
 
 from facecrypt.errors import WeightsError
+from facecrypt.naming import given_path
 from facecrypt.surrogates import catalogue
 from facecrypt.surrogates.embedder import Embedder
-from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, EmbedderSpec, Weights, verify_sha256
+from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, Dimension, EmbedderSpec, Side, Weights, verify_sha256
 
 _FILES: Final = ("config.json", "model.safetensors")
 _WAY_OUT: Final = f"Give args.folder (a folder with {' and '.join(_FILES)}), or name a fallback."
@@ -66,10 +66,10 @@ def timm(
     folder: str | None = None,
     file: str | None = None,
     threshold: float | None = None,
-    size: PositiveInt = 112,
+    size: Side = 112,
     mean: tuple[float, float, float] = (127.5, 127.5, 127.5),
     std: tuple[float, float, float] = (127.5, 127.5, 127.5),
-    dimension: PositiveInt = 512,
+    dimension: Dimension = 512,
     sha256: str = "",
     licence: str = "not stated (see the model's hub page)",
     permissive: bool = False,
@@ -122,7 +122,7 @@ def _build(spec: EmbedderSpec, folder: str | None, threshold: float | None, file
     if file is not None:
         if folder is not None:
             raise _fault(file, f"args.folder is given too, {folder}")
-        path = Path(file).expanduser()
+        path = given_path(file)
         spec = replace(spec, weights=replace(spec.weights, origin="file", path=str(path)))
         return Embedder(_load_file(path, spec), spec)
     if folder is None:
@@ -131,7 +131,7 @@ def _build(spec: EmbedderSpec, folder: str | None, threshold: float | None, file
         except WeightsError as error:
             raise WeightsError(f"{error} {_WAY_OUT}") from error
     else:
-        path = Path(folder).expanduser()
+        path = given_path(folder)
         spec = replace(spec, weights=replace(spec.weights, origin="file", path=str(path / spec.weights.path)))
     return Embedder(_load(path, spec), spec)
 

@@ -7,6 +7,7 @@ server as its host and, where a browser tells, as its origin, which stops DNS re
 
 from __future__ import annotations
 
+import json
 import secrets
 import socket
 import threading
@@ -15,7 +16,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import jinja2
 import pydantic
@@ -28,6 +29,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainT
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from facecrypt import console
 from facecrypt.errors import FacecryptError
 from facecrypt.photos import FORMATS
 from facecrypt.recipe import Recipe
@@ -55,6 +57,13 @@ class _TooLargeError(FacecryptError):
     pass
 
 
+class _Json(JSONResponse):
+    """JSON in ASCII, which carries the names of files that are no UTF-8 as well."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False).encode()
+
+
 def serve(recipes: Mapping[str, Recipe], port: int, open_browser: bool) -> None:
     """Show the page until the program is ended; remove all its files then.
 
@@ -73,7 +82,7 @@ def serve(recipes: Mapping[str, Recipe], port: int, open_browser: bool) -> None:
         try:
             address = f"http://{_LOOPBACK}:{port}/{secret}/"
             # In full, for whoever reads it from a pipe as well.
-            print(f"facecrypt: open {address} (Ctrl+C ends it)", flush=True)
+            console.say(f"facecrypt: open {address} (Ctrl+C ends it)")
             if open_browser:
                 threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
             config = uvicorn.Config(
@@ -114,7 +123,7 @@ def make_app(session: Session, secret: str, port: int) -> ASGIApp:
         return Response(_asset(name), media_type=_ASSETS[name]) if name in _ASSETS else _missing()
 
     async def status(request: Request) -> Response:
-        return JSONResponse(session.status())
+        return _Json(session.status())
 
     async def upload(request: Request) -> Response:
         if _declared(request) > MAX_UPLOAD:
@@ -126,11 +135,11 @@ def make_app(session: Session, secret: str, port: int) -> ASGIApp:
         except BaseException:
             session.abandon()
             raise
-        return JSONResponse(session.status())
+        return _Json(session.status())
 
     async def forget(request: Request) -> Response:
         session.forget()
-        return JSONResponse(session.status())
+        return _Json(session.status())
 
     async def start(request: Request) -> Response:
         if _declared(request) > _MAX_ORDER:
@@ -140,11 +149,11 @@ def make_app(session: Session, secret: str, port: int) -> ASGIApp:
         except pydantic.ValidationError as error:
             raise FacecryptError(f"order: {error.errors()[0]['msg']}. Reload the page.") from error
         session.start(order.faces, order.strength)
-        return JSONResponse(session.status())
+        return _Json(session.status())
 
     async def cancel(request: Request) -> Response:
         session.cancel()
-        return JSONResponse(session.status())
+        return _Json(session.status())
 
     async def preview(request: Request) -> Response:
         data = await run_in_threadpool(session.preview, request.path_params["which"] == "protected")
@@ -272,13 +281,13 @@ def _too_large() -> str:
 
 
 def _missing() -> Response:
-    return JSONResponse({"error": "There is no such file now."}, 404)
+    return _Json({"error": "There is no such file now."}, 404)
 
 
 def _refused(error: Exception) -> Response:
     kinds = {BusyError: 409, _TooLargeError: 413, StalledError: 408}
     status = next((number for kind, number in kinds.items() if isinstance(error, kind)), 400)
-    return JSONResponse({"error": str(error)}, status)
+    return _Json({"error": str(error)}, status)
 
 
 async def _on_error(request: Request, error: Exception) -> Response:

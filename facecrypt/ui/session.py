@@ -58,19 +58,20 @@ class _Run:
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 
-def recipes_by_strength(path: str | Path, overrides: Sequence[str]) -> dict[str, Recipe]:
+def recipes_by_strength(path: str | Path, overrides: Sequence[str], *, allow_env: bool = False) -> dict[str, Recipe]:
     """Return a recipe with every preset.
 
     Args:
         path: A YAML file.
         overrides: ``key=value`` each; they hold at every strength.
+        allow_env: Whether ``${oc.env:NAME}`` in the recipe may read the environment.
 
     Raises:
         RecipeError: With every fault.
     """
     recipes = {}
     for name in load_presets():
-        recipe = load_recipe(path, [f"preset={name}", *overrides])
+        recipe = load_recipe(path, [f"preset={name}", *overrides], allow_env=allow_env)
         # Where a judge is not installed, the page works without it, and the receipt says so.
         judges = [replace(judge, optional=True) for judge in recipe.held_out]
         recipes[name] = resolve_recipe(replace(recipe, held_out=judges, faces="all"))
