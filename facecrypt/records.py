@@ -49,7 +49,7 @@ class Records:
             with tempfile.TemporaryFile(dir=self.folder) as file:
                 file.write(b"room?")
             if names is not None:
-                write_bytes(b"\0".join(map(os.fsencode, names)), self.folder / PHOTO_LIST)
+                write_bytes(b"".join(os.fsencode(name) + b"\0" for name in names), self.folder / PHOTO_LIST)
         except OSError as error:
             raise FacecryptError(
                 f"output: {self.folder.parent} cannot be written to ({error.strerror}). Name another folder, or mend "

@@ -15,6 +15,7 @@ from PIL import Image
 from facecrypt import cli, pipeline
 from facecrypt.inputs import choose_photos, read_list
 from facecrypt.recipe import check_recipe, load_recipe
+from facecrypt.records import RECORDS, Records
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = str(ROOT / "recipes" / "quickstart.yaml")
@@ -69,8 +70,10 @@ def test_names_on_standard_input_are_bytes(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9.jpg\n"), encoding="utf-8"))
     assert choose_photos(recipe, tmp_path)[0][0] == Path("caf\udce9.jpg")
     # A process that Lightning starts finds the list in the output folder.
+    names = [Path("caf\udce9.jpg"), Path("two\nlines.jpg")]
+    Records(tmp_path / RECORDS).open(names)
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert choose_photos(recipe, tmp_path)[0][0] == Path("caf\udce9.jpg")
+    assert [source for source, _ in choose_photos(recipe, tmp_path)] == names
 
 
 @pytest.mark.parametrize("name", ["~nobody-of-that-name.png", "-.png", "no.png"])
