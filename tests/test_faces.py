@@ -10,6 +10,7 @@ import torch
 from facenet_pytorch import MTCNN
 from PIL import Image
 
+from facecrypt.detection import overlap
 from facecrypt.errors import PhotoError
 from facecrypt.faces import (
     WORKING_SIDE,
@@ -22,7 +23,6 @@ from facecrypt.faces import (
     crop_to_image,
     cut,
     face_at,
-    overlap,
     place_face,
 )
 from facecrypt.photos import Photo, read_photo
