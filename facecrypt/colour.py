@@ -34,26 +34,27 @@ Unit = Literal["none", "inch", "centimetre", "metre"]
 _ADOBE_RGB = (0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
 _PRIMARIES = {
     1: SRGB_PRIMARIES,
-    4: (0.310, 0.316, 0.67, 0.33, 0.21, 0.71, 0.14, 0.08),
     5: (0.3127, 0.329, 0.64, 0.33, 0.29, 0.60, 0.15, 0.06),
     6: (0.3127, 0.329, 0.630, 0.340, 0.310, 0.595, 0.155, 0.070),
     7: (0.3127, 0.329, 0.630, 0.340, 0.310, 0.595, 0.155, 0.070),
     9: (0.3127, 0.329, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046),
-    11: (0.314, 0.351, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
     12: (0.3127, 0.329, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
     22: (0.3127, 0.329, 0.630, 0.340, 0.295, 0.605, 0.155, 0.077),
 }
 """White, red, green and blue by the numbers of ITU-T H.273."""
 
 _SRGB_CURVE = parametric(3, 2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
-_VIDEO_CURVE = parametric(3, 1 / 0.45, 1 / 1.09929682680944, 0.09929682680944 / 1.09929682680944, 1 / 4.5, 0.0812428583)
+_VIDEO = (1, 6, 11, 14, 15)
 _CURVES = {
-    **dict.fromkeys((1, 6, 14, 15), _VIDEO_CURVE),
+    **dict.fromkeys(_VIDEO, parametric(0, 2.4)),
     4: parametric(0, 2.2),
     5: parametric(0, 2.8),
+    7: parametric(3, 1 / 0.45, 1 / 1.1115, 0.1115 / 1.1115, 1 / 4, 0.0913),
     8: parametric(0, 1.0),
     13: _SRGB_CURVE,
 }
+_NCLX = ("AVIF", "HEIF")
+_ONE_CHANNEL = ("PNG", "JPEG", "TIFF")  # the others store gray as RGB, or readers make it that
 _UNKNOWN, _SRGB_CICP = (2, 2), (1, 13)
 _WHITE_POINT, _CHROMATICITIES, _TRANSFER = 318, 319, 301
 _UNITS: dict[int, Unit] = {1: "none", 2: "inch", 3: "centimetre"}
@@ -131,35 +132,46 @@ class Colour:
 
         Args:
             file_format: Pillow's name of the format.
-            gray: Whether the file will have one channel.
+            gray: Whether the photo has one channel.
             adobe_rgb: Whether EXIF says that the colours are those of Adobe RGB.
 
         Raises:
             ProfileError: If the profile holds more than colours, or the format cannot say what this one says.
         """
         profile = clean_profile(self.profile) if self.profile else None
-        if profile and is_gray(profile) and not gray:
-            # Nobody uses it for RGB; but a gray photo may have become RGB.
-            profile = gray_as_rgb(profile) if self.container != file_format else None
         if file_format == self.container:
             return Colour(file_format, profile, self.cicp, self.chunks, self.fields, density=self.density)
-        overrides = self.container == "PNG" and self.cicp not in (None, _UNKNOWN)
-        if profile and not overrides:
+        gray = gray and file_format in _ONE_CHANNEL
+        if profile and is_gray(profile) and not gray:  # nobody uses it for RGB, which a gray photo becomes
+            profile = gray_as_rgb(profile)
+        cicp = self._meant()
+        if profile and not (cicp and self.container == "PNG"):  # PNG alone puts cICP over a profile
             return Colour(file_format, profile, density=self.density)
-        if overrides and self.cicp == _SRGB_CICP:
+        if cicp is None:
+            return Colour(file_format, self._own_profile(gray, adobe_rgb), density=self.density)
+        if cicp == _SRGB_CICP:
             return Colour(file_format, density=self.density)
-        cicp = self.cicp if self.cicp not in (_UNKNOWN, _SRGB_CICP) else None
-        if cicp and file_format in ("AVIF", "HEIF"):
-            return Colour(file_format, None, cicp, density=self.density)
-        if cicp and file_format == "PNG":
-            chunks = {b"cICP": struct.pack("4B", *(min(number, 255) for number in cicp), 0, 1)}
-            return Colour(file_format, self._profile_of(cicp, gray), None, chunks, density=self.density)
-        if cicp:
-            made = self._profile_of(cicp, gray)
-            if made is None:
-                raise ProfileError(f"its colours, {cicp[0]} and {cicp[1]} of H.273, have no place in {file_format}")
-            return Colour(file_format, made, density=self.density)
-        return Colour(file_format, self._own_profile(gray, adobe_rgb), density=self.density)
+        if file_format in _NCLX and (self.container in _NCLX or cicp[1] not in _VIDEO):
+            return Colour(file_format, None, self.cicp, density=self.density)
+        primaries, curve = _PRIMARIES.get(cicp[0]), _CURVES.get(cicp[1])
+        made = _made(primaries, [curve], gray) if primaries and curve else None
+        if file_format == "PNG" and max(cicp) < 256:
+            chunks = {b"cICP": bytes([*cicp, 0, 1])}
+            return Colour(file_format, made, None, chunks, density=self.density)
+        if made is None:
+            raise ProfileError(f"its colours, {cicp[0]} and {cicp[1]} of H.273, have no place in {file_format}")
+        return Colour(file_format, made, density=self.density)
+
+    def _meant(self) -> Cicp | None:
+        """Return the primaries and the curve with which programs show the file; None where they are not told by these.
+
+        Browsers show the curves of video as that of sRGB in AVIF and HEIC files, and by BT.1886 in PNG files.
+        """
+        if self.cicp in (None, _UNKNOWN):
+            return None
+        primaries, transfer = self.cicp
+        primaries, transfer = (1 if primaries == 2 else primaries), (13 if transfer == 2 else transfer)
+        return primaries, 13 if transfer in _VIDEO and self.container != "PNG" else transfer
 
     def _own_profile(self, gray: bool, adobe_rgb: bool) -> bytes | None:
         """Return a profile for what the format says in its own way; None where that is sRGB, as without any profile."""
@@ -167,12 +179,10 @@ class Colour:
             return make_profile(_ADOBE_RGB, parametric(0, 563 / 256), gray=gray)
         if self.container == "PNG" and b"sRGB" not in self.chunks:
             gamma, primaries = self.chunks.get(b"gAMA"), self.chunks.get(b"cHRM")
-            power = struct.unpack(">I", gamma)[0] if gamma else 0
-            if not power and not primaries:
+            if not gamma:  # programs heed no primaries then
                 return None
-            curve = parametric(0, 100_000 / power) if power else _SRGB_CURVE
             points = [value / 100_000 for value in struct.unpack(">8I", primaries)] if primaries else SRGB_PRIMARIES
-            return _made(points, [curve], gray)
+            return _made(points, [parametric(0, 100_000 / struct.unpack(">I", gamma)[0])], gray)
         if self.primaries or self.curves:
             # TIFF 6.0: without a curve, values are those of a display of gamma 2.2.
             return _made(self.primaries or SRGB_PRIMARIES, self.curves or [parametric(0, 2.2)], gray)
@@ -180,11 +190,6 @@ class Colour:
             points, curves = _bmp_colours(self.fields)
             return _made(points, curves, gray) if points else None
         return None
-
-    def _profile_of(self, cicp: Cicp, gray: bool) -> bytes | None:
-        primaries = SRGB_PRIMARIES if cicp[0] == 2 else _PRIMARIES.get(cicp[0])
-        curve = _SRGB_CURVE if cicp[1] == 2 else _CURVES.get(cicp[1])
-        return _made(primaries, [curve], gray) if primaries and curve else None
 
 
 def read_colour(image: ImageFile, data: bytes) -> Colour:
@@ -237,8 +242,9 @@ def remembered_chunks(image: Image.Image) -> list[tuple[bytes, bytes]]:
     nclx = info.get("nclx_profile")
     if isinstance(nclx, dict) and not info.get("icc_profile"):
         numbers = _numbers((nclx.get("color_primaries"), nclx.get("transfer_characteristics")))
-        if len(numbers) == 2 and all(0 < number < 256 for number in numbers):
-            chunks.append((b"cICP", bytes([*map(int, numbers), 0, 1])))
+        meant = Colour("HEIF", cicp=(int(numbers[0]), int(numbers[1])))._meant() if len(numbers) == 2 else None
+        if meant and max(meant) < 256:
+            chunks.append((b"cICP", bytes([*meant, 0, 1])))
     return chunks
 
 
@@ -273,7 +279,9 @@ def _read_tiff(tags: Exif) -> tuple[tuple[float, ...] | None, tuple[bytes, ...]]
 
 def _numbers(value: Any) -> list[float]:
     values = value if isinstance(value, tuple) else (value,)
-    return [float(each) for each in values if isinstance(each, Real) and each == each]
+    return [
+        float(each) for each in values if isinstance(each, Real) and abs(float(each)) < 1e9
+    ]  # neither infinite nor NaN
 
 
 def _read_density(image: ImageFile, data: bytes) -> Density | None:

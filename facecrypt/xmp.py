@@ -191,7 +191,7 @@ def _add(chosen: Chosen, name: str, items: list[tuple[str, Item]]) -> None:
         return
     entry = PROPERTIES[name]
     kept: list[tuple[str, Item]] = []
-    for language, item in items[: 1 if entry.shape == "simple" else MOST_ITEMS]:
+    for language, item in items[: MOST_ITEMS[entry.shape]]:
         if isinstance(entry.value, Mapping):
             fields = item if isinstance(item, dict) else {}
             fields = {key: text for key, text in fields.items() if key in entry.value and entry.value[key].allows(text)}
@@ -208,7 +208,10 @@ def _items(element: ElementTree.Element, entry: Property) -> list[tuple[str, Ite
     for shape in _SHAPES:
         container = element.find(f"{_RDF}{shape}")
         if container is not None:
-            return [(_language(item), _item(item, entry)) for item in container.findall(f"{_RDF}li")[:MOST_ITEMS]]
+            return [
+                (_language(item), _item(item, entry))
+                for item in container.findall(f"{_RDF}li")[: MOST_ITEMS[entry.shape]]
+            ]
     return [("", _item(element, entry))]
 
 

@@ -90,8 +90,8 @@ NAMESPACES = {
     "xmpRights": "http://ns.adobe.com/xap/1.0/rights/",
 }
 
-MOST_ITEMS = 16
-"""Items of a list, and structures of one."""
+MOST_ITEMS: dict[Shape, int] = {"simple": 1, "Seq": 4, "Bag": 4, "Alt": 16}
+"""Items of a list."""
 
 _DAY = r"\d{4}(-\d\d(-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)?)?)?)?"
 DATE = Syntax(_DAY, "date and time")

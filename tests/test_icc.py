@@ -252,3 +252,29 @@ def test_made_profiles_show_what_they_say() -> None:
 def test_primaries_that_make_no_sense(points: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="primaries"):
         make_profile(points, parametric(0, 1.0))
+
+
+def modern_table(values: np.ndarray, grid: int, gap: bytes = b"") -> bytes:
+    """A table of three channels to Lab with curves on both sides (lutAToB)."""
+    curve = struct.pack(">4s4xI", b"curv", 0)
+    start = 32
+    a_curves, b_curves = start, start + 36
+    colours_at = b_curves + 36
+    clut = bytes([grid] * 3) + bytes(13) + b"\2\0\0\0" + values.astype(">u2").tobytes()
+    offsets = struct.pack(">5I", b_curves, 0, 0, colours_at + len(gap), a_curves)
+    return b"mAB \0\0\0\0\3\3\0\0" + offsets + curve * 6 + gap + clut
+
+
+def test_a_modern_table_is_kept_and_holds_no_picture() -> None:
+    good = np.rint(colours(9) * 65535)
+    profile = with_table(modern_table(good, 9))
+    assert shown(profile).std() > 20, "littlecms does not read it"
+    assert clean_profile(profile) == profile
+    noise = np.random.default_rng(0).integers(0, 65536, good.shape)
+    for data in (
+        modern_table(noise, 9),
+        modern_table(good, 9, picture(16).tobytes()),
+        modern_table(good, 9) + bytes(8),
+    ):
+        with pytest.raises(ProfileError, match="A2B0"):
+            clean_profile(with_table(data))
