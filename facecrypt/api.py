@@ -7,7 +7,6 @@ import html
 import io
 import logging
 import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from facecrypt.errors import FacecryptWarning, NoFaceFoundError, PhotoError, Rec
 from facecrypt.naming import output_path
 from facecrypt.photos import FORMATS, Photo, as_format, read_photo, write_bytes, write_photo
 from facecrypt.presets import override_with_preset
+from facecrypt.private_files import temporary_folder
 from facecrypt.recipe import Recipe, check_recipe, recipe_values
 from facecrypt.settings import MetadataPolicy
 from facecrypt.values import override_values, read_values
@@ -224,7 +224,7 @@ def protect(
     made = resolve_recipe(recipe, overrides)
     several = isinstance(images, list | tuple)
     pictures = list(cast(Sequence[Picture], images)) if several else [cast(Picture, images)]
-    with tempfile.TemporaryDirectory(prefix="facecrypt-") as folder:
+    with temporary_folder("protect") as folder:
         labels = [f"images[{number}]" if several else "image" for number in range(len(pictures))]
         sources = [
             _file_of(picture, label, Path(folder, "in", str(number)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -124,7 +124,7 @@ class Photos(Dataset[Job]):
         if job.photo is None:
             return job
         try:
-            job.faces, job.skipped, reason = self.found.get(index) or self._choose(job.photo)
+            job.faces, job.skipped, reason = self.found.get(index) or self.choose(job.photo)
         except PhotoError as error:
             return job.fail(error)
         if reason:
@@ -140,11 +140,16 @@ class Photos(Dataset[Job]):
         """
         photo = self._read(index).photo
         try:
-            return None if photo is None else self._choose(photo)
+            return None if photo is None else self.choose(photo)
         except PhotoError:
             return None  # Whoever takes the photo will say why.
 
-    def _choose(self, photo: Photo) -> Selection:
+    def choose(self, photo: Photo) -> Selection:
+        """Return which faces of a photo the recipe means.
+
+        Raises:
+            PhotoError: If there are none of the kind that it wants, or a face given by hand lies outside the photo.
+        """
         return choose_faces(photo, self._recipe.faces, self._detector, self._references)
 
     def _read(self, index: int) -> Job:
@@ -173,27 +178,28 @@ class Photos(Dataset[Job]):
 
 
 @stage("write")
-def save(job: Job, recipe: Recipe, levels: Sequence[Recipe]) -> None:
+def save(job: Job, recipe: Recipe, levels: Sequence[Recipe], announce: Callable[[str], None] | None = None) -> None:
     """Write the protected version of a photo; a failure becomes the job's error.
 
     Args:
         job: The photo with its masks.
         recipe: The recipe of the run.
         levels: The recipe at each level of its strength, as `level_recipes` returns it.
+        announce: Called with the SHA-256 of the file just before it appears.
     """
     if job.error or job.photo is None:
         return
     photo, manifest = job.photo, job.manifest
 
-    def announce(written: str) -> None:
+    def note(written: str) -> None:
         if manifest:
             manifest.add(job.source, photo.digest, job.destination, written, job.settings, job.backup)
+        if announce:
+            announce(written)
 
     try:
         pixels = draw(job, photo, levels)
-        job.encoding = write_photo(
-            photo, pixels, job.destination, recipe.metadata, backup=job.backup, announce=announce
-        )
+        job.encoding = write_photo(photo, pixels, job.destination, recipe.metadata, backup=job.backup, announce=note)
     except PhotoError as error:
         job.fail(error)
 

@@ -8,12 +8,8 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-import platform
-import re
 import shutil
-import uuid
-import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +21,8 @@ from facecrypt.decoding import Photo, file_digest, read_photo
 from facecrypt.encoding import encode, is_lossless
 from facecrypt.errors import PhotoError
 from facecrypt.naming import output_path
+from facecrypt.private_files import sweep, write_whole
+from facecrypt.private_files import unfinished as _temporary
 from facecrypt.settings import MetadataPolicy
 
 __all__ = [
@@ -38,7 +36,6 @@ __all__ = [
     "output_path",
     "file_digest",
     "sweep",
-    "is_running",
 ]
 
 FORMATS = {
@@ -190,55 +187,12 @@ def write_bytes(data: bytes, destination: Path, prepare: Callable[[Path], None] 
         PhotoError: If it cannot be written.
     """
     try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _temporary(destination.parent)
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            prepare(temporary)
-            os.replace(temporary, destination)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(destination, [data], prepare)
     except OSError as error:
         raise PhotoError(
             f"{destination}: cannot be written ({error.strerror}). "
             "Check the name, the free space and your rights, or choose another output folder."
         ) from error
-
-
-def sweep(folders: Iterable[Path]) -> None:
-    """Remove the unfinished files that a killed run of this machine left in some folders."""
-    if os.name != "posix":  # elsewhere, nobody can ask for a process without disturbing it
-        return
-    for folder in set(folders):
-        for path in folder.glob(f".facecrypt-{_machine()}-*.tmp"):
-            found = _TEMPORARY.fullmatch(path.name)
-            if found and not is_running(int(found[1])):
-                path.unlink(missing_ok=True)
-
-
-_TEMPORARY = re.compile(r"\.facecrypt-[0-9a-f]{8}-(\d+)-[0-9a-f]{32}\.tmp")
-
-
-def _temporary(folder: Path) -> Path:
-    return folder / f".facecrypt-{_machine()}-{os.getpid()}-{uuid.uuid4().hex}.tmp"
-
-
-def _machine() -> str:
-    return f"{zlib.crc32(platform.node().encode()):08x}"
-
-
-def is_running(process: int) -> bool:
-    """Return whether a process of this machine lives; only POSIX can ask without disturbing it."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it is somebody else's
-        pass
-    return True
 
 
 def _check(photo: Photo, pixels: npt.NDArray[np.uint8], destination: Path) -> str:

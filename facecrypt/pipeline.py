@@ -6,7 +6,8 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
@@ -21,16 +22,22 @@ from facecrypt.face_rules import face_rules
 from facecrypt.faces import FaceDetector
 from facecrypt.inputs import RECORDS, choose_photos
 from facecrypt.jobs import Job, Photos, save
+from facecrypt.journal import Journal
 from facecrypt.lightning_loop import OnProgress, ProtectionModule, protect
-from facecrypt.manifest import open_manifests
+from facecrypt.manifest import Manifest, manifest_path, open_manifests
 from facecrypt.photos import file_digest, sweep
+from facecrypt.private_files import sweep_temporary_folders
 from facecrypt.protection import ProtectionLoop, Settings, Surrogate
 from facecrypt.receipt import Gallery
 from facecrypt.recipe import Recipe, dump_recipe, level_recipes
+from facecrypt.recovery import measure_again
 from facecrypt.stopwatch import stage
 from facecrypt.strength import Ladder, has_escaped, name_level, strength_notes
 from facecrypt.targets import Target, load_targets
 from facecrypt.views import OneOf, View
+
+JOURNAL = "journal.jsonl"
+"""The file among the records that tells which photos are protected."""
 
 
 def run(
@@ -38,6 +45,7 @@ def run(
     *,
     chosen: Sequence[tuple[Path, Path]] | None = None,
     on_progress: OnProgress | None = None,
+    on_start: Callable[[Path, int, str], None] | None = None,
 ) -> report.Report:
     """Protect the photos that a recipe names; leave files, report and resolved recipe in its output folder.
 
@@ -46,6 +54,8 @@ def run(
         chosen: The photos, each with the file that its protected version goes to, instead of those that the recipe
             names.
         on_progress: Told of the progress instead of a bar on the terminal; what it raises ends the run.
+        on_start: Told, before the first photo, of the file that says what is done, the number of photos, and where the
+            protected ones are.
 
     Returns:
         The report. Photos that could not be protected are in it, with the reason.
@@ -75,6 +85,7 @@ def run(
         warn(crew.notes[-1])
     output = _prepare_output(recipe)
     sweep({output, *(destination.parent for _, destination in chosen)})
+    sweep_temporary_folders()
     with stage("build"):
         choosers = [make_judge(name, embedder, False, targets, chooses=True) for name, embedder in crew.choosers]
         levels = level_recipes(recipe)
@@ -84,26 +95,47 @@ def run(
         module = ProtectionModule(loops, judges, recipe, ladder)
     records = output / RECORDS
     earlier = report.read_earlier(output, records)
+    journal = Journal(records / JOURNAL, _known(recipe, [destination for _, destination in chosen], manifests))
+    if on_start:
+        on_start(records / JOURNAL, len(chosen), "in their places" if recipe.in_place else f"in {recipe.output}")
 
     def finish(job: Job) -> None:
-        photo = _write_and_verify(job, recipe, levels, targets, judges, detector)
-        (records / f"{job.index}.json").write_text(json.dumps(asdict(photo)))
+        photo = _write_and_verify(job, recipe, levels, targets, judges, detector, journal)
+        (entry,) = report.carry_over([asdict(photo)], [job.destination], earlier)
+        if job.already and job.manifest and not entry["carried_over"]:
+            late = measure_again(
+                photo,
+                job.destination,
+                job.manifest.find_original(job.source, job.destination),
+                recipe=recipe,
+                choose=jobs.choose,
+                targets=targets,
+                surrogates=crew.surrogates,
+                judges=judges,
+                detector=detector,
+            )
+            entry = asdict(late)
+        report.write_text(records / f"{job.index}.json", json.dumps(entry))
+        journal.settle(job.index, photo.status == "protected" or photo.already)
 
-    trainer = protect(recipe, module, jobs, finish, on_progress)
+    with closing(journal):
+        trainer = protect(recipe, module, jobs, finish, on_progress)
     trainer.strategy.barrier()
     photos = [json.loads((records / f"{index}.json").read_text()) for index in range(len(chosen))]
     if trainer.is_global_zero:
-        for note in (*strength_notes(recipe, photos), encoder_note(recipe, photos), by_hand_note(photos)):
+        fresh = [photo for photo in photos if not photo["already"]]
+        notes = (*strength_notes(recipe, fresh), encoder_note(recipe, fresh), by_hand_note(fresh), late_note(photos))
+        for note in notes:
             if note:
                 warn(note)
                 crew.notes.append(note)
-    photos = report.carry_over(photos, [destination for _, destination in chosen], earlier)
     known = gallery.describe(people) if gallery and people else None
     device = str(trainer.strategy.root_device)
     result = report.make(recipe, crew.notes, photos, time.monotonic() - started, device, known)
     trainer.strategy.barrier()
     if trainer.is_global_zero:
         report.write(result, output, dump_recipe(recipe))
+        (records / JOURNAL).unlink()
         shutil.rmtree(records)
     return result
 
@@ -134,6 +166,17 @@ def by_hand_note(photos: Sequence[dict[str, Any]]) -> str | None:
             "original"
         )
     return "; ".join(parts) or None
+
+
+def late_note(photos: Sequence[dict[str, Any]]) -> str | None:
+    """Return what to know of photos that were protected by a run that had no time to measure them."""
+    late = sum(photo["already"] and bool(photo["faces"]) and not photo["carried_over"] for photo in photos)
+    if not late:
+        return None
+    return (
+        f"{late} photo{'s were' if late > 1 else ' was'} protected by a run that was ended before it had measured "
+        f"{'them' if late > 1 else 'it'}: that was done now, which takes as long as it does after a mask is made"
+    )
 
 
 def sample_photo() -> Path:
@@ -185,8 +228,9 @@ def _write_and_verify(
     targets: Sequence[Target],
     judges: Sequence[Judge],
     detector: FaceDetector,
+    journal: Journal,
 ) -> report.PhotoReport:
-    save(job, recipe, levels)
+    save(job, recipe, levels, lambda digest: journal.announce(job.index, job.destination, digest))
     faces: list[FaceReport] = []
     if not job.error and job.photo is not None:
         try:
@@ -223,6 +267,19 @@ def _write_and_verify(
         source_sha256=None if job.error or job.photo is None else job.photo.digest,
         output_sha256=None if job.error else file_digest(job.destination),
     )
+
+
+def _known(
+    recipe: Recipe, destinations: Sequence[Path], manifests: Mapping[Path, Manifest]
+) -> list[tuple[int, Path, str]]:
+    """Return the photos that earlier runs protected, as far as the manifests tell: number, file and its SHA-256."""
+    output = Path(recipe.output).expanduser()
+    known = []
+    for number, destination in enumerate(destinations):
+        manifest = manifests.get(manifest_path(destination, output, recipe.in_place))
+        if manifest and (digest := manifest.expected(destination)):
+            known.append((number, destination, digest))
+    return known
 
 
 def _open_gallery(recipe: Recipe, detector: FaceDetector, aligned: bool) -> Gallery | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import heapq
+import signal
+import threading
 from collections.abc import Sequence
 
 import lightning
@@ -10,6 +12,7 @@ import torch
 from torch import distributed
 from torch.utils.data import DataLoader, Dataset
 
+from facecrypt import interrupts
 from facecrypt.capacity import faces_at_once
 from facecrypt.face_rules import face_rules
 from facecrypt.jobs import Job, Photos
@@ -41,11 +44,15 @@ class PhotoShares(lightning.LightningDataModule):
         self._recipe = recipe
         self._photos = photos
         self._loop = loop
+        self._on_sigterm = signal.getsignal(signal.SIGTERM)
 
     def predict_dataloader(self) -> DataLoader[Job]:
         """Return the photos of this process; every process must call it, when its device is ready."""
         trainer = self.trainer
         assert trainer is not None
+        if threading.current_thread() is threading.main_thread():
+            # Lightning has just made it wait for the other processes, which may have got the signal as well.
+            signal.signal(signal.SIGTERM, self._on_sigterm)
         ranks, rank = trainer.world_size, trainer.global_rank
         if self._recipe.batch_size == "auto":
             # The processes of one machine share its main memory, and each has a graphics card of its own.
@@ -68,6 +75,7 @@ class PhotoShares(lightning.LightningDataModule):
             sampler=self.share,
             num_workers=self._recipe.workers,
             collate_fn=list,
+            worker_init_fn=interrupts.start_worker,
         )
 
     def transfer_batch_to_device(self, batch: list[Job], device: torch.device, dataloader_idx: int) -> list[Job]:
@@ -84,6 +92,7 @@ class PhotoShares(lightning.LightningDataModule):
             sampler=mine,
             num_workers=self._recipe.workers,
             collate_fn=tuple,  # As it is: by default, tuples inside would become lists.
+            worker_init_fn=interrupts.start_worker,
         )
         found = {index: selection for index, selection in loader if selection is not None}
         parts: list[dict[int, Selection]] = [{} for _ in range(ranks)]

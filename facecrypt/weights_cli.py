@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.table import Table
 
-from facecrypt import registry, weights
+from facecrypt import interrupts, registry, weights
 from facecrypt.errors import UnknownComponentError, WeightsError
 from facecrypt.surrogates.spec import Weights
 
@@ -58,6 +58,7 @@ def fetch_weights(arguments: argparse.Namespace) -> int:
     """Download weights, each after naming its licence, and go on where one fails."""
     if bool(arguments.names) == arguments.all:
         raise WeightsError(f"weights fetch: name surrogates, or give --all. Known: {', '.join(_known())}.")
+    interrupts.tell_ending("what was downloaded so far is kept; the same command goes on from there")
     failed = 0
     for name, each in _chosen(arguments.names).items():
         print(f"{name}: licence: {each.licence} ({each.use}); from {each.origin} {each.source}", flush=True)
