@@ -73,6 +73,7 @@ SLOTS = {
     "Budget": "`budget`",
     "StrengthChoice": "`strength`",
     "Receipt": "`receipt`",
+    "ReportOptions": "`report`",
     "Faces": "`faces`, where it is a mapping",
     "TrainerOptions": "`trainer`",
 }
@@ -189,7 +190,10 @@ def _default(item: Any) -> str:
     value = item.default if item.default is not MISSING else item.default_factory()
     if isinstance(value, recipe.Slot):
         return f"`{{name: {value.name}}}`"
-    if isinstance(value, recipe.TrainerOptions | recipe.OwnIdentity | recipe.Receipt | benchmark.ProtocolSource):
+    groups = (
+        recipe.TrainerOptions | recipe.OwnIdentity | recipe.Receipt | recipe.ReportOptions | benchmark.ProtocolSource
+    )
+    if isinstance(value, groups):
         return "see below"
     return "none" if value is None else f"`{value!r}`".replace("'", "") if value != "" else ""
 

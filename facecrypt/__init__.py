@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from facecrypt.registry import register
-
+TYPE_CHECKING = False  # From typing, it would take longer to import than all that a program needs at first.
 if TYPE_CHECKING:
     from facecrypt.api import Protected, protect
+    from facecrypt.registry import register
 
 __all__ = ["protect", "Protected", "register"]
 
 
 def __getattr__(name: str) -> object:
-    """Import what programs use when they use it: PIL and the checks of recipes take a while."""
+    """Import what programs use when they use it: PIL and the checks of recipes take a while, and so does pydantic."""
+    if name == "register":
+        from facecrypt import registry
+
+        return registry.register
     if name in ("protect", "Protected"):
         from facecrypt import api
 

@@ -1,10 +1,22 @@
-"""``python -m facecrypt`` is the command ``facecrypt``."""
+"""The program: ``facecrypt``, and ``python -m facecrypt``."""
 
 from __future__ import annotations
 
+import signal
 import sys
 
-from facecrypt.cli import main
+
+def main() -> int:
+    """Run the command line of this process and return its exit status."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # A traceback out of an import would help nobody.
+    from facecrypt import interrupts
+
+    interrupts.supervise()
+    from facecrypt import cli
+
+    return cli.main()
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,7 +8,6 @@ import html
 import io
 import logging
 import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from facecrypt.overrides import Override
 from facecrypt.photos import FORMATS, Photo, as_format, file_digest, read_photo, write_bytes, write_photo
 from facecrypt.places import file_id
 from facecrypt.presets import override_with_preset
+from facecrypt.private_files import temporary_folder
 from facecrypt.recipe import RECIPE_SCHEMA, Recipe, check_recipe, recipe_values
 from facecrypt.settings import MetadataPolicy
 from facecrypt.values import nodes_of, override_values, read_file
@@ -246,7 +246,7 @@ def protect(
     made = resolve_recipe(recipe, overrides)
     several = isinstance(images, list | tuple)
     pictures = list(cast(Sequence[Picture], images)) if several else [cast(Picture, images)]
-    with tempfile.TemporaryDirectory(prefix="facecrypt-") as folder:
+    with temporary_folder("protect") as folder:
         labels = [f"images[{number}]" if several else "image" for number in range(len(pictures))]
         sources = [
             _file_of(picture, label, Path(folder, "in", str(number)))

@@ -6,7 +6,6 @@ import itertools
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -29,6 +28,7 @@ from facecrypt.faces import FaceDetector, FaceImage, cut
 from facecrypt.inputs import choose_photos
 from facecrypt.literal import Literal
 from facecrypt.photos import read_photo
+from facecrypt.private_files import temporary_folder
 from facecrypt.protection import ProtectionLoop, Surrogate
 from facecrypt.recipe import Recipe, level_recipes
 from facecrypt.report import Report
@@ -157,17 +157,17 @@ def measure(recipe: Recipe, faces: int, literal: bool, started: float = 0.0) -> 
     Raises:
         FacecryptError: If the recipe cannot run, or no photo shows a face.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder("bench") as folder:
         own = replace(
             recipe,
-            output=str(Path(folder) / "protected"),
+            output=str(folder / "protected"),
             in_place=False,
             name="{stem}{suffix}",
             workers=0,
             trainer=replace(recipe.trainer, devices=1, strategy="auto", num_nodes=1),
         )
-        images = _fill(own, Path(folder) / "photos", faces)
-        own = replace(own, photos=str(Path(folder) / "photos"))
+        images = _fill(own, folder / "photos", faces)
+        own = replace(own, photos=str(folder / "photos"))
         watch = Stopwatch()
         with watch.running():
             report = pipeline.run(own)

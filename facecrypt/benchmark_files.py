@@ -171,10 +171,15 @@ def folder_of(row: Row, probes: Sequence[Probe], targets: Sequence[Target]) -> s
     words = []
     if recipe:
         trainer = type(recipe.trainer)(precision=recipe.trainer.precision)  # Devices differ by rounding only.
-        neutral = replace(
-            recipe, output="", receipt=type(recipe.receipt)(), limits=type(recipe.limits)(), trainer=trainer
+        bare = replace(
+            recipe,
+            output="",
+            receipt=type(recipe.receipt)(),
+            report=type(recipe.report)(),
+            limits=type(recipe.limits)(),
+            trainer=trainer,
         )
-        words = [dump_recipe(neutral)]
+        words = [dump_recipe(bare)]
     words += [repr(row.obfuscation), *(str(probe.path) for probe in probes), *(target.name for target in targets)]
     words += [str(target.aim.pixels.sum().item()) for target in targets]
     digest = hashlib.sha256("\n".join(words).encode()).hexdigest()[:10]

@@ -1,6 +1,9 @@
 """The command ``facecrypt``.
 
-Exit status: 0 done, 1 some photos could not be protected or some weights are wrong, 2 the recipe or the input is wrong.
+Exit status: 0 done, 1 some photos could not be protected or some weights are wrong, 2 the recipe or the input is wrong,
+128 and the number of the signal where one stopped it (130 for Ctrl-C).
+
+What takes long to import is imported where it is used, so that the program soon knows what to do with a signal.
 """
 
 from __future__ import annotations
@@ -13,31 +16,39 @@ import shlex
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from facecrypt import console, presets, registry, weights, weights_cli
+from facecrypt import console, interrupts
 from facecrypt.errors import FacecryptError, FacecryptWarning
-from facecrypt.naming import expand_home
-from facecrypt.registry import KINDS
 
 if TYPE_CHECKING:
     from facecrypt.bench import Figures
     from facecrypt.report import Report
 
-DONE, SOME_FAILED, WRONG = 0, 1, 2
+DONE, SOME_FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
     Args:
-        argv: Arguments without the program's name; those of the process by default.
+        argv: Arguments without the program's name; by default those of the process, which then is this program's own
+            and splits in two (`facecrypt.interrupts`).
     """
+    if argv is None:
+        interrupts.supervise()
     console.prepare()
+    try:
+        return _main(argv)
+    except KeyboardInterrupt:  # where nobody waits for signals
+        console.report(FacecryptError(f"stopped: {interrupts.ending()}"))
+        return INTERRUPTED
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    from facecrypt import weights
+
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     if rest and (any(each.startswith("-") for each in rest) or "overrides" not in arguments):
@@ -70,6 +81,11 @@ def _count(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from importlib import metadata
+
+    from facecrypt import weights, weights_cli
+    from facecrypt.registry import KINDS
+
     offline = console.Parser(add_help=False)
     # Suppressed, because a default here would overwrite what an option before the command's name has set.
     offline.add_argument(
@@ -138,15 +154,18 @@ def _run(arguments: argparse.Namespace) -> int:
     from facecrypt import pipeline
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    result = pipeline.run(recipe, recipe_file=Path(arguments.recipe))
+    result = pipeline.run(recipe, recipe_file=Path(arguments.recipe), on_start=interrupts.tell_run)
+    interrupts.tell_ending(f"all was done; the report is {result.recipe['output']}/report.html")
     _summarise(result)
     return DONE if result.complete else SOME_FAILED
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from facecrypt.benchmark import load_benchmark
+    from facecrypt.naming import expand_home
 
     benchmark, rows = load_benchmark(arguments.recipe, arguments.overrides, allow_env=arguments.allow_env)
+    interrupts.tell_ending(f"what was made so far is kept in {benchmark.output}; the same command goes on from there")
     from facecrypt import identification
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -170,6 +189,8 @@ def _bench(arguments: argparse.Namespace) -> int:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     figures = bench.measure(recipe, arguments.faces, arguments.literal, started)
     if arguments.json:
+        from dataclasses import asdict
+
         console.write(json.dumps(asdict(figures), indent=2, allow_nan=False) + "\n")
     else:
         _tabulate(figures)
@@ -233,6 +254,8 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _ui(arguments: argparse.Namespace) -> int:
+    from importlib.util import find_spec
+
     from facecrypt.api import quickstart
     from facecrypt.recipe import load_recipe
 
@@ -246,12 +269,15 @@ def _ui(arguments: argparse.Namespace) -> int:
     from facecrypt.ui.session import recipes_by_strength
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    interrupts.tell_ending("the page's photo and all that was made of it are removed; the same command starts anew")
     recipes = recipes_by_strength(path, arguments.overrides, allow_env=arguments.allow_env)
     serve(recipes, arguments.port, not arguments.no_browser)
     return DONE
 
 
 def _list(arguments: argparse.Namespace) -> int:
+    from facecrypt import presets, registry, weights_cli
+
     about = ["kind", "name", "what it is", "origin"]
     # The other kinds have no weights: everything about them is here.
     table = console.make_table(*about, "published accuracy", "weights", "size", "licence", "offline")
@@ -295,8 +321,11 @@ def _summarise(result: Report) -> None:
         console.say(result.summary)
     if marked:
         console.say("* gave gradients (white-box): says nothing about recognisers that did not.")
+    private = ""
+    if any(photo["faces"] for photo in result.photos) and result.recipe["report"]["originals"]:
+        private = "; it shows the unprotected faces, too: keep it private, or leave them out by report.originals=false"
     if not result.faults:
-        console.say(f"report: {result.recipe['output']}/report.html ({result.seconds:.1f} s)")
+        console.say(f"report: {result.recipe['output']}/report.html ({result.seconds:.1f} s){private}")
 
 
 def _sentence(verdict: dict[str, object]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from facecrypt.manifest import recipe_digest
 from facecrypt.photos import Photo, read_photo, write_photo
 from facecrypt.places import check_unchanged
 from facecrypt.plan import NoWork, PlannedPhoto
+from facecrypt.private_files import temporary_folder
 from facecrypt.reading import measure_photo
 from facecrypt.recipe import Recipe
 from facecrypt.selection import Selection, SkippedFace, choose_faces, load_references
@@ -128,7 +128,7 @@ class Photos(Dataset[Job]):
         if job.photo is None:
             return job
         try:
-            job.faces, job.skipped, reason = self.found.get(index) or self._choose(job.photo)
+            job.faces, job.skipped, reason = self.found.get(index) or self.choose(job.photo)
         except PhotoError as error:
             return job.fail(error)
         if reason:
@@ -148,11 +148,16 @@ class Photos(Dataset[Job]):
         """
         photo = self._read(index).photo
         try:
-            return None if photo is None else self._choose(photo)
+            return None if photo is None else self.choose(photo)
         except PhotoError:
             return None  # Whoever takes the photo will say why.
 
-    def _choose(self, photo: Photo) -> Selection:
+    def choose(self, photo: Photo) -> Selection:
+        """Return which faces of a photo the recipe means.
+
+        Raises:
+            PhotoError: If there are none of the kind that it wants, or a face given by hand lies outside the photo.
+        """
         return choose_faces(photo, self._recipe.faces, self._detector, self._references)
 
     def _read(self, index: int) -> Job:
@@ -169,7 +174,13 @@ class Photos(Dataset[Job]):
 
 
 @stage("write")
-def save(job: Job, recipe: Recipe, levels: Sequence[Recipe], planned: PlannedPhoto | None = None) -> None:
+def save(
+    job: Job,
+    recipe: Recipe,
+    levels: Sequence[Recipe],
+    planned: PlannedPhoto | None = None,
+    announce: Callable[[str], None] | None = None,
+) -> None:
     """Write the protected version of a photo; a failure becomes the job's error.
 
     Args:
@@ -177,21 +188,27 @@ def save(job: Job, recipe: Recipe, levels: Sequence[Recipe], planned: PlannedPho
         recipe: The recipe of the run.
         levels: The recipe at each level of its strength, as `level_recipes` returns it.
         planned: What was planned for it; without it, its destination is replaced and noted nowhere.
+        announce: Called with the SHA-256 of the file just before it appears.
     """
     if job.error or job.photo is None:
         return
     try:
         pixels = draw(job, job.photo, levels, recipe.metadata)
         if planned is None:
-            job.encoding = write_photo(job.photo, pixels, job.destination, recipe.metadata)
+            job.encoding = write_photo(job.photo, pixels, job.destination, recipe.metadata, announce=announce)
         else:
-            job.encoding = write_planned(planned, job.photo, pixels, recipe.metadata, job.settings)
+            job.encoding = write_planned(planned, job.photo, pixels, recipe.metadata, job.settings, announce)
     except PhotoError as error:
         job.fail(error)
 
 
 def write_planned(
-    planned: PlannedPhoto, photo: Photo, pixels: NDArray[np.uint8], metadata: MetadataPolicy, settings: str
+    planned: PlannedPhoto,
+    photo: Photo,
+    pixels: NDArray[np.uint8],
+    metadata: MetadataPolicy,
+    settings: str,
+    announce: Callable[[str], None] | None = None,
 ) -> str:
     """Write the protected version of a photo where its run planned it, if that place is still as it was.
 
@@ -201,6 +218,7 @@ def write_planned(
         pixels: The protected pixels, ``(H, W, 3)``.
         metadata: What of EXIF and XMP to keep.
         settings: From `recipe_digest`.
+        announce: Called with the SHA-256 of the file when it is noted, just before it appears.
 
     Returns:
         How the file was written, as `write_photo` says it.
@@ -210,14 +228,16 @@ def write_planned(
     """
     manifest, backup = planned.manifest, planned.backup
 
-    def announce(written: str) -> None:
+    def note(written: str) -> None:
         if backup is None:  # else it is the photo itself, which is compared with what was read of it
             check_unchanged(planned.destination, planned.seen)
         if manifest.has_made(photo.digest):
             raise PhotoError(f"{planned.source}: became a protected photo while the run was at work, and stays.")
         manifest.add(planned.source, photo.digest, planned.destination, written, settings, backup)
+        if announce:
+            announce(written)
 
-    return write_photo(photo, pixels, planned.destination, metadata, backup=backup, announce=announce)
+    return write_photo(photo, pixels, planned.destination, metadata, backup=backup, announce=note)
 
 
 def draw(job: Job, photo: Photo, levels: Sequence[Recipe], metadata: MetadataPolicy = "strip") -> NDArray[np.uint8]:
@@ -250,7 +270,7 @@ def _as_saved(
         return None
 
     def saved(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        with tempfile.TemporaryDirectory(prefix="facecrypt-") as folder:
+        with temporary_folder("fit") as folder:
             trial = Path(folder) / destination.name
             write_photo(photo, pixels, trial, metadata)
             return read_photo(trial).pixels

@@ -18,7 +18,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from torch import nn
 
+from facecrypt import interrupts
 from facecrypt.console import make_progress
+from facecrypt.errors import FacecryptError
 from facecrypt.evaluation import Judge
 from facecrypt.jobs import Job, Photos
 from facecrypt.protection import Masks, OnStep, ProtectionLoop
@@ -73,6 +75,9 @@ def protect(
 
     Returns:
         The Trainer, which knows this process's place among the others.
+
+    Raises:
+        FacecryptError: If a process that reads photos ahead is ended from outside.
     """
     shares = PhotoShares(recipe, photos, module.loop)
     hardware = asdict(recipe.trainer)
@@ -88,10 +93,18 @@ def protect(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), interrupts.own_signals():
         # Reading a photo takes milliseconds, protecting it seconds: one process may well do both.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        trainer.predict(module, datamodule=shares, return_predictions=False)
+        try:
+            trainer.predict(module, datamodule=shares, return_predictions=False)
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            raise FacecryptError(
+                f"workers: a process that reads photos ahead was ended from outside ({error}), as where memory runs "
+                "out. What is protected stays, and the same command goes on from there; workers=0 needs less memory."
+            ) from error
     return trainer
 
 

@@ -23,6 +23,7 @@ from facecrypt.locks import lock
 from facecrypt.naming import expand_home
 from facecrypt.photos import file_digest, write_bytes
 from facecrypt.places import FileId, file_id, fold
+from facecrypt.private_files import narrow
 from facecrypt.recipe import Recipe, dump_recipe
 
 NAME = "manifest.json"
@@ -107,6 +108,30 @@ class Manifest:
         if file_digest(destination) != before.output_sha256:
             return None
         return f"{photo}: was protected before with these settings, as {destination}."
+
+    def expected(self, destination: Path) -> str | None:
+        """Return the SHA-256 that a protected photo has if it was not changed since; None where none is known.
+
+        Args:
+            destination: Where it is.
+        """
+        entry = self._by_place.get(self._relative(destination))
+        return None if entry is None else entry.output_sha256
+
+    def find_original(self, photo: Path, destination: Path) -> Path | None:
+        """Return the original of a photo that was protected before; None where it is not kept as it was.
+
+        Args:
+            photo: The input file, which is the protected photo itself where it was replaced.
+            destination: Where its protected version is.
+        """
+        entry = self._by_output.get(file_digest(destination) or "")
+        if entry is None:
+            return None
+        for original in (photo, self.path.parent / entry.backup if entry.backup else photo):
+            if file_digest(original) == entry.source_sha256:
+                return original
+        return None
 
     def has_other_settings(self, recipe: str, digest: str | None) -> bool:
         """Return whether a photo was replaced by what another recipe made of it, so that this one was not followed.
@@ -225,6 +250,7 @@ class Manifest:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
                 raise PhotoError(f"{self.path}: is no regular file any more. Move it away and run again.")
+            narrow(descriptor)
             end = file.seek(0, os.SEEK_END) - len(_TAIL)
             file.seek(max(0, end - 1))
             # A copy made of hard links must not change with the original.
@@ -321,6 +347,7 @@ def recipe_digest(recipe: Recipe) -> str:
         output="protected",
         held_out=[],
         receipt=type(recipe.receipt)(),
+        report=type(recipe.report)(),
         batch_size=1,
         workers=0,
         limits=type(recipe.limits)(),

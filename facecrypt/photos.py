@@ -9,12 +9,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import platform
-import re
 import shutil
-import uuid
-import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +23,8 @@ from facecrypt.encoding import encode, is_lossless
 from facecrypt.errors import PhotoError
 from facecrypt.finding import find_photos
 from facecrypt.naming import FORMATS, output_path
+from facecrypt.private_files import sweep, sync_folder, write_whole
+from facecrypt.private_files import unfinished as _temporary
 from facecrypt.reading import read_photo
 from facecrypt.settings import MetadataPolicy
 
@@ -42,7 +40,6 @@ __all__ = [
     "output_path",
     "file_digest",
     "sweep",
-    "is_running",
 ]
 
 
@@ -129,56 +126,12 @@ def write_bytes(data: bytes, destination: Path, prepare: Callable[[Path], None] 
         PhotoError: If it cannot be written.
     """
     try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _temporary(destination.parent)
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            prepare(temporary)
-            os.replace(temporary, destination)
-            _sync(destination.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(destination, [data], prepare)
     except OSError as error:
         raise PhotoError(
             f"{destination}: cannot be written ({error.strerror}). "
             "Check the name, the free space and your rights, or choose another output folder."
         ) from error
-
-
-def sweep(folders: Iterable[Path]) -> None:
-    """Remove the unfinished files that a killed run of this machine left in some folders."""
-    if os.name != "posix":  # elsewhere, nobody can ask for a process without disturbing it
-        return
-    for folder in set(folders):
-        for path in folder.glob(f".facecrypt-{_machine()}-*.tmp"):
-            found = _TEMPORARY.fullmatch(path.name)
-            if found and not is_running(int(found[1])):
-                path.unlink(missing_ok=True)
-
-
-_TEMPORARY = re.compile(r"\.facecrypt-[0-9a-f]{8}-(\d+)-[0-9a-f]{32}\.tmp")
-
-
-def _temporary(folder: Path) -> Path:
-    return folder / f".facecrypt-{_machine()}-{os.getpid()}-{uuid.uuid4().hex}.tmp"
-
-
-def _machine() -> str:
-    return f"{zlib.crc32(platform.node().encode()):08x}"
-
-
-def is_running(process: int) -> bool:
-    """Return whether a process of this machine lives; only POSIX can ask without disturbing it."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it is somebody else's
-        pass
-    return True
 
 
 def _check(photo: Photo, pixels: npt.NDArray[np.uint8], destination: Path, in_place: bool) -> str:
@@ -236,7 +189,7 @@ def _keep_original(original: Path, digest: str, backup: Path) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     for folder in (backup.parent, backup.parent.parent):
-        _sync(folder)
+        sync_folder(folder)
 
 
 def backup_fault(original: Path, digest: str | None, backup: Path) -> str:
@@ -255,17 +208,6 @@ def backup_fault(original: Path, digest: str | None, backup: Path) -> str:
     if _is_same_file(original, backup):
         return f"{where} another name of the photo itself is (a hard link)"
     return "" if file_digest(backup) == digest else f"{where} another file is"
-
-
-def _sync(folder: Path) -> None:
-    """Make sure that the names in a folder are on the disk, where the system can do that."""
-    if os.name == "posix":
-        with contextlib.suppress(OSError):
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
 
 
 def _is_same_file(first: Path, second: Path) -> bool:

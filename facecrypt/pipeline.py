@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
@@ -19,6 +19,7 @@ from facecrypt.face_rules import face_rules
 from facecrypt.faces import FaceDetector
 from facecrypt.inputs import choose_photos
 from facecrypt.jobs import Job, Photos, save
+from facecrypt.journal import Journal
 from facecrypt.lightning_loop import OnProgress, ProtectionModule, protect
 from facecrypt.locks import is_first_process, locked_folders
 from facecrypt.metadata import policy_note
@@ -26,14 +27,19 @@ from facecrypt.naming import expand_home
 from facecrypt.photos import file_digest, sweep
 from facecrypt.places import check_unchanged
 from facecrypt.plan import Plan, PlannedPhoto, make_plan
+from facecrypt.private_files import sweep_temporary_folders
 from facecrypt.protection import ProtectionLoop, Settings, Surrogate
 from facecrypt.receipt import Gallery, People
 from facecrypt.recipe import Recipe, dump_recipe, level_recipes
 from facecrypt.records import RECORDS, Records
+from facecrypt.recovery import measure_again
 from facecrypt.stopwatch import stage
 from facecrypt.strength import Ladder, has_escaped, name_level, strength_notes
 from facecrypt.targets import Target, load_targets
 from facecrypt.views import OneOf, View
+
+JOURNAL = "journal.jsonl"
+"""The file among the records that tells which photos are protected."""
 
 
 @limits.bounded
@@ -43,6 +49,7 @@ def run(
     chosen: Sequence[tuple[Path, Path]] | None = None,
     on_progress: OnProgress | None = None,
     recipe_file: Path | None = None,
+    on_start: Callable[[Path, int, str], None] | None = None,
 ) -> report.Report:
     """Protect the photos that a recipe names; leave files, report and resolved recipe in its output folder.
 
@@ -52,6 +59,8 @@ def run(
             names.
         on_progress: Told of the progress instead of a bar on the terminal; what it raises ends the run.
         recipe_file: The file of the recipe, which the run must not replace.
+        on_start: Told, before the first photo, of the file that says what is done, the number of photos, and where the
+            protected ones are.
 
     Returns:
         The report. Photos that could not be protected are in it, with the reason.
@@ -72,10 +81,16 @@ def run(
         plan.notes[:0] = notes
         for note in plan.notes:
             warn(note)
-        return _run(recipe, plan, started, on_progress)
+        return _run(recipe, plan, started, on_progress, on_start)
 
 
-def _run(recipe: Recipe, plan: Plan, started: float, on_progress: OnProgress | None) -> report.Report:
+def _run(
+    recipe: Recipe,
+    plan: Plan,
+    started: float,
+    on_progress: OnProgress | None,
+    on_start: Callable[[Path, int, str], None] | None,
+) -> report.Report:
     with stage("build"):
         detector = FaceDetector()
         aligned = face_rules(recipe.faces).choose == "aligned"
@@ -102,6 +117,7 @@ def _run(recipe: Recipe, plan: Plan, started: float, on_progress: OnProgress | N
     records = Records(output / RECORDS)
     records.open([photo.source for photo in plan.photos] if recipe.photos == "-" else None)
     sweep({output, *(path.parent for photo in plan.photos for path in (photo.destination, photo.backup) if path)})
+    sweep_temporary_folders()
     with stage("build"):
         choosers = [make_judge(name, embedder, False, targets, chooses=True) for name, embedder in crew.choosers]
         levels = level_recipes(recipe)
@@ -110,27 +126,47 @@ def _run(recipe: Recipe, plan: Plan, started: float, on_progress: OnProgress | N
         judges += choosers
         module = ProtectionModule(loops, judges, recipe, ladder)
     earlier = report.read_earlier(output, records.folder)
+    journal = Journal(records.folder / JOURNAL, _known(plan))
+    if on_start:
+        on_start(records.folder / JOURNAL, len(plan.photos), "in their places" if recipe.in_place else f"in {output}")
 
     def finish(job: Job) -> None:
         planned = plan.photos[job.index]
-        photo = _write_and_verify(job, planned, recipe, levels, targets, judges, detector)
+        photo = _write_and_verify(job, planned, recipe, levels, targets, judges, detector, journal)
+        (entry,) = report.carry_over([asdict(photo)], [job.destination], earlier)
+        if job.already and not entry["carried_over"]:
+            late = measure_again(
+                photo,
+                job.destination,
+                planned.manifest.find_original(job.source, job.destination),
+                recipe=recipe,
+                choose=jobs.choose,
+                targets=targets,
+                surrogates=crew.surrogates,
+                judges=judges,
+                detector=detector,
+            )
+            entry = asdict(late)
         try:
-            records.add(job.index, asdict(photo))
+            records.add(job.index, entry)
         except PhotoError as error:  # the photo is done nevertheless, and this process knows it
             warn(str(error))
+        journal.settle(job.index, photo.status == "protected" or photo.already)
 
-    trainer = protect(recipe, module, jobs, finish, on_progress)
+    with closing(journal):
+        trainer = protect(recipe, module, jobs, finish, on_progress)
     trainer.strategy.barrier()
     photos = [
         photo if photo is not None else asdict(_unknown(planned.source, records))
         for planned, photo in zip(plan.photos, records.collect(len(plan.photos)), strict=True)
     ]
     if trainer.is_global_zero:
-        for note in (*strength_notes(recipe, photos), encoder_note(recipe, photos), by_hand_note(photos)):
+        fresh = [photo for photo in photos if not photo["already"]]
+        notes = (*strength_notes(recipe, fresh), encoder_note(recipe, fresh), by_hand_note(fresh), late_note(photos))
+        for note in notes:
             if note:
                 warn(note)
                 crew.notes.append(note)
-    photos = report.carry_over(photos, [photo.destination for photo in plan.photos], earlier)
     known = gallery.describe(people) if gallery and people else None
     device = str(trainer.strategy.root_device)
     result = report.make(recipe, crew.notes, photos, time.monotonic() - started, device, known)
@@ -190,6 +226,17 @@ def by_hand_note(photos: Sequence[dict[str, Any]]) -> str | None:
     return "; ".join(parts) or None
 
 
+def late_note(photos: Sequence[dict[str, Any]]) -> str | None:
+    """Return what to know of photos that were protected by a run that had no time to measure them."""
+    late = sum(photo["already"] and bool(photo["faces"]) and not photo["carried_over"] for photo in photos)
+    if not late:
+        return None
+    return (
+        f"{late} photo{'s were' if late > 1 else ' was'} protected by a run that was ended before it had measured "
+        f"{'them' if late > 1 else 'it'}: that was done now, which takes as long as it does after a mask is made"
+    )
+
+
 def sample_photo() -> Path:
     """Return the built-in photo of a real person, which is free to use."""
     return Path(str(resources.files("facecrypt") / "data" / "sample" / "astronaut.png"))
@@ -240,8 +287,9 @@ def _write_and_verify(
     targets: Sequence[Target],
     judges: Sequence[Judge],
     detector: FaceDetector,
+    journal: Journal,
 ) -> report.PhotoReport:
-    save(job, recipe, levels, planned)
+    save(job, recipe, levels, planned, lambda digest: journal.announce(job.index, job.destination, digest))
     faces: list[FaceReport] = []
     if not job.error and job.photo is not None:
         try:
@@ -278,6 +326,13 @@ def _write_and_verify(
         source_sha256=None if job.error or job.photo is None else job.photo.digest,
         output_sha256=None if job.error else file_digest(job.destination),
     )
+
+
+def _known(plan: Plan) -> Iterator[tuple[int, Path, str]]:
+    """Yield the photos that earlier runs protected, as far as the manifests tell: number, file and its SHA-256."""
+    for number, photo in enumerate(plan.photos):
+        if digest := photo.manifest.expected(photo.destination):
+            yield number, photo.destination, digest
 
 
 def _open_gallery(recipe: Recipe, detector: FaceDetector, aligned: bool) -> Gallery | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from facecrypt.faces import (
 from facecrypt.gallery import EmbeddingCache, recogniser_key
 from facecrypt.naming import expand_home
 from facecrypt.photos import Photo, file_digest, find_photos
+from facecrypt.private_files import temporary_folder
 from facecrypt.settings import TransformName
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.transforms import TRANSFORMS
@@ -179,8 +179,8 @@ class Gallery:
             PhotoError: With all photos that cannot be used, or if none shows a face.
             EmbeddingError: If the recogniser gives no embedding of a photo.
         """
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch) if self._cache is None else expand_home(self._cache)
+        with temporary_folder("gallery") as scratch:
+            folder = scratch if self._cache is None else expand_home(self._cache)
             try:
                 embeddings, found = EmbeddingCache(folder).embed_files(
                     self.photos,

@@ -31,6 +31,7 @@ from facecrypt.recipe_parts import (
     OwnIdentity,
     Receipt,
     Region,
+    ReportOptions,
     Seed,
     Slot,
     StrengthChoice,
@@ -93,6 +94,7 @@ class Recipe:
             preset`` shows them.
         strength: Choose the strength of each face by recognisers that it must escape; none by default.
         receipt: What the report measures besides the saved photo as it is.
+        report: What report.html shows.
         faces: Which faces: ``all``, ``largest``, ``aligned`` where each photo is itself an aligned, square face, or a
             mapping that chooses by number, likeness or size, or gives faces by hand.
         format: Format of the protected photos: ``same`` writes a JPEG as a JPEG, ``png`` loses nothing.
@@ -146,6 +148,7 @@ class Recipe:
     preset: str | None = None
     strength: StrengthChoice | None = None
     receipt: Receipt = field(default_factory=Receipt)
+    report: ReportOptions = field(default_factory=ReportOptions)
     faces: WordOrRules = "all"
     format: PhotoFormat = "same"
     name: FreeText = "{stem}{suffix}"
@@ -273,6 +276,7 @@ _PARTS: dict[str, type] = {
     "strength": StrengthChoice,
     "judges": HeldOutSlot,
     "receipt": Receipt,
+    "report": ReportOptions,
     "faces": Faces,
     "limits": Limits,
     "trainer": TrainerOptions,

@@ -261,6 +261,19 @@ class Limits:
 
 
 @dataclass
+class ReportOptions:
+    """What report.html shows. It does not change what a photo becomes.
+
+    Attributes:
+        originals: Show each unprotected face beside the protected one. Without it, the page shows the protected faces
+            alone, and no mask, which would tell the rest.
+    """
+
+    __pydantic_config__ = STRICT
+    originals: bool = True
+
+
+@dataclass
 class TrainerOptions:
     """What Lightning's Trainer is told about the hardware; see its documentation for the values.
 

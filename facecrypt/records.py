@@ -20,7 +20,7 @@ RECORDS = ".facecrypt"
 PHOTO_LIST = "photos.txt"
 """The photos that were named on standard input, for processes that cannot read it."""
 
-_OWN = re.compile(r"\d+\.json|photos\.txt|\.facecrypt-.*\.tmp")
+_OWN = re.compile(r"\d+\.json|photos\.txt|journal\.jsonl|\.facecrypt-.*\.tmp")
 
 
 class Records:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
@@ -16,6 +15,7 @@ import pydantic
 from facecrypt.errors import PhotoError
 from facecrypt.evaluation import FaceReport
 from facecrypt.photos import file_digest
+from facecrypt.private_files import write_whole
 from facecrypt.recipe import Recipe, recipe_values
 from facecrypt.report_page import render
 from facecrypt.selection import SkippedFace
@@ -158,7 +158,7 @@ def read_earlier(folder: Path, records: Path) -> dict[str, PhotoReport]:
 def carry_over(
     photos: Sequence[dict[str, Any]], destinations: Sequence[Path], earlier: Mapping[str, PhotoReport]
 ) -> list[dict[str, Any]]:
-    """Return the photos of a run; those that an earlier one protected have the faces that it measured, marked so.
+    """Return photos of a run; those that an earlier one protected have the faces that it measured, marked so.
 
     Only where source and output are the same files with the same content, so that the numbers still hold.
 
@@ -205,10 +205,10 @@ def write(
     content = {key: value for key, value in vars(report).items() if key != "faults"}
     # In pieces and without a copy: with many photos, each of them would take as much memory as the report itself.
     pieces = json.JSONEncoder(indent=2, allow_nan=False).iterencode(content)
-    _write(folder / "report.json", pieces, "\n", announce)
-    _write(folder / "report.html", [render(report)], "", announce)
+    _write(folder / "report.json", itertools.chain(pieces, "\n"), announce)
+    _write(folder / "report.html", [render(report)], announce)
     if recipe is not None:
-        _write(folder / "recipe.yaml", [recipe], "", announce)
+        _write(folder / "recipe.yaml", [recipe], announce)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -224,23 +224,13 @@ def write_text(path: Path, text: str) -> None:
     _write(path, [text])
 
 
-def _write(
-    path: Path, pieces: Iterable[str], end: str = "", announce: Callable[[Path, str], None] | None = None
-) -> None:
+def _write(path: Path, pieces: Iterable[str], announce: Callable[[Path, str], None] | None = None) -> None:
+    def prepare(temporary: Path) -> None:
+        if announce:
+            announce(path, str(file_digest(temporary)))
+
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
-                file.writelines(pieces)
-                file.write(end)
-            Path(temporary).chmod(0o644)
-            if announce:
-                announce(path, str(file_digest(Path(temporary))))
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_whole(path, (piece.encode(errors="backslashreplace") for piece in pieces), prepare)
     except OSError as error:
         raise PhotoError(
             f"{path}: cannot be written ({error.strerror}). Free some space or name another output folder."

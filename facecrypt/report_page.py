@@ -41,10 +41,11 @@ def render(report: Report) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
     )
+    originals = bool(report.recipe["report"]["originals"])
     count = sum(len(photo["faces"]) for photo in report.photos)
     side, left, photos = _PICTURE_SIDE if count <= _MANY_FACES else _SMALL_SIDE, SHOWN_FACES, []
     for photo in report.photos:
-        pictures = _pictures(photo, left, side)
+        pictures = _pictures(photo, left, side, originals)
         left -= len(pictures)
         names = face_names(photo["faces"])
         faces = [
@@ -72,6 +73,7 @@ def render(report: Report) -> str:
         earlier=sum(bool(photo.get("already")) for photo in photos),
         outcome=next((each for each in order if each in outcomes), "unknown"),
         gain=MASK_GAIN,
+        originals=originals,
         # Not escaped: both are files of this package.
         style=Markup(style),
         script=Markup(script),
@@ -135,31 +137,37 @@ def _rows(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _pictures(photo: Mapping[str, Any], limit: int, side: int) -> list[dict[str, str]]:
-    """Return the original, the protected face and the amplified mask of a photo's first faces as data URLs."""
+def _pictures(photo: Mapping[str, Any], limit: int, side: int, originals: bool) -> list[dict[str, str]]:
+    """Return the original, the protected face and the amplified mask of a photo's first faces as data URLs.
+
+    Args:
+        photo: An entry of the report.
+        limit: Most faces to show.
+        side: Longest side of a picture in pixels.
+        originals: Whether to show more than the protected faces.
+    """
     if photo["output"] is None or limit <= 0:
         return []
     try:
-        original = photo.get("backup") or photo["source"]
-        before, after = read_photo(Path(original)).pixels, read_photo(Path(photo["output"])).pixels
+        protected = read_photo(Path(photo["output"]))
+        after = protected.pixels
+        before = read_photo(Path(photo.get("backup") or photo["source"])).pixels if originals else None
     except PhotoError:
         return []  # Somebody moved the files meanwhile; the numbers still stand.
-    if before.shape != after.shape:
+    if before is not None and before.shape != after.shape:
         return []
+    if not originals and photo.get("output_sha256") not in (None, protected.digest):
+        return []  # Somebody put another photo there, which may be the original.
     pictures = []
     for face in photo["faces"][:limit]:
-        region = _around(face["box"], before.shape[1], before.shape[0])
-        original, protected = before[region], after[region]
-        if not original.size:
+        region = _around(face["box"], after.shape[1], after.shape[0])
+        if not after[region].size:
             break
-        mask = 128 + MASK_GAIN * (protected.astype(np.int16) - original)
-        pictures.append(
-            {
-                "original": _data_url(original, side),
-                "protected": _data_url(protected, side),
-                "mask": _data_url(mask.clip(0, 255).astype(np.uint8), side),
-            }
-        )
+        shown = {"protected": after[region]}
+        if before is not None:
+            mask = 128 + MASK_GAIN * (after[region].astype(np.int16) - before[region])
+            shown |= {"original": before[region], "mask": mask.clip(0, 255).astype(np.uint8)}
+        pictures.append({name: _data_url(pixels, side) for name, pixels in shown.items()})
     return pictures
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import heapq
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,7 +13,7 @@ import torch
 from torch import distributed
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from facecrypt import limits
+from facecrypt import interrupts, limits
 from facecrypt.capacity import faces_at_once
 from facecrypt.face_rules import face_rules
 from facecrypt.jobs import Job, Photos
@@ -43,11 +45,15 @@ class PhotoShares(lightning.LightningDataModule):
         self._recipe = recipe
         self._photos = photos
         self._loop = loop
+        self._on_sigterm = signal.getsignal(signal.SIGTERM)
 
     def predict_dataloader(self) -> DataLoader[list[Job]]:
         """Return the photos of this process; every process must call it, when its device is ready."""
         trainer = self.trainer
         assert trainer is not None
+        if threading.current_thread() is threading.main_thread():
+            # Lightning has just made it wait for the other processes, which may have got the signal as well.
+            signal.signal(signal.SIGTERM, self._on_sigterm)
         ranks, rank = trainer.world_size, trainer.global_rank
         # The processes of one machine share its main memory, and each has a graphics card of its own.
         here = max(1, ranks // trainer.num_nodes)
@@ -75,6 +81,7 @@ class PhotoShares(lightning.LightningDataModule):
             num_workers=self._recipe.workers,
             collate_fn=_as_it_is,
             prefetch_factor=_READ_AHEAD if self._recipe.workers else None,
+            worker_init_fn=interrupts.start_worker,
         )
 
     def transfer_batch_to_device(self, batch: list[Job], device: torch.device, dataloader_idx: int) -> list[Job]:
@@ -93,6 +100,7 @@ class PhotoShares(lightning.LightningDataModule):
             num_workers=self._recipe.workers,
             collate_fn=_as_it_is,
             prefetch_factor=_READ_AHEAD if self._recipe.workers else None,
+            worker_init_fn=interrupts.start_worker,
         )
         found = {index: selection for batch in loader for index, selection in batch if selection is not None}
         parts: list[dict[int, Selection]] = [{} for _ in range(ranks)]

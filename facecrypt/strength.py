@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from facecrypt.errors import PhotoError
@@ -13,6 +11,7 @@ from facecrypt.faces import FaceDetector
 from facecrypt.jobs import Job, draw
 from facecrypt.photos import write_photo
 from facecrypt.presets import describe
+from facecrypt.private_files import temporary_folder
 from facecrypt.recipe import Recipe
 from facecrypt.sentences import face_names
 from facecrypt.stopwatch import stage
@@ -62,8 +61,8 @@ class Ladder:
         if job.error or job.photo is None or min(job.levels) == len(self._levels) - 1:
             return []
         try:
-            with tempfile.TemporaryDirectory(prefix="facecrypt-") as folder:
-                trial = Path(folder) / job.destination.name
+            with temporary_folder("trial") as folder:
+                trial = folder / job.destination.name
                 write_photo(
                     job.photo, draw(job, job.photo, self._levels, self._recipe.metadata), trial, self._recipe.metadata
                 )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from facecrypt import console, registry, weights
+from facecrypt import console, interrupts, registry, weights
 from facecrypt.checking import suggest
 from facecrypt.errors import UnknownComponentError, WeightsError
 from facecrypt.surrogates.spec import Weights
@@ -57,6 +57,7 @@ def fetch_weights(arguments: argparse.Namespace) -> int:
     """Download weights, each after naming its licence, and go on where one fails."""
     if bool(arguments.names) == arguments.all:
         raise WeightsError(f"weights fetch: name surrogates, or give --all. Known: {', '.join(_known())}.")
+    interrupts.tell_ending("what was downloaded so far is kept; the same command goes on from there")
     failed = 0
     for name, each in _chosen(arguments.names).items():
         console.say(f"{name}: licence: {each.licence} ({each.use}); from {each.origin} {each.source}")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import signal
 import sys
+import tempfile
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -274,3 +276,17 @@ def test_what_is_no_picture_is_refused(picture: Any, fault: str) -> None:
 
 def test_nothing_gives_nothing() -> None:
     assert facecrypt.protect([], **FAST) == []
+
+
+def test_ctrl_c_is_what_it_is_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning would turn it into an exit, and ignore it ever after."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def press(progress: Progress) -> None:
+        if progress.step == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        facecrypt.protect(np.asarray(Image.open(pipeline.sample_photo())), on_progress=press, **FAST)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from facecrypt import cli, registry, weights
+from facecrypt.recipe import check_recipe
 from tests import processes
 
 ROOT = Path(__file__).parents[1]
@@ -93,6 +94,19 @@ def test_what_answers_at_once_imports_nothing_heavy(argument: str) -> None:
 def test_python_dash_m_is_the_same_program() -> None:
     result = processes.run([sys.executable, "-m", "facecrypt", "check", QUICKSTART])
     assert (result.returncode, result.stdout) == (0, f"{QUICKSTART}: no problems\n")
+
+
+@pytest.mark.parametrize("originals", [True, False])
+def test_the_last_line_says_that_the_report_is_private(originals: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    from facecrypt import report
+
+    face = {"index": 1, "max_abs": 8, "ssim": 0.9, "level": None, "recognisers": {}}
+    photo = {"status": "protected", "source": "a.png", "output": "out/a.png", "skipped": [], "faces": [face]}
+    values = {"surrogates": [{"name": "sface"}], "output": "out", "report": {"originals": originals}}
+    cli._summarise(report.make(check_recipe(values), [], [photo], 1.0, "cpu"))
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("report: out/report.html (1.0 s)")
+    assert ("shows the unprotected faces, too: keep it private" in last) == originals
 
 
 def test_a_broken_plugin_has_a_row(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,24 @@ def test_the_page_shows_the_mask_amplified(made: report.Report) -> None:
     assert np.abs(protected - original).mean() < 5
 
 
+def test_without_originals_the_page_shows_the_protected_faces_alone(made: report.Report, tmp_path: Path) -> None:
+    assert "holds <strong>unprotected</strong> pictures of the faces" in report_page.render(made)
+    _, protected, _ = pictures(report_page.render(made))
+    bare = replace(made, recipe=made.recipe | {"report": {"originals": False}})
+    html = report_page.render(bare)
+    (shown,) = pictures(html)
+    assert np.array_equal(shown, protected)
+    assert "The unprotected faces are not in this page" in html
+    for word in ("<strong>unprotected</strong>", "amplified", 'class="original"', 'type="range"'):
+        assert word not in html
+    assert html.count("data:image") == 1
+    # Nor is a picture that somebody put there since, which may be the original.
+    photo = made.photos[0] | {"output_sha256": read_photo(tmp_path / "astronaut.png").digest}
+    assert len(pictures(report_page.render(replace(bare, photos=[photo])))) == 1
+    shutil.copy(pipeline.sample_photo(), tmp_path / "astronaut.png")
+    assert pictures(report_page.render(replace(bare, photos=[photo]))) == []
+
+
 def test_the_page_stays_small(made: report.Report, monkeypatch: pytest.MonkeyPatch) -> None:
     (face,) = made.photos[0]["faces"]
     many = replace(made, photos=[made.photos[0] | {"faces": [face] * 5}, *[made.photos[0]] * 3])

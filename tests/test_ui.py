@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,8 @@ from facecrypt import cli, pipeline
 from facecrypt.api import quickstart
 from facecrypt.faces import FaceDetector
 from facecrypt.photos import read_photo
-from facecrypt.ui import session as session_module
+from facecrypt.private_files import remove_temporary_folder
+from facecrypt.ui.server import _write_opener
 from facecrypt.ui.session import _safe_name, make_folder, recipes_by_strength
 
 ROOT = Path(__file__).parents[1]
@@ -65,10 +67,11 @@ class Server(NamedTuple):
         raise AssertionError(f"still {status['state']}")
 
 
-def start(folder: Path, *arguments: str) -> Server:
-    environment = os.environ | {"TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
+def start(folder: Path, *arguments: str, browser: str = "") -> Server:
+    environment = os.environ | {"TMPDIR": str(folder), "OMP_NUM_THREADS": "1", "BROWSER": browser}
+    options = ["--port", "0", *([] if browser else ["--no-browser"]), "trainer.accelerator=cpu", *arguments]
     process = subprocess.Popen(
-        [sys.executable, "-m", "facecrypt", "ui", "--no-browser", "--port", "0", "trainer.accelerator=cpu", *arguments],
+        [sys.executable, "-m", "facecrypt", "ui", *options],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -83,9 +86,10 @@ def start(folder: Path, *arguments: str) -> Server:
 
 def end(server: Server) -> None:
     server.process.send_signal(signal.SIGTERM)
-    server.process.wait(timeout=30)
+    status = server.process.wait(timeout=30)
     assert server.process.stdout is not None
     server.process.stdout.close()
+    assert status == 143
 
 
 @pytest.fixture(scope="module")
@@ -373,7 +377,7 @@ def test_temporary_files_go_when_the_program_is_interrupted_in_a_run(tmp_path: P
         status = server.process.wait(timeout=30)
         assert server.process.stdout is not None
         server.process.stdout.close()
-    assert status == 0
+    assert status == 130
     assert list(tmp_path.glob("facecrypt-ui-*")) == []
 
 
@@ -387,15 +391,69 @@ def test_overrides_hold_at_every_strength() -> None:
         assert all(judge.optional for judge in recipe.held_out)
 
 
-def test_folders_of_killed_programs_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(session_module.tempfile, "tempdir", str(tmp_path))
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    for process in (ended.pid, os.getpid()):
-        (tmp_path / f"facecrypt-ui-{process}-x").mkdir()
-    made = make_folder()
-    assert {path.name for path in tmp_path.iterdir()} == {made.name, f"facecrypt-ui-{os.getpid()}-x"}
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_the_secret_is_in_the_arguments_of_no_process(
+    tmp_path: Path, two_faces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in a file that only this user can read. A killed program's folder goes at the next start."""
+    (tmp_path / "browser").write_text(
+        f"#!{sys.executable}\nimport pathlib, sys, time\n"
+        f"pathlib.Path({str(tmp_path / 'opened')!r}).write_text(sys.argv[1])\ntime.sleep(600)"
+    )
+    (tmp_path / "browser").chmod(0o700)
+    server = start(tmp_path, browser=f"{tmp_path}/browser %s")
+    secret = server.address.split("/")[-2]
+    while not (opened := tmp_path / "opened").exists() or not opened.read_text():
+        time.sleep(0.01)
+    seen = {path: _arguments(path) for path in Path("/proc").glob("[0-9]*/cmdline")}
+    assert [text for text in seen.values() if secret in text] == []
+    (browser,) = (
+        int(path.parent.name) for path, text in seen.items() if opened.read_text() in text and "/browser" in text
+    )
+    page = Path(opened.read_text().removeprefix("file://"))
+    assert (page.stat().st_mode & 0o777, page.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert f'content="0; url={server.address}"' in page.read_text()
+    # What a browser sends that comes from that file; other pages can do no more than open this one.
+    come = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    assert server.ask("GET", **come).status_code == 200
+    assert server.ask("GET", "status", **come).status_code == 403
+    assert server.ask("GET", **(come | {"sec-fetch-dest": "iframe"})).status_code == 403
+    assert server.ask("GET", **(come | {"host": "attacker.example"})).status_code == 403
+    assert server.ask("POST", "photo?name=a.png", two_faces.read_bytes()).status_code == 200
+    server.process.kill()
+    server.process.wait()
+    os.kill(browser, signal.SIGKILL)
+    assert server.process.stdout is not None
+    server.process.stdout.close()
+    assert page.exists()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    while page.parent.exists():  # The work ends a moment later than who waits for it.
+        remove_temporary_folder(make_folder())
+
+
+def _arguments(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:  # It has ended.
+        return ""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install chromium and chromium-driver to test pages")
+def test_a_real_browser_comes_to_the_page_by_the_file(server: Server, tmp_path: Path) -> None:
+    from selenium import webdriver
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for argument in ("headless=new", "no-sandbox", "disable-gpu", "no-proxy-server", f"user-data-dir={tmp_path}/b"):
+        options.add_argument(f"--{argument}")
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    try:
+        browser.get(_write_opener(tmp_path, server.address).as_uri())
+        WebDriverWait(browser, 60).until(lambda _: browser.current_url == server.address)
+        assert browser.title == "facecrypt"
+    finally:
+        browser.quit()
 
 
 @pytest.mark.parametrize(

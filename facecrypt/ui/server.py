@@ -8,12 +8,15 @@ server as its host and, where a browser tells, as its origin, which stops DNS re
 from __future__ import annotations
 
 import json
+import os
+import re
 import secrets
 import socket
+import subprocess
+import sys
 import threading
-import webbrowser
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -78,13 +81,14 @@ def serve(recipes: Mapping[str, Recipe], port: int, open_browser: bool) -> None:
     with _listen(port) as listener:
         port = listener.getsockname()[1]
         secret = secrets.token_urlsafe(16)
-        session = Session(make_folder(), recipes)
+        folder = make_folder()
+        session = Session(folder, recipes)
         try:
             address = f"http://{_LOOPBACK}:{port}/{secret}/"
             # In full, for whoever reads it from a pipe as well.
             console.say(f"facecrypt: open {address} (Ctrl+C ends it)")
             if open_browser:
-                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+                threading.Thread(target=_open, args=(_write_opener(folder, address),), daemon=True).start()
             config = uvicorn.Config(
                 make_app(session, secret, port),
                 access_log=False,
@@ -95,11 +99,40 @@ def serve(recipes: Mapping[str, Recipe], port: int, open_browser: bool) -> None:
                 backlog=MOST_CONNECTIONS,  # no more are accepted at once, before any of them is looked at
                 timeout_graceful_shutdown=2,
             )
-            uvicorn.Server(config).run(sockets=[listener])
-        except KeyboardInterrupt:  # uvicorn hands it on when it has ended
-            pass
+            _Server(config).run(sockets=[listener])
         finally:
             session.close()
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to `facecrypt.interrupts`."""
+        yield
+
+
+def _write_opener(folder: Path, address: str) -> Path:
+    """Return a page that leads to an address, for this user alone: what a program is told, every user can read.
+
+    Args:
+        folder: Gets the page.
+        address: Where it leads.
+    """
+    path = folder / "open.html"
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(
+            f'<!doctype html><meta charset="utf-8"><meta name="referrer" content="no-referrer"><title>facecrypt</title>'
+            f'<meta http-equiv="refresh" content="0; url={address}"><p><a href="{address}">facecrypt</a></p>\n'
+        )
+    return path
+
+
+def _open(page: Path) -> None:
+    """Open a file in the user's browser, by a process of its own that waits for what it starts."""
+    quiet = subprocess.DEVNULL
+    subprocess.run(
+        [sys.executable, "-m", "webbrowser", page.as_uri()], stdin=quiet, stdout=quiet, stderr=quiet, check=False
+    )
 
 
 def make_app(session: Session, secret: str, port: int) -> ASGIApp:
@@ -223,7 +256,8 @@ class Guard:
                 answer["Cache-Control"] = "no-store"
             await send(message)
 
-        app = self._app if self._is_own(headers, scope["method"]) else _FOREIGN
+        own = self._is_own(headers, scope["method"]) or self._is_opened(headers, scope["method"], scope["path"])
+        app = self._app if own else _FOREIGN
         await app(scope, in_time(receive), send_guarded)
 
     def _is_own(self, headers: Headers, method: str) -> bool:
@@ -233,6 +267,16 @@ class Guard:
         if origin is None:  # browsers leave it out of what only reads
             return method in ("GET", "HEAD") and headers.get("sec-fetch-site", "none") in ("same-origin", "none")
         return origin == f"http://{host}"
+
+    def _is_opened(self, headers: Headers, method: str, path: str) -> bool:
+        """Return whether the user came to the page from elsewhere, such as the file that `serve` opens."""
+        how = headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest"), headers.get("origin")
+        return (
+            method == "GET"
+            and headers.get("host", "") in self._hosts
+            and how == ("navigate", "document", None)
+            and re.fullmatch("/[^/]+/", path) is not None
+        )
 
 
 class _Order(pydantic.BaseModel):

@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import shutil
-import tempfile
 import threading
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -23,15 +22,15 @@ from facecrypt.errors import FacecryptError, PhotoError
 from facecrypt.face_rules import Faces
 from facecrypt.faces import Face, FaceDetector
 from facecrypt.lightning_loop import Progress
-from facecrypt.photos import FORMATS, Photo, is_running, output_path, read_photo
+from facecrypt.photos import FORMATS, Photo, output_path, read_photo
 from facecrypt.presets import load_presets
+from facecrypt.private_files import make_temporary_folder, remove_temporary_folder, sweep_temporary_folders
 from facecrypt.recipe import Recipe, load_recipe
 
 RECEIPTS = ("report.html", "report.json", "recipe.yaml")
 
 State = Literal["empty", "looking", "ready", "running", "done", "failed", "cancelled"]
 
-_PREFIX = "facecrypt-ui-"
 _SHOWN_SIDE = 1600
 _MOST_AT_ONCE = 16
 """Faces protected together: more would take more memory than a small machine has."""
@@ -82,7 +81,7 @@ class Session:
     """One photo and what becomes of it. Every method may be called from any thread.
 
     Args:
-        folder: A private folder, which `close` removes.
+        folder: From `make_folder`; `close` removes it.
         recipes: From `recipes_by_strength`.
     """
 
@@ -242,7 +241,7 @@ class Session:
         self.cancel()
         if self._thread is not None:
             self._thread.join(timeout=10)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        remove_temporary_folder(self._folder)
 
     @property
     def _output(self) -> Path:
@@ -315,13 +314,8 @@ class Session:
 
 def make_folder() -> Path:
     """Return a new folder that only this user can read; remove those of killed programs first."""
-    parent = Path(tempfile.gettempdir())
-    if os.name == "posix":
-        for old in parent.glob(f"{_PREFIX}*"):
-            found = re.fullmatch(rf"{_PREFIX}(\d+)-.*", old.name)
-            if found and not old.is_symlink() and old.stat().st_uid == os.getuid() and not is_running(int(found[1])):
-                shutil.rmtree(old, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+    sweep_temporary_folders()
+    return make_temporary_folder("ui")
 
 
 def _safe_name(name: str) -> str:
