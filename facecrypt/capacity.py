@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import weakref
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from facecrypt import limits
+from facecrypt.byte_counter import ByteCounter
 from facecrypt.faces import WORKING_SIDE, FaceImage
 from facecrypt.protection import ProtectionLoop
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
@@ -59,7 +56,7 @@ def _peak_bytes(loop: ProtectionLoop, count: int) -> int:
     settings, selector = loop.settings, loop.target_selector
     try:
         loop.settings, loop.target_selector = replace(settings, steps=1), _Undecided(selector)
-        counter = _Counter()
+        counter = ByteCounter()
         with counter:
             loop.run([face] * count, list(range(count)))
     finally:
@@ -78,28 +75,3 @@ class _Undecided:
         to_self, to_targets = situation.now
         even = to_targets.mean(dim=1, keepdim=True).expand_as(to_targets)
         return self._selector(replace(situation, now=Distances(to_self, even)))
-
-
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives it no types.
-    """Counts the bytes of all tensors that come to life inside the block, and the most at any time."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.peak = 0
-        self._now = 0
-        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor):
-                storage = leaf.untyped_storage()
-                if storage not in self._known:
-                    self._known.add(storage)
-                    self._now += storage.nbytes()
-                    self.peak = max(self.peak, self._now)
-                    weakref.finalize(storage, self._free, storage.nbytes())
-        return result
-
-    def _free(self, size: int) -> None:
-        self._now -= size

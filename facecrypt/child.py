@@ -131,6 +131,12 @@ class Child:
         result: Result = value
         return result
 
+    def close(self) -> None:
+        """End the process; the next call starts another one."""
+        with self._lock:
+            if self._process:
+                self._end(self._process)
+
     def _start(self) -> subprocess.Popen[bytes]:
         if self._process and self._process.poll() is None:
             return self._process

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -12,15 +15,16 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
+from facecrypt import limits
+from facecrypt.child import Child, ChildError
 from facecrypt.errors import FacecryptError, WeightsError
 from facecrypt.naming import given_path
+from facecrypt.regular import is_regular
 from facecrypt.surrogates.catalogue import INSIGHTFACE_BUFFALO_L, INSIGHTFACE_BUFFALO_S
 from facecrypt.surrogates.embedder import Embedder
-from facecrypt.surrogates.onnx_graph import ROUNDING, differs, read_graph, without_unused_inputs
+from facecrypt.surrogates.onnx_child import inputs_of, run
+from facecrypt.surrogates.onnx_graph import ROUNDING, differs, read_graph
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, Dimension, EmbedderSpec, Side, Template, Weights, verify_sha256
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
 
 Size = tuple[Side, Side]
 Point = tuple[float, float]
@@ -28,7 +32,7 @@ Points = tuple[Point, Point, Point, Point, Point]
 Sha256 = Annotated[str, Field(pattern="^([0-9a-fA-F]{64})?$")]
 Cosine = Annotated[float, Field(ge=-1, le=1)]
 
-_EXACT_INT8 = "session.x64quantprecision"
+Result = TypeVar("Result")
 
 
 def onnx(
@@ -76,10 +80,8 @@ def onnx(
     file = given_path(path)
     if sha256:
         verify_sha256(file, sha256.lower())
-    network = OnnxNetwork(file)
-    network.verify(height, width, dimension)
     return OnnxEmbedder(
-        network,
+        _verified(file, height, width, dimension),
         EmbedderSpec(
             height=height,
             width=width,
@@ -135,9 +137,18 @@ def _insightface(spec: EmbedderSpec, path: str) -> Embedder:
             "insightface package downloads. Get that, or name the file in args.path."
         )
     verify_sha256(file, spec.weights.sha256)
-    network = OnnxNetwork(file)
-    network.verify(spec.height, spec.width, spec.dimension)
+    network = _verified(file, spec.height, spec.width, spec.dimension)
     return OnnxEmbedder(network, replace(spec, weights=replace(spec.weights, path=path)))
+
+
+def _verified(file: Path, height: int, width: int, dimension: int) -> OnnxNetwork:
+    network = OnnxNetwork(file)
+    try:
+        network.verify(height, width, dimension)
+    except BaseException:
+        network.close()
+        raise
+    return network
 
 
 class OnnxEmbedder(Embedder):
@@ -165,11 +176,14 @@ class OnnxEmbedder(Embedder):
                 f"weights {file}: torch computes other embeddings than onnxruntime (relative difference "
                 f"{difference:.2g}), so its gradients cannot be trusted. Name it under held_out, where it needs none."
             )
+        self.network.close()
         self.network = graph.eval().to(self._mean.device, self._mean.dtype)
 
 
 class OnnxNetwork(nn.Module):
     """The network of an ONNX file as onnxruntime runs it: on the CPU wherever its input is, without gradients.
+
+    It runs in a process of its own, within bounds of time and memory: the file is somebody's program.
 
     Args:
         file: The file.
@@ -178,13 +192,15 @@ class OnnxNetwork(nn.Module):
     def __init__(self, file: Path) -> None:
         super().__init__()
         self.file = file
-        self._session: InferenceSession | None = None
+        self._child: Child | None = None
+        self._broken = ""
 
     def forward(self, prepared: Tensor) -> Tensor:
         """Return the raw embeddings ``(B, D)`` of prepared crops ``(B, 3, H, W)``.
 
         Raises:
             FacecryptError: If a gradient is wanted.
+            WeightsError: If the file cannot be run on a crop, or takes more time or memory than it may.
         """
         if prepared.requires_grad and torch.is_grad_enabled():
             raise FacecryptError(
@@ -193,7 +209,7 @@ class OnnxNetwork(nn.Module):
             )
         crops = prepared.detach().float().cpu().numpy()
         # One at a time: many files fix their batch at 1, some only deep inside, and on a CPU a batch gains nothing.
-        embeddings = [self._run(crop[None]).reshape(-1) for crop in crops]
+        embeddings = [self._call(run, crop[None]).reshape(-1) for crop in crops]
         return torch.from_numpy(np.stack(embeddings)).to(prepared.device)
 
     def verify(self, height: int, width: int, dimension: int) -> None:
@@ -202,62 +218,64 @@ class OnnxNetwork(nn.Module):
         Raises:
             WeightsError: If it does not, or if the file cannot be run.
         """
-        inputs = self._open().get_inputs()
+        inputs = self._call(inputs_of)
         given = [1, 3, height, width]
-        if len(inputs) != 1 or inputs[0].type != "tensor(float)" or not _fits(given, inputs[0].shape):
-            takes = " and ".join(f"{each.type} {each.shape}" for each in inputs)
+        if len(inputs) != 1 or inputs[0][0] != "tensor(float)" or not _fits(given, inputs[0][1]):
+            takes = " and ".join(f"{kind} {shape}" for kind, shape in inputs)
             raise self._fault(
                 f"it takes {takes}, but gets tensor(float) {given}", "Mend args.size, or export the network like that"
             )
-        try:
-            shape = self._run(np.zeros(given, np.float32)).shape
-        except Exception as error:  # onnxruntime has a dozen errors and no base class for them
-            raise self._fault(
-                f"it cannot be run on a crop {given} ({_line(error)})", "Mend args.size, or export the network anew"
-            ) from error
+        shape = self._call(run, np.zeros(given, np.float32)).shape
         if int(np.prod(shape)) != dimension:
             raise self._fault(f"one crop gives {list(shape)}, not {dimension} numbers", "Mend args.dimension")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the session behind, which cannot be pickled: another process opens the file anew."""
-        return {**self.__dict__, "_session": None}
+        """Leave the other process behind, which cannot be pickled: whoever gets the copy starts one of its own."""
+        return {**self.__dict__, "_child": None}
 
-    def _open(self) -> InferenceSession:
-        if self._session is not None:
-            return self._session
+    def _call(self, function: Callable[..., Result], *arguments: NDArray[np.float32]) -> Result:
+        if self._broken:
+            raise WeightsError(self._broken)
+        if self._child is None:
+            if importlib.util.find_spec("onnxruntime") is None:
+                raise WeightsError(
+                    f"weights {self.file}: ONNX files need onnxruntime, which is not installed. "
+                    "Install it: pip install 'facecrypt[onnx]'"
+                )
+            self._child = Child("facecrypt.surrogates.onnx_child")
+        memory = int(_SHARE * limits.free_memory())
+        size = self.file.stat().st_size if is_regular(self.file) else 0
         try:
-            import onnxruntime
-        except ImportError as error:
-            raise WeightsError(
-                f"weights {self.file}: ONNX files need onnxruntime, which is not installed. "
-                "Install it: pip install 'facecrypt[onnx]'"
-            ) from error
-        if not self.file.is_file():
-            raise self._fault("there is no such file", "Mend args.path")
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # It would print what it raises, and remarks on how the file was exported.
-        options.intra_op_num_threads = torch.get_num_threads()
-        # Its kernels for 8-bit weights saturate on x86 CPUs with AVX2 and without VNNI, and would make other embeddings
-        # there than everywhere else. This takes kernels that are exact on all of them.
-        options.add_session_config_entry(_EXACT_INT8, "1")
-        providers = ["CPUExecutionProvider"]
-        try:
-            session = onnxruntime.InferenceSession(self.file, options, providers=providers)
-            if len(session.get_inputs()) > 1:  # Quantisation tools leave the weights that they replaced among them.
-                session = onnxruntime.InferenceSession(without_unused_inputs(self.file), options, providers=providers)
-            self._session = session
-        except Exception as error:  # onnxruntime has a dozen errors and no base class for them
-            raise self._fault(
-                f"onnxruntime cannot read it ({_line(error)})", "Download it again, or export the network anew"
-            ) from error
-        return session
+            return self._child.call(
+                function,
+                Path(os.path.abspath(self.file)),
+                torch.get_num_threads(),
+                *arguments,
+                seconds=_SECONDS + _SECONDS_PER_BYTE * size,
+                memory=memory,
+            )
+        except ChildError as error:
+            what = f"it {error} to open or to run" if error.overtime else f"it cannot be run: {error}"
+        except MemoryError:
+            what = f"it needs more than {limits.show_size(memory)} of memory"
+        fault = self._fault(what, "No recogniser does; use another file")
+        self._broken = str(fault)  # It will not do better on the next face.
+        self.close()
+        raise fault
 
-    def _run(self, crop: NDArray[np.float32]) -> NDArray[np.float32]:
-        session = self._open()
-        return np.asarray(session.run(None, {session.get_inputs()[0].name: crop})[0], np.float32)
+    def close(self) -> None:
+        """End the other process; the next crop starts another one."""
+        if self._child:
+            self._child.close()
 
     def _fault(self, what: str, remedy: str) -> WeightsError:
         return WeightsError(f"weights {self.file}: {what}. {remedy}.")
+
+
+_SECONDS, _SECONDS_PER_BYTE = 10.0, 20 / 2**30
+"""Seconds of computing, on all cores together, to open a file or to run it on one crop."""
+_SHARE = 0.5
+"""Share of the free memory that it may take."""
 
 
 def _arcface(height: int, width: int) -> Template:
@@ -270,7 +288,3 @@ def _fits(given: list[int], declared: list[int | str | None]) -> bool:
     if len(given) != len(declared):
         return False
     return all(b in (a, None) or isinstance(b, str) for a, b in zip(given, declared, strict=True))
-
-
-def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
