@@ -1,18 +1,25 @@
 # make demo   sets everything up and protects the sample photo; needs Python 3.11 or newer and a package index
 # make test   sets everything up and runs the tests
 # make check  what CI runs: lint, types, tests, the documentation
+# make minimums  runs the tests with the oldest versions that pyproject.toml allows, in an environment of its own
 # make site   builds the documentation into build/site
 PYTHON ?= python3
 VENV ?= .venv
+MINIMUMS ?= .minimums
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install -c .ci/constraints.txt
 
-.PHONY: demo test lint types check docs gallery site clean
+.PHONY: demo test minimums lint types check docs gallery site clean
 
 demo: $(VENV)/.runtime
 	$(VENV)/bin/facecrypt run recipes/quickstart.yaml
 
 test: $(VENV)/.development
 	$(VENV)/bin/pytest -n 2 --dist loadfile
+
+# What old versions of dependencies deprecated among each other says nothing about this package.
+minimums: $(MINIMUMS)/.development
+	$(MINIMUMS)/bin/pytest -n 2 --dist loadfile -W ignore::DeprecationWarning -W ignore::PendingDeprecationWarning \
+		-W ignore::FutureWarning
 
 lint: $(VENV)/.development
 	$(VENV)/bin/ruff check .
@@ -37,7 +44,7 @@ site: $(VENV)/.site
 	PATH="$(abspath $(VENV))/bin:$$PATH" NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict -f .ci/mkdocs.yml
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(MINIMUMS) build *.egg-info
 
 $(VENV)/.runtime: pyproject.toml .ci/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -48,6 +55,12 @@ $(VENV)/.runtime: pyproject.toml .ci/constraints.txt
 
 $(VENV)/.development: $(VENV)/.runtime plugins/facecrypt-example/pyproject.toml
 	$(PIP) --quiet --editable '.[dlib,test,dev]' --editable plugins/facecrypt-example
+	@touch $@
+
+$(MINIMUMS)/.development: pyproject.toml .ci/minimums.txt plugins/facecrypt-example/pyproject.toml
+	$(PYTHON) -m venv $(MINIMUMS)
+	$(MINIMUMS)/bin/python -m pip --disable-pip-version-check install -c .ci/minimums.txt --quiet \
+		--editable '.[dlib,plot,test]' --editable plugins/facecrypt-example
 	@touch $@
 
 $(VENV)/.site: $(VENV)/.runtime

@@ -235,6 +235,10 @@ def test_every_operator_is_compared() -> None:
     assert {case.operator for case in CASES} == set(OPERATORS)
 
 
+@pytest.mark.skipif(
+    defs.onnx_opset_version() < max(operator.last for operator in OPERATORS.values()),
+    reason="this onnx does not know the newest versions of the operators yet",
+)
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_versions_are_those_of_onnx(operator: str) -> None:
     known = OPERATORS[operator]
