@@ -7,6 +7,7 @@ not done again: saved photos and embeddings are kept, so a run that was stopped 
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -25,6 +26,8 @@ from facecrypt.crew import same_network, warn
 from facecrypt.errors import NoFaceFoundError, PhotoError, WeightsError
 from facecrypt.faces import FaceDetector, cut
 from facecrypt.gallery import EmbeddingCache, recogniser_key
+from facecrypt.known import ResultFiles
+from facecrypt.locks import locked_folders
 from facecrypt.metrics import (
     NO_FACE,
     best_over_targets,
@@ -42,13 +45,14 @@ from facecrypt.protocol import (
     load_protocol,
     subset,
 )
-from facecrypt.report import write_text
 from facecrypt.settings import Adversary, TransformName
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import Target
 
 TOP = (1, 5)
 """The N of Rank-N-T and Rank-N-UT in metrics.json."""
+
+_RESULTS = ("metrics.json", "benchmark.yaml", "table.md", *tables.PLOTS)
 
 
 @dataclass(frozen=True)
@@ -97,12 +101,20 @@ def evaluate(benchmark: Benchmark, rows: Sequence[Row], command: str) -> list[di
         The rows of metrics.json.
 
     Raises:
-        FacecryptError: If the protocol or its photos cannot be used.
+        FacecryptError: If the protocol or its photos cannot be used, another one works on the same folder, or files of
+            somebody else's would be replaced.
     """
+    output = Path(benchmark.output).expanduser()
+    with locked_folders(output, []):
+        return _evaluate(benchmark, rows, command, output, ResultFiles(output, _RESULTS))
+
+
+def _evaluate(
+    benchmark: Benchmark, rows: Sequence[Row], command: str, output: Path, files: ResultFiles
+) -> list[dict[str, Any]]:
     protocol = _protocol(benchmark)
     identities = sorted({entry.identity for entry in (*protocol.probes, *protocol.targets, *protocol.gallery)})
     numbers = {identity: number for number, identity in enumerate(identities)}
-    output = Path(benchmark.output).expanduser()
     cache = EmbeddingCache(Path(benchmark.cache).expanduser())
     detector = FaceDetector()
     probes = [_probe(entry, numbers[entry.identity], detector, benchmark) for entry in protocol.probes]
@@ -136,10 +148,12 @@ def evaluate(benchmark: Benchmark, rows: Sequence[Row], command: str) -> list[di
                     known = {"adversary": adversary, "n_gallery": identifier.size, "stream": stream}
                     results.append(found | known)
         # After every row, so that a run that is stopped leaves what it knows.
-        write_text(output / "metrics.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
-    write_text(output / "benchmark.yaml", dump_benchmark(benchmark))
-    write_text(output / "table.md", tables.render_markdown(benchmark.title, results, command))
-    tables.plot(results, output)
+        files.write(output / "metrics.json", f"{json.dumps(results, indent=1, allow_nan=False)}\n".encode())
+    files.write(output / "benchmark.yaml", dump_benchmark(benchmark).encode())
+    files.write(output / "table.md", tables.render_markdown(benchmark.title, results, command).encode())
+    with tempfile.TemporaryDirectory() as scratch:
+        for plot in tables.plot(results, Path(scratch)):
+            files.write(output / plot.name, plot.read_bytes())
     return results
 
 
