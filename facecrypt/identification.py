@@ -27,6 +27,8 @@ from facecrypt.errors import EmbeddingError, FacecryptError, NoFaceFoundError, P
 from facecrypt.faces import FaceDetector, cut
 from facecrypt.gallery import EmbeddingCache, recogniser_key
 from facecrypt.judging import find_fault
+from facecrypt.known import ResultFiles
+from facecrypt.locks import locked_folders
 from facecrypt.metrics import (
     NO_FACE,
     best_over_targets,
@@ -36,6 +38,7 @@ from facecrypt.metrics import (
 )
 from facecrypt.naming import expand_home
 from facecrypt.photos import read_photo
+from facecrypt.private_files import temporary_folder
 from facecrypt.protocol import (
     Entry,
     IdentificationProtocol,
@@ -45,13 +48,14 @@ from facecrypt.protocol import (
     load_protocol,
     subset,
 )
-from facecrypt.report import write_text
 from facecrypt.settings import Adversary, TransformName
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import Target
 
 TOP = (1, 5)
 """The N of Rank-N-T and Rank-N-UT in metrics.json."""
+
+_RESULTS = ("metrics.json", "benchmark.yaml", "table.md", *tables.PLOTS)
 
 
 @dataclass(frozen=True)
@@ -100,12 +104,20 @@ def evaluate(benchmark: Benchmark, rows: Sequence[Row], command: str) -> list[di
         The rows of metrics.json. An evaluator that cannot judge a photo is in none of them, and named in table.md.
 
     Raises:
-        FacecryptError: If the protocol or its photos cannot be used, or no evaluator can judge.
+        FacecryptError: If the protocol or its photos cannot be used, no evaluator can judge, another one works on the same
+            folder, or files of somebody else's would be replaced.
     """
+    output = expand_home(benchmark.output)
+    with locked_folders(output, []):
+        return _evaluate(benchmark, rows, command, output, ResultFiles(output, _RESULTS))
+
+
+def _evaluate(
+    benchmark: Benchmark, rows: Sequence[Row], command: str, output: Path, output_files: ResultFiles
+) -> list[dict[str, Any]]:
     protocol = _protocol(benchmark)
     identities = sorted({entry.identity for entry in (*protocol.probes, *protocol.targets, *protocol.gallery)})
     numbers = {identity: number for number, identity in enumerate(identities)}
-    output = expand_home(benchmark.output)
     cache = EmbeddingCache(expand_home(benchmark.cache))
     detector = FaceDetector()
     probes = [_probe(entry, numbers[entry.identity], detector, benchmark) for entry in protocol.probes]
@@ -144,10 +156,13 @@ def evaluate(benchmark: Benchmark, rows: Sequence[Row], command: str) -> list[di
                         results.append(found | known)
         results = [each for each in results if each["evaluator"] not in panel.left_out]
         # After every row, so that a run that is stopped leaves what it knows.
-        write_text(output / "metrics.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
-    write_text(output / "benchmark.yaml", dump_benchmark(benchmark))
-    write_text(output / "table.md", tables.render_markdown(benchmark.title, results, command, panel.left_out))
-    tables.plot(results, output)
+        output_files.write(output / "metrics.json", f"{json.dumps(results, indent=1, allow_nan=False)}\n".encode())
+    output_files.write(output / "benchmark.yaml", dump_benchmark(benchmark).encode())
+    table = tables.render_markdown(benchmark.title, results, command, panel.left_out)
+    output_files.write(output / "table.md", table.encode())
+    with temporary_folder("plots") as scratch:
+        for plot in tables.plot(results, scratch):
+            output_files.write(output / plot.name, plot.read_bytes())
     return results
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import yaml
 
+from facecrypt.errors import FacecryptError
 from facecrypt.manifest import NAME, NAME_IN_PLACE, Manifest, NameKey, name_key
 from facecrypt.naming import expand_home
-from facecrypt.photos import file_digest
+from facecrypt.photos import file_digest, write_bytes
 from facecrypt.places import file_id
 
 REPORTS = ("report.json", "report.html", "recipe.yaml")
@@ -108,3 +110,55 @@ def older_reports(output: Path, manifest: Manifest) -> set[str]:
         return older
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, yaml.YAMLError):
         return set()
+
+
+class ResultFiles:
+    """The files of fixed names that a benchmark leaves in its output folder, and replaces the next time.
+
+    Args:
+        folder: The output folder.
+        names: The files.
+
+    Raises:
+        FacecryptError: With all files of these names that are somebody else's, or were changed since.
+    """
+
+    def __init__(self, folder: Path, names: Iterable[str]) -> None:
+        self._manifest = Manifest(folder / NAME)
+        if not self._manifest.knows_reports and _is_metrics(folder / "metrics.json"):
+            return  # An earlier version, whose manifest did not tell of them, left them.
+        taken = [path for path in (folder / name for name in names) if os.path.lexists(path) and not self._is_own(path)]
+        if taken:
+            raise FacecryptError(
+                "\n  ".join(
+                    [
+                        "output: the results would replace files that are not from facecrypt, or were changed since. "
+                        "Name another output, or move them away:",
+                        *map(str, taken),
+                    ]
+                )
+            )
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Write a file at once or not at all, and note that it is facecrypt's.
+
+        Args:
+            path: One of the files.
+            data: Its content.
+
+        Raises:
+            PhotoError: If it cannot be written.
+        """
+        digest = hashlib.sha256(data).hexdigest()
+        write_bytes(data, path, lambda temporary: self._manifest.add_report(path, digest))
+
+    def _is_own(self, path: Path) -> bool:
+        return not path.is_symlink() and path.is_file() and self._manifest.wrote(path, file_digest(path))
+
+
+def _is_metrics(path: Path) -> bool:
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return isinstance(rows, list) and all({"method", "evaluator", "rank1_t"} <= row.keys() for row in rows)
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return False

@@ -192,11 +192,9 @@ def _seize(descriptor: int, path: Path, wait: bool) -> bool:
                 return False
             if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
                 raise
-            warnings.warn(
-                f"{path.parent}: its file system has no locks ({error.strerror}). Let no second run work on it.",
-                FacecryptWarning,
-                stacklevel=2,
-            )
+            if not wait:
+                words = f"{path.parent}: its file system has no locks ({error.strerror}). Let no second run work on it."
+                warnings.warn(words, FacecryptWarning, stacklevel=2)
         _let_go_in_children()
         return True
 

@@ -186,6 +186,10 @@ def _conditions(row: Row) -> list[str]:
     return [row["transform"], *([] if adversary == "none" else [adversary])]
 
 
+PLOTS = tuple(f"{name}.{suffix}" for name in ("rank1", "ssim", "tradeoff", "frontier") for suffix in ("png", "svg"))
+"""The files that `plot` may write."""
+
+
 def plot(rows: Sequence[Row], folder: Path) -> list[Path]:
     """Write the plots into a folder, as PNG and SVG, and return their files; the same rows give the same files.
 

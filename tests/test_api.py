@@ -17,7 +17,8 @@ from facecrypt.api import quickstart, resolve_recipe
 from facecrypt.errors import FacecryptWarning, NoFaceFoundError, PhotoError, RecipeError
 from facecrypt.faces import Face
 from facecrypt.lightning_loop import Progress
-from facecrypt.photos import Photo, read_photo
+from facecrypt.manifest import Manifest
+from facecrypt.photos import Photo, file_digest, read_photo
 from facecrypt.recipe import load_recipe
 from tests import processes
 
@@ -165,6 +166,48 @@ def test_save_writes_the_measured_file_or_the_same_pixels(
         array.save(tmp_path / "a.gif")
 
 
+def test_save_replaces_no_input_and_nothing_unasked(
+    results: list[facecrypt.Protected], tmp_path: Path, jpeg: Path, folder: Path
+) -> None:
+    """By whatever name: the camera's photo was given as a path and as an open picture, another one beside them."""
+    array, _, opened, camera = results[:4]
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    (tmp_path / "link.jpg").symlink_to(jpeg)
+    (tmp_path / "hard.jpg").hardlink_to(jpeg)
+    for result in (array, opened, camera):
+        for name in (jpeg, tmp_path / "link.jpg", tmp_path / "hard.jpg", folder / "text.jpg"):
+            for overwrite in (False, True):
+                with pytest.raises(PhotoError, match=r"is (the input photo itself|another input of the call)"):
+                    result.save(name, overwrite=overwrite)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    mine = tmp_path / "mine.png"
+    mine.write_bytes(b"mine")
+    with pytest.raises(PhotoError, match=r"mine\.png: exists\. Choose another name, or give overwrite=True"):
+        camera.save(mine)
+    assert mine.read_bytes() == b"mine"
+    camera.save(mine, overwrite=True)
+    camera.save(mine)  # The very same again.
+    with pytest.raises(PhotoError, match="exists"):
+        array.save(mine)
+    (tmp_path / "nowhere.png").symlink_to(tmp_path / "nothing")
+    with pytest.raises(PhotoError, match="exists"):
+        array.save(tmp_path / "nowhere.png")
+    array.save(tmp_path / "nowhere.png", overwrite=True)
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_what_a_run_protected_is_not_protected_again(tmp_path: Path, photo: Photo) -> None:
+    made = tmp_path / "made.png"
+    Image.fromarray(photo.pixels).save(made)
+    Manifest(tmp_path / "manifest.json").add(Path("me.png"), "0", made, str(file_digest(made)), "r", None)
+    result = facecrypt.protect(made, **FAST)
+    assert (result.status, result.faces) == ("unchanged", ())
+    assert "is protected already, with other settings" in result.reason
+    with pytest.raises(PhotoError, match="is protected already") as caught:
+        result.save(tmp_path / "again.png")
+    assert not isinstance(caught.value, NoFaceFoundError)
+
+
 def test_transparency_is_kept_or_refused(results: list[facecrypt.Protected], tmp_path: Path) -> None:
     result = results[6]
     assert result.pixels.shape == (512, 512, 3)
@@ -203,6 +246,7 @@ def test_names_are_escaped_in_notebooks() -> None:
     [
         ({"epsilonn": 3}, "epsilonn: unknown key. Did you mean 'epsilon'?"),
         ({"epsilon": 0}, "epsilon: 0 is wrong"),
+        ({"overwrite": True}, "overwrite: is for files. Give protect()"),
         ({"output": "x", "in_place": True}, "in_place: is for files. Give protect()"),
         ({"steps": object()}, "steps: object is no value of a recipe"),
         ({"trainer": {"devices": 2}}, "trainer: protect() works in this process, on one device"),

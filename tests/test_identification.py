@@ -64,6 +64,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_results_of_the_users_own_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    (results / "table.md").write_text("mine")
+    assert cli.main(["evaluate", str(make(tmp_path))]) == cli.WRONG
+    assert "would replace files that are not from facecrypt, or were changed since" in capsys.readouterr().err
+    assert [(path.name, path.read_text()) for path in results.iterdir()] == [("table.md", "mine")]
+
+
 def rows(folder: Path) -> list[dict[str, Any]]:
     loaded: list[dict[str, Any]] = json.loads((folder / "results" / "metrics.json").read_text())
     return loaded

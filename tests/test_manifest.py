@@ -230,6 +230,36 @@ def test_a_backup_is_never_replaced(tmp_path: Path) -> None:
     assert sorted(each.name for each in tmp_path.iterdir()) == ["a.original.png", "a.png"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the system what a descriptor is")
+def test_a_backup_is_on_the_disk_before_the_photo_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Content and name: a power cut right after the replacement must find both."""
+    path, backup = save(tmp_path / "a.png", make_image()), tmp_path / "originals" / "a.png"
+    before, done = path.read_bytes(), list[str]()
+    sync, link, move = os.fsync, os.link, os.replace
+
+    def note_sync(descriptor: int) -> None:
+        sync(descriptor)
+        done.append(f"sync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).suffix or 'folder'}")
+
+    def note_link(source: Path, target: Path) -> None:
+        assert Path(source).read_bytes() == before
+        link(source, target)
+        done.append(f"name {Path(target).parent.name}")
+
+    def note_move(source: Path, target: Path) -> None:
+        move(source, target)
+        done.append(f"replace {Path(target).name}")
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "link", note_link)
+    monkeypatch.setattr(os, "replace", note_move)
+    photo = read_photo(path)
+    write_photo(photo, photo.pixels ^ np.uint8(1), path, backup=backup)
+    new = ["sync .tmp"]  # the protected photo
+    assert done == [*new, "sync .tmp", "name originals", "sync folder", "sync folder", "replace a.png", "sync folder"]
+    assert (backup.read_bytes(), backup.stat().st_nlink) == (before, 1)
+
+
 def test_a_backup_without_hard_links_and_the_rights_of_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
