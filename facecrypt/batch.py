@@ -225,7 +225,7 @@ class Batch:
         return functional.pad(own, (0, missing, 0, missing), mode="replicate") if missing else own
 
 
-_DILUTED = 0.9
+_DILUTED = 0.85
 """Part of the difference that is left where the unchanged surroundings of a patch are looked at, too. A little less
 than measured, since masks are scaled down on the saved photo, but not up."""
 _EVERY = 5

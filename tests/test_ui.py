@@ -382,7 +382,7 @@ def test_temporary_files_go_when_the_program_is_interrupted_in_a_run(tmp_path: P
 
 
 def test_overrides_hold_at_every_strength() -> None:
-    budgets = [each.budget.ssim for each in recipes_by_strength(quickstart(), []).values() if each.budget]
+    budgets = [each.budget.jod for each in recipes_by_strength(quickstart(), []).values() if each.budget]
     assert len(budgets) == 4
     assert budgets == sorted(budgets, reverse=True)
     recipes = recipes_by_strength(quickstart(), ["epsilon=4", "faces=largest", "output=x", "in_place=true", "photos=y"])
