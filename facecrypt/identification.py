@@ -104,8 +104,8 @@ def evaluate(benchmark: Benchmark, rows: Sequence[Row], command: str) -> list[di
         The rows of metrics.json. An evaluator that cannot judge a photo is in none of them, and named in table.md.
 
     Raises:
-        FacecryptError: If the protocol or its photos cannot be used, no evaluator can judge, another one works on the same
-            folder, or files of somebody else's would be replaced.
+        FacecryptError: If the protocol or its photos cannot be used, no evaluator can judge, another benchmark works on
+            the same folder, or files of somebody else's would be replaced.
     """
     output = expand_home(benchmark.output)
     with locked_folders(output, []):
