@@ -277,7 +277,7 @@ def resolve_recipe(
     """
     source, overrides = "recipe", overrides or {}
     if recipe is None or isinstance(recipe, str | os.PathLike):
-        source = os.fsdecode(recipe or quickstart())
+        source = os.fsdecode(quickstart() if recipe is None else recipe)
         values = read_file(source)
     elif isinstance(recipe, Recipe):
         values = recipe_values(recipe)
@@ -287,7 +287,7 @@ def resolve_recipe(
     if faults := [fault for key, fault in zip(_OWNED, faults, strict=True) if key in overrides]:
         raise RecipeError(source, faults)
     given = override_with_preset(
-        [Override(key, nodes_of(key, value, verbatim=True)) for key, value in overrides.items()]
+        [Override(str(key), nodes_of(key, value, verbatim=True)) for key, value in overrides.items()]
     )
     values = override_values(values, RECIPE_SCHEMA, given, source)
     checked = check_recipe({key: value for key, value in values.items() if key not in _OWNED}, source)

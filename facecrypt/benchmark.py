@@ -16,14 +16,14 @@ from facecrypt.checking import at_most
 from facecrypt.errors import RecipeError
 from facecrypt.key_paths import split_key
 from facecrypt.key_types import Schema, plain_values
-from facecrypt.naming import expand_home
+from facecrypt.naming import expand_home, path_fault
 from facecrypt.overrides import Override
 from facecrypt.presets import override_with_preset
 from facecrypt.recipe import RECIPE_SCHEMA, Recipe, check_recipe, load_recipe, recipe_values
 from facecrypt.recipe_parts import MOST_COMPONENTS, STRICT, Args, HeldOutSlot, Seed, SurrogateSlot
 from facecrypt.registry import Kind
 from facecrypt.settings import Adversary, TransformName
-from facecrypt.texts import PathText
+from facecrypt.texts import FreeText, PathText
 from facecrypt.values import check_values, component_faults, override_values, read_file, read_values
 from facecrypt.yaml_values import Node, copy_node, dump
 
@@ -102,7 +102,7 @@ class Method:
 
     __pydantic_config__ = STRICT
     label: str
-    recipe: PathText | None = None
+    recipe: FreeText | None = None
     set: dict[str, Any] = field(default_factory=dict)
     every_target: bool = False
     obfuscation: Obfuscation | None = None
@@ -251,6 +251,9 @@ def load_benchmark(
     for index, method in enumerate(benchmark.methods):
         if method.recipe is None:
             rows.append(Row(method.label, "", None, False, method.obfuscation))
+            continue
+        if fault := path_fault(method.recipe):
+            faults.append(f"methods[{index}].recipe: {fault}")
             continue
         file = Path(path).parent / expand_home(method.recipe)
         # As they were typed: the recipe knows which of them are texts.

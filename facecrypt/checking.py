@@ -19,6 +19,8 @@ _Checked = TypeVar("_Checked")
 MOST_FAULTS = 50
 """Most faults that are told of one file: more help nobody."""
 
+_LONGEST_FAULT = 10_000
+
 _LONGEST_NAME = 100
 """Longest name for which a similar one is sought."""
 
@@ -87,10 +89,11 @@ def describe_fault(fault: Any) -> str:
 
 
 def at_most(faults: Iterable[str]) -> list[str]:
-    """Return the first faults, each once, and how many there are beyond them."""
+    """Return the first faults, each once, the longest in part, and how many there are beyond them."""
     different = list(dict.fromkeys(faults))
     more = len(different) - MOST_FAULTS
-    return different if more <= 0 else [*different[:MOST_FAULTS], f"... and {more} more like these."]
+    told = [each if len(each) <= _LONGEST_FAULT else f"{each[:_LONGEST_FAULT]} ..." for each in different[:MOST_FAULTS]]
+    return told if more <= 0 else [*told, f"... and {more} more like these."]
 
 
 def suggest(name: str, known: Mapping[str, Any] | list[str]) -> str:

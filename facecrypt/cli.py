@@ -169,7 +169,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from facecrypt import identification
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    command = shlex.join(["facecrypt", "evaluate", arguments.recipe, *arguments.overrides])
+    allowed = ["--allow-env"] if arguments.allow_env else []
+    command = shlex.join(["facecrypt", "evaluate", *allowed, arguments.recipe, *arguments.overrides])
     identification.evaluate(benchmark, rows, command)
     output = expand_home(benchmark.output)
     console.write((output / "table.md").read_text(encoding="utf-8"))

@@ -94,7 +94,8 @@ def warn(message: object) -> None:
 
 def takes_unicode() -> bool:
     """Return whether what is printed is UTF-8, so that a file that it goes to can be read as such."""
-    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    encoding = getattr(sys.stdout, "encoding", None)  # A buffer in memory has none, and takes everything.
+    return encoding is None or encoding.lower().replace("-", "") == "utf8"
 
 
 def make_table(*headings: str) -> Table:

@@ -147,7 +147,8 @@ class _Reader:
             return value
         if fault := _text_fault(value, text):
             return self._refuse(place, fault)
-        return _literal(value) if text.path else value
+        # Bytes that are UTF-8 after all came from where that is not spoken.
+        return os.fsdecode(os.fsencode(value)) if text.path else value
 
     def _refuse(self, place: tuple[Part, ...], fault: str) -> object:
         self.faults.append(f"{join_key(place) or 'recipe'}: {fault}")
@@ -159,16 +160,6 @@ def _text_fault(value: str, text: Text) -> str:
     if text.path:
         return path_fault(value)
     return f"{brief(value)} is wrong: no text holds the character NUL. Leave it out." if "\0" in value else ""
-
-
-def _literal(path: str) -> str:
-    """Return a path in one form, in which ``~`` alone or before a slash is the home folder, and itself elsewhere.
-
-    Whoever opens it takes ``~x`` for the home folder of a user x.
-    """
-    path = os.fsdecode(os.fsencode(path))  # Bytes that are UTF-8 after all, from where that was not spoken.
-    named = path.startswith("~") and path != "~" and not path.startswith("~/")
-    return os.path.join(os.getcwd(), path) if named else path
 
 
 def _children(node: Node, annotation: Any, place: tuple[Part, ...], schema: Schema) -> Iterator[tuple[Any, Node, Any]]:

@@ -12,6 +12,7 @@ import yaml
 
 from facecrypt.checking import suggest
 from facecrypt.overrides import Override
+from facecrypt.texts import brief
 
 KEYS = (
     "preset",
@@ -110,5 +111,7 @@ def _fill(values: Mapping[str, Any], path: str) -> tuple[dict[str, Any], list[st
     if not isinstance(name, str):
         return dict(values), []
     if name not in presets:
-        return dict(values), [f"{path}: {name!r} is no preset.{suggest(name, presets)} Known: {', '.join(presets)}."]
+        return dict(values), [
+            f"{path}: {brief(name)} is no preset.{suggest(name, presets)} Known: {', '.join(presets)}."
+        ]
     return {**presets[name], **values}, []

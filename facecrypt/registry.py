@@ -21,7 +21,7 @@ import pydantic
 from facecrypt.checking import MOST_FAULTS, describe_fault, suggest, validate
 from facecrypt.errors import FacecryptError, FacecryptWarning, PluginError, UnknownComponentError
 from facecrypt.surrogates.spec import EmbedderSpec
-from facecrypt.texts import Text
+from facecrypt.texts import Text, brief
 
 Kind = Literal["surrogate", "naturalness", "target_selector", "gradient", "optimizer", "view"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -106,7 +106,7 @@ class Component:
         for name, value in args.items():
             if name not in described:
                 accepts = ", ".join(described.values()) or "no arguments"
-                faults.append(f"unknown argument {name!r}.{suggest(name, described)} Accepts: {accepts}.")
+                faults.append(f"unknown argument {brief(name)}.{suggest(name, described)} Accepts: {accepts}.")
                 continue
             bound[name], fault = check_value(value, self.arguments()[name][0])
             if fault:
@@ -164,7 +164,7 @@ class Registry:
             known = sorted(component.name for component in self.list(kind))
             broken = "".join(f" Plugin {plugin} is broken: {why}" for plugin, why in self.broken_plugins.items())
             raise UnknownComponentError(
-                f"no {kind} named {name!r}.{suggest(name, known)} Known: {', '.join(known)}.{broken}"
+                f"no {kind} named {brief(name)}.{suggest(name, known)} Known: {', '.join(known)}.{broken}"
             )
         return component
 

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from facecrypt.errors import RecipeError
+from facecrypt.naming import expand_home
 from facecrypt.recipe import Recipe, dump_recipe, load_recipe
 
+ROOT = Path(__file__).parents[1]
 NAMES = (
     "album/#2", "2024", "2024-05-01", "no", "null", "-", "a=b", "a: b", "{x}", "'q'", '"q"', " lead", "trail ",
     "*.jpg", "!x",
@@ -111,19 +113,19 @@ def test_a_path_that_no_file_has(file: Path, text: str, fault: str) -> None:
     assert fault in caught.value.faults[0]
 
 
-def test_a_tilde_is_the_home_folder_where_it_stands_alone(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("~", "~/x", "a/~"):
+def test_a_tilde_is_the_home_folder_where_it_stands_alone(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("~", "~/x", "a/~", "~x.jpg", "~root", "~nobody-of-that-name/x"):
         assert load_recipe(file, [f"photos={name}"]).photos == name
-    for name in ("~x.jpg", "~root", "~nobody-of-that-name/x"):
-        path = load_recipe(file, [f"photos={name}"]).photos
-        assert path is not None
-        assert Path(path).expanduser() == tmp_path / name
+        assert (expand_home(name) == Path(name)) == (not name.startswith("~/") and name != "~")
     monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as where neither HOME nor the user is known
     with pytest.raises(RecipeError, match="your home folder is not known"):
         load_recipe(file, ["photos=~/x"])
+
+
+def test_home_folders_are_expanded_in_one_place() -> None:
+    """``Path.expanduser`` takes ``~x`` for the folder of a user x, and fails where there is none."""
+    for path in (ROOT / "facecrypt").rglob("*.py"):
+        assert path.name == "naming.py" or "expanduser" not in path.read_text(), f"{path}: call expand_home"
 
 
 def test_templates_and_arguments_of_components_are_texts(file: Path) -> None:
