@@ -50,7 +50,7 @@ $(VENV)/.runtime: pyproject.toml .ci/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "facecrypt needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) --quiet --editable '.[dlib,ui]'
+	$(PIP) --quiet --editable '.[dlib,looks,ui]'
 	@touch $@
 
 $(VENV)/.development: $(VENV)/.runtime plugins/facecrypt-example/pyproject.toml
