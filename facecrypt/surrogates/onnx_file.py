@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from facecrypt import weights
 from facecrypt.errors import FacecryptError, WeightsError
 from facecrypt.surrogates.catalogue import INSIGHTFACE_BUFFALO_L, INSIGHTFACE_BUFFALO_S
 from facecrypt.surrogates.embedder import Embedder
+from facecrypt.surrogates.onnx_external import require_own_data
 from facecrypt.surrogates.onnx_graph import ROUNDING, differs, read_graph, without_unused_inputs
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, EmbedderSpec, Template, Weights, verify_sha256
 
@@ -75,6 +77,7 @@ def onnx(
     file = Path(path).expanduser()
     if sha256:
         verify_sha256(file, sha256.lower())
+    require_own_data(file, alone=bool(sha256))
     network = OnnxNetwork(file)
     network.verify(height, width, dimension)
     return OnnxEmbedder(
@@ -133,7 +136,8 @@ def _insightface(spec: EmbedderSpec, path: str) -> Embedder:
             f"weights {file}: there is no such file. It comes with the model pack {spec.weights.source}, which the "
             "insightface package downloads. Get that, or name the file in args.path."
         )
-    verify_sha256(file, spec.weights.sha256)
+    weights.check(file, spec.weights.sha256, spec.weights.size)
+    require_own_data(file, alone=True)
     network = OnnxNetwork(file)
     network.verify(spec.height, spec.width, spec.dimension)
     return OnnxEmbedder(network, replace(spec, weights=replace(spec.weights, path=path)))
