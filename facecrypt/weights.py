@@ -31,6 +31,8 @@ _READ_TIMEOUT: Final = 30.0  # seconds of silence until a connection counts as b
 _HUB_TIMEOUT: Final = 5.0  # seconds until a silent hub counts as unreachable
 _ATTEMPTS: Final = 5  # connections per download, as long as each one brings the file forward
 _CHUNK: Final = 1 << 16  # bytes written at once; of one that breaks off nothing is kept
+_MOST_BYTES: Final = 4 << 30  # of a file whose publisher states no size: twice the largest recogniser
+_PAGES: Final = (b"<!doctype", b"<html", b"<?xml")  # what pages begin with, whatever content type a server calls them
 
 
 def cache_folder() -> Path:
@@ -83,18 +85,24 @@ def recorded(path: Path) -> str:
         return ""
 
 
-def check(path: Path, sha256: str = "", *, name: str = "") -> None:
-    """Check a file by its digest: the stated one, else the recorded one. Without either, record what it is now.
+def check(path: Path, sha256: str = "", size: int = 0, *, name: str = "") -> None:
+    """Check a file by its size and its digest, the stated or else the recorded one. Without any, record what it is now.
 
     Args:
         path: The file.
         sha256: Digest that its publisher states, or empty.
+        size: Size that its publisher states, in bytes, or 0.
         name: Name under which its digest is recorded, and which errors call it by, where `path` has another one.
 
     Raises:
         WeightsError: If the file cannot be read or is another one.
     """
     shown = path.with_name(name) if name else path
+    if size and path.is_file() and path.stat().st_size != size:
+        raise WeightsError(
+            f"weights {shown}: has {path.stat().st_size:,} bytes, expected {size:,}: the file is cut short or another "
+            "one. Delete it and install or download it again."
+        )
     actual, before = digest(path), recorded(shown)
     if actual == (sha256 or before or actual):
         if not sha256 and not before:
@@ -113,7 +121,7 @@ def check(path: Path, sha256: str = "", *, name: str = "") -> None:
     )
 
 
-def fetch(address: str, name: str, sha256: str = "", *, command: str) -> Path:
+def fetch(address: str, name: str, sha256: str = "", size: int = 0, *, command: str) -> Path:
     """Return a checked file of the cache, downloaded where it is not there yet.
 
     Processes that want the same file at the same time download it once. A download that breaks off is taken up again,
@@ -123,6 +131,8 @@ def fetch(address: str, name: str, sha256: str = "", *, command: str) -> Path:
         address: Where its publisher has it.
         name: Its name in the cache and on a mirror.
         sha256: Digest that its publisher states, or empty.
+        size: Size that its publisher states, in bytes, or 0. No more than that is received, whatever the server sends;
+            of a file without a stated size, 4 GiB.
         command: What fetches the file where there is a connection, for the error in offline mode.
 
     Raises:
@@ -138,9 +148,9 @@ def fetch(address: str, name: str, sha256: str = "", *, command: str) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             with _alone(path):
                 if not path.is_file():  # Another process may have brought it in the meantime.
-                    _download(address, path, sha256)
+                    _download(address, path, sha256, size)
                     return path
-    check(path, sha256)
+    check(path, sha256, size)
     return path
 
 
@@ -170,12 +180,36 @@ def find_on_hub(repository: str, names: Sequence[str]) -> Path | None:
     return paths[0].parent if len(paths) == len(names) else None
 
 
-def fetch_from_hub(repository: str, names: Sequence[str], *, command: str) -> Path:
+@contextmanager
+def bounded_files(most: int = 0) -> Iterator[None]:
+    """Let no file that is written in this context grow beyond some bytes, whoever writes it.
+
+    Other packages download without asking how much will come. Where the system knows no such limit, there is none.
+
+    Args:
+        most: The limit in bytes; 4 GiB by default.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has none.
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limits = [limit for limit in (most or _MOST_BYTES, soft) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (min(limits), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def fetch_from_hub(repository: str, names: Sequence[str], size: int = 0, *, command: str) -> Path:
     """Return the folder in the cache with these files of a hub repository, downloaded where one is missing.
 
     Args:
         repository: ``owner/name``.
         names: The files; those that the repository does not have are not an error here.
+        size: Size of the largest file, in bytes, or 0 where it is not known. None may be larger than that, or 4 GiB.
         command: What fetches them where there is a connection, for the error in offline mode.
 
     Raises:
@@ -192,16 +226,20 @@ def fetch_from_hub(repository: str, names: Sequence[str], *, command: str) -> Pa
     try:
         # Asked once first: the download would wait for ever on a hub that takes the connection and stays silent.
         HfApi(endpoint=endpoint).model_info(repository, timeout=_HUB_TIMEOUT)
-        return Path(
-            snapshot_download(
-                repository,
-                allow_patterns=list(names),
-                cache_dir=hub_cache(),
-                endpoint=endpoint,
-                etag_timeout=_HUB_TIMEOUT,
+        with bounded_files(size):
+            return Path(
+                snapshot_download(
+                    repository,
+                    allow_patterns=list(names),
+                    cache_dir=hub_cache(),
+                    endpoint=endpoint,
+                    etag_timeout=_HUB_TIMEOUT,
+                )
             )
-        )
     except Exception as error:  # the hub's client lets through what its HTTP library raises
+        for part in (hub_cache() / f"models--{repository.replace('/', '--')}").rglob("*.incomplete"):
+            if part.stat().st_size >= (size or _MOST_BYTES):  # Taken up again, it would be too large for ever.
+                part.unlink()
         where = f"the mirror {endpoint}" if endpoint else "the Hugging Face hub"
         raise WeightsError(
             f"weights {repository}: cannot be downloaded from {where} ({_line(error)}). "
@@ -209,7 +247,7 @@ def fetch_from_hub(repository: str, names: Sequence[str], *, command: str) -> Pa
         ) from error
 
 
-def _download(address: str, path: Path, sha256: str) -> None:
+def _download(address: str, path: Path, sha256: str, size: int) -> None:
     """Bring a file into the cache; the caller holds its lock and has a place for errors of the disk."""
     import requests
 
@@ -217,7 +255,7 @@ def _download(address: str, path: Path, sha256: str) -> None:
     for attempt in range(1, _ATTEMPTS + 1):
         before = _size(part)
         try:
-            complete = _receive(address, part, sha256)
+            complete = _receive(address, part, sha256, size)
         except requests.RequestException as error:
             if _size(part) > before and attempt < _ATTEMPTS:
                 continue
@@ -231,7 +269,7 @@ def _download(address: str, path: Path, sha256: str) -> None:
         )
     _etag(part).unlink(missing_ok=True)
     try:
-        check(part, sha256, name=path.name)
+        check(part, sha256, size, name=path.name)
     except WeightsError:
         actual = digest(part)
         part.unlink()
@@ -244,7 +282,7 @@ def _download(address: str, path: Path, sha256: str) -> None:
     part.replace(path)
 
 
-def _receive(address: str, part: Path, sha256: str) -> bool:
+def _receive(address: str, part: Path, sha256: str, size: int) -> bool:
     """Receive a file, or the rest of it, and return whether it is complete now.
 
     What is there already is kept only where a digest or the server's own mark of the version (ETag) will show whether
@@ -270,6 +308,10 @@ def _receive(address: str, part: Path, sha256: str) -> bool:
         response.raise_for_status()
         if response.headers.get("Content-Type", "").startswith("text/html"):
             raise _unexpected("a web page, not a file", address, part)
+        if not sha256 and address.startswith("https:") and not response.url.startswith("https:"):
+            raise _unexpected("you on to an address without encryption, and no digest is known", address, part)
+        if response.headers.get("Content-Encoding", "identity").lower() not in ("", "identity"):
+            raise _unexpected("it compressed, although it was asked not to", address, part)
         resumed = response.status_code == 206 and span.startswith(f"bytes {have}-")
         if response.status_code == 206 and not resumed:
             raise _unexpected(f"another part of the file than was asked for ({span})", address, part)
@@ -280,12 +322,28 @@ def _receive(address: str, part: Path, sha256: str) -> bool:
                 pass  # Emptied before the new mark is there: it must never stand beside bytes of the old version.
             # A weak mark stands for the same meaning, not for the same bytes.
             _write(etag, "" if sent.startswith("W/") else sent)
-        rest = int(response.headers.get("Content-Length", 0))
+        announced = response.headers.get("Content-Length", "")
+        rest = int(announced) if announced.isdecimal() else 0
+        if size and rest and have + rest != size:
+            raise _unexpected(f"a file of {have + rest:,} bytes, not of the {size:,} that are expected", address, part)
+        bound = size or _MOST_BYTES
+        if have + rest > bound:
+            raise _unexpected(f"a file of {have + rest:,} bytes, of which at most {bound:,} are taken", address, part)
         with part.open("ab") as file, _progress(part.stem, have, rest) as advance:
+            received = have
             for chunk in response.iter_content(_CHUNK):
+                if not received and chunk.lstrip(b"\xef\xbb\xbf \t\r\n")[:16].lower().startswith(_PAGES):
+                    raise _unexpected("a web page, not a file", address, part)
+                received += len(chunk)
+                if received > bound:
+                    file.close()
+                    part.unlink()
+                    raise _unexpected(f"more than the {bound:,} bytes that are expected", address, part)
                 file.write(chunk)
                 advance(len(chunk))
-    return not rest or _size(part) == have + rest
+    if not _size(part):
+        raise _unexpected("an empty file", address, part)
+    return _size(part) == (size or have + rest) if size or rest else True
 
 
 def _unexpected(what: str, address: str, part: Path) -> WeightsError:

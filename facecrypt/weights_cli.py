@@ -81,7 +81,7 @@ def verify_weights(arguments: argparse.Namespace) -> int:
             continue
         before = weights.recorded(path)
         try:
-            weights.check(path, each.sha256)
+            weights.check(path, each.sha256, each.size)
         except WeightsError as error:
             console.say(f"{name}: wrong: {error}")
             wrong += 1

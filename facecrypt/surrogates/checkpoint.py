@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -30,6 +31,8 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
         WeightsError: If the file cannot be read, would run code, or holds something else than named tensors.
     """
     path = given_path(path)
+    if path.suffix != ".safetensors":
+        require_plain_archive(path)
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except FileNotFoundError as error:
@@ -51,6 +54,11 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
         ) from error
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
+    # Sparse, quantised, complex and imagined tensors would fail in the middle of a run.
+    if isinstance(state, Mapping) and (
+        odd := [name for name, value in state.items() if isinstance(value, Tensor) and not _is_plain(value)]
+    ):
+        raise _fault(path, f"{odd[0]} holds no plain numbers ({state[odd[0]].dtype})", "Save it as dense tensors")
     if not isinstance(state, Mapping) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
     ):
@@ -58,6 +66,29 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
     if all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     return dict(state)
+
+
+def require_plain_archive(path: Path) -> None:
+    """Refuse an archive that unpacks to more than it is.
+
+    ``torch.save`` compresses nothing, so a checkpoint takes no more memory than its file has bytes. An archive that
+    is compressed, or names the same bytes many times, could fill the memory before anybody sees what it holds.
+
+    Raises:
+        WeightsError: If the file is such an archive.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            records = archive.infolist()
+    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError):
+        return  # It is no archive: whoever reads it says what is wrong with it.
+    unpacked = sum(record.file_size for record in records)
+    if any(record.compress_type != zipfile.ZIP_STORED for record in records) or unpacked > path.stat().st_size:
+        raise _fault(
+            path,
+            f"it unpacks to {unpacked:,} bytes, more than the file has, which no checkpoint of torch does: refused",
+            "Have whoever made it save the state dict with torch.save, best as safetensors",
+        )
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], path: str | Path, *, ignore: Sequence[str] = ()) -> None:
@@ -98,6 +129,11 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], path: str | Path, *, i
             "Name the checkpoint of this recogniser",
         )
     network.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in given.items()}, assign=True)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    dense = tensor.layout == torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
+    return dense and not tensor.is_complex()
 
 
 def _kinds(state: object) -> str:

@@ -15,6 +15,7 @@ import torch
 from facecrypt import weights
 from facecrypt.errors import WeightsError
 from facecrypt.surrogates import frbench_table
+from facecrypt.surrogates.checkpoint import require_plain_archive
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.spec import EmbedderSpec
 
@@ -53,7 +54,14 @@ def _build(spec: EmbedderSpec, threshold: float | None) -> Embedder:
     # package index for a newer version of itself.
     with torch.random.fork_rng(devices=[]), frbench.configure_scoped(update_check=False):
         try:
+            with weights.bounded_files():
+                frbench.get_asset(spec.weights.path)  # Downloads it, checks the digest of its manifest, unpacks it.
+            if (file := spec.weights.find()) is not None:
+                weights.check(file, spec.weights.sha256, spec.weights.size)
+                require_plain_archive(file)
             model = frbench.FR(backbone, loss, dataset, eager_load=True)
+        except WeightsError:
+            raise
         except Exception as error:  # Downloads, archives, YAML and state dicts each fail in their own way.
             reason = " ".join(str(error).split())[:200]
             raise _fault(spec, f"frbench cannot get or read them ({type(error).__name__}: {reason})") from error

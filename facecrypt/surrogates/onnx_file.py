@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
-from facecrypt import limits
+from facecrypt import limits, weights
 from facecrypt.child import Child, ChildError
 from facecrypt.errors import FacecryptError, WeightsError
 from facecrypt.naming import given_path
@@ -23,6 +23,7 @@ from facecrypt.regular import is_regular
 from facecrypt.surrogates.catalogue import INSIGHTFACE_BUFFALO_L, INSIGHTFACE_BUFFALO_S
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.onnx_child import inputs_of, run
+from facecrypt.surrogates.onnx_external import require_own_data
 from facecrypt.surrogates.onnx_graph import ROUNDING, differs, read_graph
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, Dimension, EmbedderSpec, Side, Template, Weights, verify_sha256
 
@@ -80,6 +81,7 @@ def onnx(
     file = given_path(path)
     if sha256:
         verify_sha256(file, sha256.lower())
+    require_own_data(file, alone=bool(sha256))
     return OnnxEmbedder(
         _verified(file, height, width, dimension),
         EmbedderSpec(
@@ -136,7 +138,8 @@ def _insightface(spec: EmbedderSpec, path: str) -> Embedder:
             f"weights {file}: there is no such file. It comes with the model pack {spec.weights.source}, which the "
             "insightface package downloads. Get that, or name the file in args.path."
         )
-    verify_sha256(file, spec.weights.sha256)
+    weights.check(file, spec.weights.sha256, spec.weights.size)
+    require_own_data(file, alone=True)
     network = _verified(file, spec.height, spec.width, spec.dimension)
     return OnnxEmbedder(network, replace(spec, weights=replace(spec.weights, path=path)))
 

@@ -99,20 +99,22 @@ class Weights:
             WeightsError: If its package is not installed, it cannot be downloaded, or it is not the expected file.
         """
         if self.origin == "url":
-            return weights.fetch(self.source, self.path, self.sha256, command=self.fetch_command())
+            return weights.fetch(self.source, self.path, self.sha256, self.size, command=self.fetch_command())
         if self.origin == "hub":
             names = (self.path, *self.beside)
-            folder = weights.fetch_from_hub(self.source, names, command=self.fetch_command())
+            folder = weights.fetch_from_hub(self.source, names, self.size, command=self.fetch_command())
             for name in names:
                 if not (folder / name).is_file():
                     raise WeightsError(f"weights {self.source}: {name} is not there. Name another repository.")
-            weights.check(folder / self.path, self.sha256)
+            weights.check(folder / self.path, self.sha256, self.size)
+            for name in self.beside:
+                weights.check(folder / name)
             return folder / self.path
         path = given_path(self.path) if self.origin == "file" else self.find()
         if path is None:
             raise WeightsError(f"weights {self.path}: not found. Get them: {self.fetch_command()}")
         if self.sha256:
-            verify_sha256(path, self.sha256)
+            weights.check(path, self.sha256, self.size)
         return path
 
     def fetch_command(self) -> str:
