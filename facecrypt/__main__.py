@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
 
 def main() -> int:
     """Run the command line of this process and return its exit status."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    if os.name == "posix" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # A traceback out of an import would help nobody.
     from facecrypt import interrupts
 

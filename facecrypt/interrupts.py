@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 _FAMILY = "FACECRYPT_FAMILY"
 """Environment variable by which a process of a run knows who waits for its parent: ``<who waits>:<parent>``."""
 _RANKS = ("LOCAL_RANK", "RANK", "SLURM_PROCID")
-"""Set by who starts several processes of one run: Lightning, torchrun, SLURM."""
+"""Set by who starts several processes of one run: Lightning, torchrun, SLURM. The first one has the number 0."""
+_TORCHRUN = "TORCHELASTIC_RUN_ID"
 _PULSE = 1.0  # seconds between looks at whether the parent of a rank still lives
 _PATIENCE = 2.0  # seconds until processes are ended that outlive work that came to its end
 _GRACE = 1.0  # seconds between asking a process to end and ending it
@@ -58,7 +59,8 @@ def supervise() -> None:
     child = os.fork()
     if child:
         os.close(tells)
-        starter = int(family.partition(":")[0]) if family.endswith(f":{parent}") else None
+        further = family.endswith(f":{parent}") and _RANKS[0] in os.environ
+        starter = int(family.partition(":")[0]) if further else None
         os._exit(_Supervisor(child, hears, signals, starter).run(before))
     os.close(hears)
     for each in signals:
@@ -121,13 +123,8 @@ def start_worker(number: int) -> None:
     Args:
         number: The number of the worker, which says nothing here.
     """
-    import multiprocessing
-
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    assert parent.pid is not None
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with(parent.pid)
+    end_with(os.getppid())
 
 
 @contextmanager
@@ -173,17 +170,17 @@ class _Account:
             self._run = message
 
     def line(self) -> str:
-        if self._run is None:
-            return self._text
-        from pathlib import Path
+        text = self._text
+        if self._run is not None:
+            from pathlib import Path
 
-        from facecrypt.journal import count_protected
+            from facecrypt.journal import count_protected
 
-        done = count_protected(Path(self._run["journal"]), _LOOK)
-        return (
-            f"{done} of {self._run['photos']} photos are protected {self._run['where']}; "
-            "the same command goes on from there"
-        )
+            done = count_protected(Path(self._run["journal"]), _LOOK)
+            text = f"{done} of {self._run['photos']} photos are protected {self._run['where']}; "
+            text += "the same command goes on from there"
+        # Names of files come from anywhere, and some would move the cursor.
+        return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 _account = _Account()
@@ -216,7 +213,7 @@ class _Supervisor:
         self._signals = signals
         self._starter = starter
         self._parent = os.getppid()
-        self._started = starter is not None or _RANKS[0] in os.environ
+        self._started = starter is not None or _TORCHRUN in os.environ
         self._quiet = starter is not None or any(os.environ.get(name, "0") not in ("", "0") for name in _RANKS)
         self._status: int | None = None
         self._account = _Account()

@@ -269,11 +269,12 @@ def test_the_line_says_what_is_done(tmp_path: Path) -> None:
 
 
 def test_names_that_the_console_cannot_show(tmp_path: Path) -> None:
-    body = "interrupts.tell_ending('kept in caf\\udce9 \\u2713'); ready(); time.sleep(600)"
+    body = "interrupts.tell_ending('kept in caf\\udce9 \\u2713 \\x1b[2J\\n'); ready(); time.sleep(600)"
     with start(tmp_path, body) as command:
         started(command, tmp_path)
         stopped(command, signal.SIGINT)
-        assert "kept in caf" in command.stderr
+        assert command.stderr.startswith("facecrypt: stopped: kept in caf\\udce9 ")
+        assert command.stderr.endswith(" \\x1b[2J\\n\n")
 
 
 def test_where_nobody_waits_ctrl_c_says_the_same(tmp_path: Path) -> None:
