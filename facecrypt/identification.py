@@ -157,7 +157,7 @@ def _evaluate(
         results = [each for each in results if each["evaluator"] not in panel.left_out]
         # After every row, so that a run that is stopped leaves what it knows.
         output_files.write(output / "metrics.json", f"{json.dumps(results, indent=1, allow_nan=False)}\n".encode())
-    output_files.write(output / "benchmark.yaml", dump_benchmark(benchmark).encode())
+    output_files.write(output / "benchmark.yaml", dump_benchmark(benchmark).encode(errors="backslashreplace"))
     table = tables.render_markdown(benchmark.title, results, command, panel.left_out)
     output_files.write(output / "table.md", table.encode())
     with temporary_folder("plots") as scratch:

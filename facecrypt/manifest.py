@@ -214,7 +214,9 @@ class Manifest:
         Raises:
             FacecryptError: If the manifest cannot be written.
         """
-        self._add(Entry("", "", self._relative(path), digest, ""))
+        entry = Entry("", "", self._relative(path), digest, "")
+        if entry not in self._entries:
+            self._add(entry)
 
     def _add(self, entry: Entry) -> None:
         # Older contents of the same output stay known: a killed run may have left any of them in its place.

@@ -338,6 +338,18 @@ def test_a_manifest_in_another_layout_is_added_to(tmp_path: Path) -> None:
     assert [photo["output"] for photo in json.loads(path.read_text())["photos"]] == ["a", "b"]
 
 
+def test_reports_are_told_from_photos(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    for digest in ("1", "2", "1"):
+        Manifest(path).add_report(tmp_path / "report.json", digest)
+    known = Manifest(path)
+    assert len(json.loads(path.read_text())["photos"]) == 2
+    assert known.knows_reports
+    assert known.wrote(tmp_path / "report.json", "2")
+    assert not known.has_made("2")
+    assert known.outputs == set()
+
+
 def test_only_what_changes_a_photo_changes_the_digest() -> None:
     base = check_recipe({"surrogates": [{"name": "sface"}]})
     same = check_recipe({"surrogates": [{"name": "sface"}], "photos": "x", "output": "y", "batch_size": 2,
@@ -404,7 +416,7 @@ def test_where_photos_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ({"in_place": True, "photos": "x", "format": "png"}, "in_place: keeps each photo's format."),
         ({"in_place": True, "photos": "x", "name": "{stem}-y{suffix}"}, "in_place: keeps each photo's name."),
         ({"in_place": True, "photos": "x", "backup": "{stem}{suffix}"}, "backup: would be the photo itself."),
-        ({"metadata": "all"}, "metadata"),
+        ({"metadata": "some"}, "metadata"),
     ],
 )
 def test_wrong_keys(keys: dict[str, object], says: str) -> None:
