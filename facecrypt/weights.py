@@ -98,9 +98,11 @@ def check(path: Path, sha256: str = "", size: int = 0, *, name: str = "") -> Non
         WeightsError: If the file cannot be read or is another one.
     """
     shown = path.with_name(name) if name else path
-    if size and path.is_file() and path.stat().st_size != size:
+    has = path.stat().st_size if path.is_file() else 0
+    # A digest tells of everything but files that are too large to be read for it.
+    if size and (has > size or (has < size and not sha256)):
         raise WeightsError(
-            f"weights {shown}: has {path.stat().st_size:,} bytes, expected {size:,}: the file is cut short or another "
+            f"weights {shown}: has {has:,} bytes, expected {size:,}: the file is cut short or another "
             "one. Delete it and install or download it again."
         )
     actual, before = digest(path), recorded(shown)

@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
@@ -171,8 +170,12 @@ def test_an_honest_redirect_is_followed(serve: Callable[[Answer], str], cache: P
 
 def test_a_cached_file_of_another_size_is_not_loaded(cache: Path) -> None:
     cache.mkdir()
+    for digest, content in (("", CONTENT[:-1]), ("", CONTENT + b"x"), (SHA256, CONTENT + b"x")):
+        (cache / "net.pt").write_bytes(content)
+        with pytest.raises(WeightsError, match=r"has (299,999|300,001) bytes, expected 300,000: the file is cut short"):
+            weights.fetch("http://127.0.0.1:9/net.pt", "net.pt", digest, len(CONTENT), command="")
     (cache / "net.pt").write_bytes(CONTENT[:-1])
-    with pytest.raises(WeightsError, match=r"has 299,999 bytes, expected 300,000: the file is cut short or another"):
+    with pytest.raises(WeightsError, match="sha256 is .*, expected"):
         weights.fetch("http://127.0.0.1:9/net.pt", "net.pt", SHA256, len(CONTENT), command="")
 
 
@@ -293,7 +296,6 @@ def test_what_is_no_onnx_file_is_left_to_who_runs_it(tmp_path: Path) -> None:
 def test_a_package_file_of_another_size_is_not_loaded(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     path.write_bytes(CONTENT)
-    known = replace(catalogue.SFACE.weights, origin="file", path=str(path))
-    with pytest.raises(WeightsError, match="has 300,000 bytes, expected 10,667,852"):
+    known = replace(catalogue.SFACE.weights, origin="file", path=str(path), size=1000)
+    with pytest.raises(WeightsError, match="has 300,000 bytes, expected 1,000"):
         known.require()
-    assert onnx.__version__
