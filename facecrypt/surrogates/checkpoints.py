@@ -21,7 +21,7 @@ from facecrypt.surrogates import architectures
 from facecrypt.surrogates import catalogue_files as catalogue
 from facecrypt.surrogates.checkpoint import fill, load_state_dict
 from facecrypt.surrogates.embedder import Embedder
-from facecrypt.surrogates.spec import EmbedderSpec, verify_sha256
+from facecrypt.surrogates.spec import Cosine, EmbedderSpec, verify_sha256
 from facecrypt.weights import cache_folder
 
 ChannelOrder = Literal["rgb", "bgr"]
@@ -31,7 +31,7 @@ def ir_se50(
     *,
     path: str | None = None,
     sha256: str = "",
-    threshold: float | None = None,
+    threshold: Cosine | None = None,
     channel_order: ChannelOrder = "bgr",
 ) -> Embedder:
     """Return IR-SE50 trained with ArcFace, 512-d (TreB1eN/InsightFace_Pytorch, ``model_ir_se50.pth``).
@@ -53,7 +53,7 @@ def mobilefacenet(
     *,
     path: str | None = None,
     sha256: str = "",
-    threshold: float | None = None,
+    threshold: Cosine | None = None,
     channel_order: ChannelOrder = "bgr",
 ) -> Embedder:
     """Return MobileFaceNet trained with ArcFace, 512-d (TreB1eN/InsightFace_Pytorch); arguments as for `ir_se50`."""
@@ -61,38 +61,38 @@ def mobilefacenet(
     return _build(spec, architectures.mobilefacenet, path, sha256, threshold)
 
 
-def ir50(*, path: str | None = None, sha256: str = "", threshold: float | None = None) -> Embedder:
+def ir50(*, path: str | None = None, sha256: str = "", threshold: Cosine | None = None) -> Embedder:
     """Return IR-50 trained with ArcFace, 512-d (ZhaoJ9014/face.evoLVe); arguments as for `ir_se50`."""
     return _build(catalogue.IR50, architectures.ir_50, path, sha256, threshold)
 
 
-def makeup_irse50(*, path: str | None = None, sha256: str = "", threshold: float | None = None) -> Embedder:
+def makeup_irse50(*, path: str | None = None, sha256: str = "", threshold: Cosine | None = None) -> Embedder:
     """Return the makeup-transfer protocol's IR-SE50, 512-d (``irse50.pth``); arguments as for `ir_se50`."""
     return _build(catalogue.MAKEUP_IRSE50, architectures.ir_se_50, path, sha256, threshold)
 
 
-def makeup_ir152(*, path: str | None = None, sha256: str = "", threshold: float | None = None) -> Embedder:
+def makeup_ir152(*, path: str | None = None, sha256: str = "", threshold: Cosine | None = None) -> Embedder:
     """Return the makeup-transfer protocol's IR-152, 512-d (``ir152.pth``); arguments as for `ir_se50`."""
     return _build(catalogue.MAKEUP_IR152, architectures.ir_152, path, sha256, threshold)
 
 
-def makeup_mobile_face(*, path: str | None = None, sha256: str = "", threshold: float | None = None) -> Embedder:
+def makeup_mobile_face(*, path: str | None = None, sha256: str = "", threshold: Cosine | None = None) -> Embedder:
     """Return the makeup-transfer protocol's MobileFaceNet, 512-d (``mobile_face.pth``); arguments as for `ir_se50`."""
     return _build(catalogue.MAKEUP_MOBILE_FACE, architectures.mobilefacenet, path, sha256, threshold)
 
 
-def makeup_facenet(*, path: str | None = None, sha256: str = "", threshold: float | None = None) -> Embedder:
+def makeup_facenet(*, path: str | None = None, sha256: str = "", threshold: Cosine | None = None) -> Embedder:
     """Return the makeup-transfer protocol's FaceNet, 512-d (``facenet.pth``); arguments as for `ir_se50`."""
     return _build(catalogue.MAKEUP_FACENET, InceptionResnetV1, path, sha256, threshold, classifier=("logits.",))
 
 
-def sphere20_sphereface(*, path: str | None = None, sha256: str = "", threshold: float | None = None) -> Embedder:
+def sphere20_sphereface(*, path: str | None = None, sha256: str = "", threshold: Cosine | None = None) -> Embedder:
     """Return Sphere20 trained with SphereFace, 512-d (clcarwin/sphereface_pytorch); arguments as for `ir_se50`."""
     network = architectures.sphere20_sphereface
     return _build(catalogue.SPHERE20_SPHEREFACE, network, path, sha256, threshold, classifier=("fc6.",))
 
 
-def sphere20_cosface(*, path: str | None = None, sha256: str = "", threshold: float | None = None) -> Embedder:
+def sphere20_cosface(*, path: str | None = None, sha256: str = "", threshold: Cosine | None = None) -> Embedder:
     """Return Sphere20 trained with CosFace, 512-d (MuggleWang/CosFace_pytorch); arguments as for `ir_se50`."""
     return _build(catalogue.SPHERE20_COSFACE, architectures.sphere20_cosface, path, sha256, threshold)
 
@@ -102,7 +102,7 @@ def _build(
     network: Callable[[], nn.Module],
     path: str | None,
     sha256: str,
-    threshold: float | None,
+    threshold: Cosine | None,
     classifier: tuple[str, ...] = (),
 ) -> Embedder:
     """Return the recogniser of `spec` from `path`, or else from the cache folder."""

@@ -11,10 +11,10 @@ from facecrypt.naming import given_path
 from facecrypt.surrogates import catalogue
 from facecrypt.surrogates.checkpoint import fill, load_state_dict
 from facecrypt.surrogates.embedder import Embedder
-from facecrypt.surrogates.spec import EmbedderSpec
+from facecrypt.surrogates.spec import Cosine, EmbedderSpec
 
 
-def facenet_vggface2(*, path: str | None = None, threshold: float | None = None) -> Embedder:
+def facenet_vggface2(*, path: str | None = None, threshold: Cosine | None = None) -> Embedder:
     """Return Inception-ResNet-v1 trained on VGGFace2, 512-d.
 
     Args:
@@ -27,12 +27,12 @@ def facenet_vggface2(*, path: str | None = None, threshold: float | None = None)
     return _build(catalogue.FACENET_VGGFACE2, path, threshold)
 
 
-def facenet_casia(*, path: str | None = None, threshold: float | None = None) -> Embedder:
+def facenet_casia(*, path: str | None = None, threshold: Cosine | None = None) -> Embedder:
     """Return Inception-ResNet-v1 trained on CASIA-WebFace, 512-d; arguments as for `facenet_vggface2`."""
     return _build(catalogue.FACENET_CASIA, path, threshold)
 
 
-def _build(spec: EmbedderSpec, path: str | None, threshold: float | None) -> Embedder:
+def _build(spec: EmbedderSpec, path: str | None, threshold: Cosine | None) -> Embedder:
     if threshold is not None:
         spec = replace(spec, threshold=threshold, threshold_source="given by the recipe")
     if path is not None:

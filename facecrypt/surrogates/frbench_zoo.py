@@ -17,7 +17,7 @@ from facecrypt.errors import WeightsError
 from facecrypt.surrogates import frbench_table
 from facecrypt.surrogates.checkpoint import require_plain_archive
 from facecrypt.surrogates.embedder import Embedder
-from facecrypt.surrogates.spec import EmbedderSpec
+from facecrypt.surrogates.spec import Cosine, EmbedderSpec
 
 
 def __getattr__(name: str) -> Callable[..., Embedder]:
@@ -26,7 +26,7 @@ def __getattr__(name: str) -> Callable[..., Embedder]:
     if spec is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
-    def build(*, threshold: float | None = None) -> Embedder:
+    def build(*, threshold: Cosine | None = None) -> Embedder:
         """Return a recogniser of frbench, which downloads its weights on first use.
 
         Args:
@@ -40,7 +40,7 @@ def __getattr__(name: str) -> Callable[..., Embedder]:
     return build
 
 
-def _build(spec: EmbedderSpec, threshold: float | None) -> Embedder:
+def _build(spec: EmbedderSpec, threshold: Cosine | None) -> Embedder:
     try:
         import frbench
     except ImportError as error:

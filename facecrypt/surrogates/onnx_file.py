@@ -25,13 +25,21 @@ from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.onnx_child import inputs_of, run
 from facecrypt.surrogates.onnx_external import require_own_data
 from facecrypt.surrogates.onnx_graph import ROUNDING, differs, read_graph
-from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, Dimension, EmbedderSpec, Side, Template, Weights, verify_sha256
+from facecrypt.surrogates.spec import (
+    ARCFACE_TEMPLATE,
+    Cosine,
+    Dimension,
+    EmbedderSpec,
+    Side,
+    Template,
+    Weights,
+    verify_sha256,
+)
 
 Size = tuple[Side, Side]
 Point = tuple[float, float]
 Points = tuple[Point, Point, Point, Point, Point]
 Sha256 = Annotated[str, Field(pattern="^([0-9a-fA-F]{64})?$")]
-Cosine = Annotated[float, Field(ge=-1, le=1)]
 
 Result = TypeVar("Result")
 

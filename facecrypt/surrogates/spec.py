@@ -20,6 +20,9 @@ Side = Annotated[int, Field(ge=1, le=4096)]
 Dimension = Annotated[int, Field(ge=1, le=1_000_000)]
 """Length of an embedding."""
 
+Cosine = Annotated[float, Field(ge=-1, le=1)]
+"""A threshold that a recipe gives."""
+
 Template = tuple[tuple[float, float], ...]
 """Where left eye, right eye, nose, left and right mouth corner (as seen in the photo) land: x, y in crop pixels."""
 

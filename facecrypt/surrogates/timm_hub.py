@@ -21,13 +21,13 @@ from facecrypt.errors import WeightsError
 from facecrypt.naming import given_path
 from facecrypt.surrogates import catalogue
 from facecrypt.surrogates.embedder import Embedder
-from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, Dimension, EmbedderSpec, Side, Weights, verify_sha256
+from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, Cosine, Dimension, EmbedderSpec, Side, Weights, verify_sha256
 
 _FILES: Final = ("config.json", "model.safetensors")
 _WAY_OUT: Final = f"Give args.folder (a folder with {' and '.join(_FILES)}), or name a fallback."
 
 
-def arcface_vit_tiny(*, folder: str | None = None, threshold: float | None = None) -> Embedder:
+def arcface_vit_tiny(*, folder: str | None = None, threshold: Cosine | None = None) -> Embedder:
     """Return ViT-Tiny trained with ArcFace, 512-d.
 
     Args:
@@ -40,22 +40,22 @@ def arcface_vit_tiny(*, folder: str | None = None, threshold: float | None = Non
     return _build(catalogue.ARCFACE_VIT_TINY, folder, threshold)
 
 
-def cosface_vit_tiny(*, folder: str | None = None, threshold: float | None = None) -> Embedder:
+def cosface_vit_tiny(*, folder: str | None = None, threshold: Cosine | None = None) -> Embedder:
     """Return ViT-Tiny trained with CosFace, 512-d; arguments as for `arcface_vit_tiny`."""
     return _build(catalogue.COSFACE_VIT_TINY, folder, threshold)
 
 
-def cosface_vit_small(*, folder: str | None = None, threshold: float | None = None) -> Embedder:
+def cosface_vit_small(*, folder: str | None = None, threshold: Cosine | None = None) -> Embedder:
     """Return ViT-Small trained with CosFace, 512-d; arguments as for `arcface_vit_tiny`."""
     return _build(catalogue.COSFACE_VIT_SMALL, folder, threshold)
 
 
-def cosface_convnext_atto(*, folder: str | None = None, threshold: float | None = None) -> Embedder:
+def cosface_convnext_atto(*, folder: str | None = None, threshold: Cosine | None = None) -> Embedder:
     """Return ConvNeXt-Atto trained with CosFace, 512-d; arguments as for `arcface_vit_tiny`."""
     return _build(catalogue.COSFACE_CONVNEXT_ATTO, folder, threshold)
 
 
-def cosface_convnext_nano(*, folder: str | None = None, threshold: float | None = None) -> Embedder:
+def cosface_convnext_nano(*, folder: str | None = None, threshold: Cosine | None = None) -> Embedder:
     """Return ConvNeXt-Nano trained with CosFace, 512-d; arguments as for `arcface_vit_tiny`."""
     return _build(catalogue.COSFACE_CONVNEXT_NANO, folder, threshold)
 
@@ -65,7 +65,7 @@ def timm(
     model: str,
     folder: str | None = None,
     file: str | None = None,
-    threshold: float | None = None,
+    threshold: Cosine | None = None,
     size: Side = 112,
     mean: tuple[float, float, float] = (127.5, 127.5, 127.5),
     std: tuple[float, float, float] = (127.5, 127.5, 127.5),
@@ -115,7 +115,7 @@ def timm(
     return _build(spec, folder, threshold, file)
 
 
-def _build(spec: EmbedderSpec, folder: str | None, threshold: float | None, file: str | None = None) -> Embedder:
+def _build(spec: EmbedderSpec, folder: str | None, threshold: Cosine | None, file: str | None = None) -> Embedder:
     """Return the recogniser of `spec`, from `folder`, from `file`, or else the hub."""
     if threshold is not None:
         spec = replace(spec, threshold=threshold, threshold_source="given by the recipe")
