@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from facecrypt.encoding import is_lossless
-from facecrypt.errors import PhotoError
+from facecrypt.errors import EmbeddingError, PhotoError
 from facecrypt.evaluation import Judge, verify
 from facecrypt.faces import Face, FaceDetector, cut
 from facecrypt.photos import Photo, file_digest, read_photo
@@ -68,7 +68,8 @@ def measure_again(
             choice=recipe.faces,
             transforms=recipe.receipt.transforms,
         )
-    except PhotoError:  # Somebody moved a file meanwhile: the photo is as it was, but there are no numbers.
+    except (PhotoError, EmbeddingError):
+        # Somebody moved a file meanwhile, or a surrogate fails on a face: the photo is as it was, without numbers.
         return photo
     if recipe.strength:
         faces = [replace(face, escaped=has_escaped(face, recipe.strength.margin)) for face in faces]
