@@ -215,7 +215,7 @@ class Manifest:
             FacecryptError: If the manifest cannot be written.
         """
         entry = Entry("", "", self._relative(path), digest, "")
-        if entry not in self._entries:
+        if entry not in self._entries or not self.path.exists():
             self._add(entry)
 
     def _add(self, entry: Entry) -> None:
