@@ -221,7 +221,7 @@ def test_the_report_keeps_its_contract(mixed: tuple[Run, dict[str, str], dict[st
     face = result.photo("good.png")["faces"][0]
     measures = ["box", "target", "seconds", "max_abs", "psnr", "ssim", "mmd"]
     places = ["index", "landmarks", "found_again"]
-    assert list(face) == [*measures, "recognisers", "level", "escaped", *places, "sentence"]
+    assert list(face) == [*measures, "recognisers", "jod", "flip", "level", "escaped", *places, "sentence"]
     assert [face[key] for key in ("level", "escaped", *places)] == [None, None, 1, "detected", "detected"]
     assert set(face["recognisers"]) == {"sface", "dlib_resnet"}
     keys = ["white_box", "similarity", "target_similarity", "threshold", "still_recognised", "chooses"]

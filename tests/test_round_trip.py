@@ -16,6 +16,7 @@ import pytest
 import tifffile
 from PIL import ExifTags, Image, PngImagePlugin
 
+from facecrypt.decoding import decode
 from facecrypt.errors import PhotoError
 from facecrypt.photos import Photo, read_photo, write_photo
 from tests.pictures import PROFILE, UPRIGHT, add_thumbnail, chunk, make_png
@@ -261,4 +262,4 @@ def test_heic_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
     (tmp_path / "photo.heic").write_bytes(struct.pack(">I", 24) + b"ftypheic" + bytes(12))
     with pytest.raises(PhotoError, match=r"is a HEIC file, .*Install facecrypt\[heif\]"):
-        read_photo(tmp_path / "photo.heic")
+        decode(tmp_path / "photo.heic", tmp_path / "photo.heic", 1 << 50)
