@@ -93,8 +93,9 @@ class Album:
     def check_report(self) -> None:
         """Make sure that the report lists every photo with its faces."""
         report = json.loads((self.output / "report.json").read_text())
-        listed = {Path(photo["source"]).name: len(photo["faces"]) for photo in report["photos"]}
-        assert {name: listed.get(name) for name in self.originals} == dict.fromkeys(self.originals, 1), listed
+        listed = {photo["source"]: len(photo["faces"]) for photo in report["photos"]}  # Some are backups.
+        counts = {name: listed.get(str(self.photos / name)) for name in self.originals}
+        assert counts == dict.fromkeys(self.originals, 1), counts
 
 
 def kill(folder: Path, kills: int, number: signal.Signals, seed: int, backup: str, say: Callable[[str], None]) -> None:
