@@ -36,9 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; by default those of the process, which then is this program's own
             and splits in two (`facecrypt.interrupts`).
     """
+    console.prepare()  # First, or what is opened here would take the place of a stream that is closed.
     if argv is None:
         interrupts.supervise()
-    console.prepare()
     try:
         return _main(argv)
     except KeyboardInterrupt:  # where nobody waits for signals

@@ -27,6 +27,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _SHARE = 0.5
 """Share of the free memory that photos may take: networks, faces and whatever else runs need the rest."""
 _LEAST = 1 << 20
+_MOST = 1 << 60
+"""Bytes that no machine has, and that every system counts."""
 _UNITS = {"": 1, "B": 1} | {
     f"{letter}{middle}B": base**power
     for power, letter in enumerate("KMGT", 1)
@@ -97,11 +99,12 @@ def parse_size(given: int | str) -> int:
     """Return a number of bytes, given as one or as text: ``2 GiB``, ``500MB``.
 
     Raises:
-        ValueError: If it is neither, or less than a mebibyte.
+        ValueError: If it is neither, less than a mebibyte, or more than any machine has.
     """
     found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([A-Za-z]{0,3})", str(given).strip())
     unit = _UNITS.get(found[2].upper()) if found else None
-    if found is None or unit is None or isinstance(given, bool) or (size := int(float(found[1]) * unit)) < _LEAST:
+    size = int(float(found[1]) * unit) if found and unit and not isinstance(given, bool) else 0
+    if not _LEAST <= size <= _MOST:
         raise ValueError(f"{given!r} is no size of at least 1 MiB")
     return size
 

@@ -172,7 +172,7 @@ def _tree(text: str) -> dict[str, Any]:
         return {}
     try:
         tree = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except (yaml.YAMLError, ValueError, OverflowError, LookupError, RecursionError):  # of PyYAML itself
         return {}
     return tree if isinstance(tree, dict) else {}
 
@@ -221,7 +221,8 @@ PATHS = (
     "trainer.precision",
     "protocol.file", "protocol.folder", "distractors", "methods[0].recipe", "methods[1].set", "settings", "views",
     "strength",
-    "strength.levels[0]", "budget.ssim", "batch_size", "workers", "held_out", "epsilon", "cache",
+    "strength.levels[0]", "budget.ssim", "limits.memory", "limits.seconds", "overwrite", "metadata", "batch_size",
+    "workers", "held_out", "epsilon", "cache",
 )  # fmt: skip
 
 
