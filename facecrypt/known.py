@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from facecrypt.errors import FacecryptError
-from facecrypt.manifest import NAME, NAME_IN_PLACE, Manifest, NameKey, name_key
+from facecrypt.manifest import NAME, NAME_IN_PLACE, Entry, Manifest, NameKey, name_key
 from facecrypt.naming import expand_home
 from facecrypt.photos import file_digest, write_bytes
 from facecrypt.places import file_id
@@ -57,11 +57,16 @@ class Known:
                 return reason, not manifest.has_other_settings(recipe, digest)
         return "", False
 
-    def wrote(self, path: Path) -> bool:
-        """Return whether facecrypt wrote a file, and nobody changed it since."""
+    def entries_of(self, path: Path) -> list[Entry]:
+        """Return what is known of a file that facecrypt wrote and nobody changed since; empty for any other."""
         if path.is_symlink() or (digest := file_digest(path)) is None:
-            return False
-        return any(manifest.wrote(path, digest) for manifest in self._written.get(digest, ()))
+            return []
+        return [entry for each in self._written.get(digest, ()) for entry in each.entries_of(path, digest)]
+
+    def find_backup(self, path: Path) -> Entry | None:
+        """Return the entry of the photo whose original a file is; None if it is none."""
+        manifest = self._kept.get(name_key(Path(os.path.realpath(path))))
+        return manifest.find_backup(path) if manifest else None
 
 
 def find_manifests(files: Sequence[Path]) -> list[Manifest]:
@@ -154,7 +159,8 @@ class ResultFiles:
         write_bytes(data, path, lambda temporary: self._manifest.add_report(path, digest))
 
     def _is_own(self, path: Path) -> bool:
-        return not path.is_symlink() and path.is_file() and self._manifest.wrote(path, file_digest(path))
+        digest = None if path.is_symlink() else file_digest(path)
+        return digest is not None and bool(self._manifest.entries_of(path, digest))
 
 
 def _is_metrics(path: Path) -> bool:

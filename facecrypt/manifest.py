@@ -79,7 +79,7 @@ class Manifest:
         self._entries: dict[Entry, None] = {}  # a set that keeps its order
         self._by_output: dict[str, Entry] = {}
         self._by_place: dict[str, Entry] = {}
-        self._contents: dict[str, set[str]] = {}
+        self._contents: dict[tuple[str, str], list[Entry]] = {}
         for entry in self._read():
             self._know(entry)
 
@@ -148,8 +148,8 @@ class Manifest:
         """Return whether a content is that of a protected photo."""
         return digest in self._by_output
 
-    def wrote(self, path: Path, digest: str | None) -> bool:
-        """Return whether facecrypt wrote a file, and nobody changed it since.
+    def entries_of(self, path: Path, digest: str) -> list[Entry]:
+        """Return what it tells of a file that facecrypt wrote and nobody changed since; empty for any other.
 
         Args:
             path: The file.
@@ -158,7 +158,7 @@ class Manifest:
         real = Path(os.path.realpath(path.parent), path.name)
         # File systems may spell a name otherwise; together with the content, it is still that file.
         names = {fold(self._relative(path)), fold(_relative(real, Path(os.path.realpath(self.path.parent))))}
-        return digest is not None and any(digest in self._contents.get(name, ()) for name in names)
+        return [entry for name in names for entry in self._contents.get((name, digest), ())]
 
     @property
     def entries(self) -> Iterator[Entry]:
@@ -271,7 +271,7 @@ class Manifest:
     def _know(self, entry: Entry) -> None:
         self._entries[entry] = None
         self._by_place[entry.output] = entry
-        self._contents.setdefault(fold(entry.output), set()).add(entry.output_sha256)
+        self._contents.setdefault((fold(entry.output), entry.output_sha256), []).append(entry)
         if entry.source:
             self._by_output[entry.output_sha256] = entry
 

@@ -233,7 +233,7 @@ class _Checker:
             self._reserve(path, "the report")
             if not self._is_kept(path, name in older):
                 reports[name] = state(path)
-                self._check_file(path, "the report", "Set another output, or move it away", name in older)
+                self._check_file(path, "the report", "Set another output, or move it away", own=name in older)
         for photo in photos:
             if photo.backup is None:
                 self._check_output(photo)
@@ -256,7 +256,7 @@ class _Checker:
         way = 'Set another output, or name: "{stem}-protected{suffix}"'
         if file_id(photo.destination) == file_id(photo.source) is not None:
             way += ", or in_place: true, which keeps a backup"
-        self._check_file(photo.destination, f"{photo.source}, protected", way)
+        self._check_file(photo.destination, f"{photo.source}, protected", way, source=photo.source)
 
     def _check_replaced(self, photo: PlannedPhoto, backup: Path) -> None:
         name = self._inputs.get(file_id(photo.destination), "")
@@ -273,36 +273,53 @@ class _Checker:
             if fault:
                 self._refuse(photo.source, f"{fault}. Set another backup, or move that file away.")
 
-    def _check_file(self, path: Path, label: str, way: str, own: bool = False) -> None:
-        """Check a file that would replace what is in its place."""
+    def _check_file(self, path: Path, label: str, way: str, *, own: bool = False, source: Path | None = None) -> None:
+        """Check a file that would replace what is in its place.
+
+        Args:
+            path: The file.
+            label: What it is.
+            way: What would help.
+            own: Whether it is known that facecrypt wrote what is there.
+            source: The photo that it is the protected version of.
+        """
         if not os.path.lexists(path):
             return
-        name = self._inputs.get(file_id(path))
+        name, kept = self._inputs.get(file_id(path)), None if path.is_symlink() else self._known.find_backup(path)
         if name is not None:
             which = "" if name == str(path) else f" ({name})"
             self._refuse(path, f"is an input of this run{which}, and would be replaced by {label}. {way}.")
+        elif kept is not None:
+            self._refuse(path, f"is the backup of {kept.output}, and would be replaced by {label}. {way}.")
         elif path.is_dir() and not path.is_symlink():
             self._refuse(path, f"is a folder, and would be {label}. {way}.")
-        elif not (own or self._recipe.overwrite or self._is_own(path)):
-            self._refuse(
-                path,
-                f"is not from facecrypt, or was changed since, and would be replaced by {label}. {way}, or "
-                "overwrite: true to replace it.",
-            )
+        elif not (own or self._recipe.overwrite) and (what := self._find_owner(path, source)):
+            self._refuse(path, f"{what}, and would be replaced by {label}. {way}, or overwrite: true to replace it.")
 
-    def _is_own(self, path: Path) -> bool:
-        """Return whether facecrypt wrote a file, or nothing is in it, as after a power cut."""
-        if path.is_symlink() or not path.is_file():
-            return False
-        if path.stat().st_size <= _EMPTY and not read_regular(path, _EMPTY).strip(b"\0"):
-            return True
-        return self._known.wrote(path)
+    def _find_owner(self, path: Path, source: Path | None) -> str:
+        """Return whose a file is; nothing if it is what an earlier run left for the same purpose, or empty."""
+        if not path.is_symlink() and path.is_file():
+            if _is_void(path):
+                return ""
+            entries = self._known.entries_of(path)
+            if source is None and entries:
+                return ""
+            # A photo that was replaced is somebody's, although facecrypt made what it is now.
+            made = [entry.source for entry in entries if entry.source and entry.backup is None]
+            digest = file_digest(source) if source and made else None
+            if any(entry.source_sha256 == digest for entry in entries) or (
+                source and os.path.realpath(source) in map(os.path.realpath, made)
+            ):
+                return ""
+            if made:
+                return f"is the protected version of {made[-1]}"
+        return "is not from facecrypt, or was changed since"
 
     def _is_kept(self, path: Path, older: bool) -> bool:
         """Return whether a report file is the recipe that runs, which facecrypt made, and which is not to change."""
         if self._recipe_file is None or file_id(path) is None or file_id(path) != file_id(self._recipe_file):
             return False
-        if not older and not self._is_own(path):
+        if not older and self._find_owner(path, None):
             return False
         if read_text(path) != dump_recipe(self._recipe):
             self.notes.append(
@@ -321,6 +338,14 @@ class _Checker:
             self._claims.append(_Claim(path, label, photo))
             return None
         return self._claims[number]
+
+
+def _is_void(path: Path) -> bool:
+    """Return whether a file holds nothing, as after a power cut."""
+    try:
+        return path.stat().st_size <= _EMPTY and not read_regular(path, _EMPTY).strip(b"\0")
+    except OSError:
+        return False
 
 
 def _way_apart(recipe: Recipe, first: Path, second: Path) -> str:

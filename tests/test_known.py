@@ -70,7 +70,7 @@ def test_a_digest_alone_makes_no_file_ones_own(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"made")
     digest = "1ea63ddcc55d13aa66f3e7a4b7e8a7ee6a5a0a7aa6b2f1a4b2d4b1b0a3a6ed1f"
     manifest.add(Path("x"), "0", tmp_path / "a.png", digest, "r", None)
-    assert manifest.wrote(tmp_path / "a.png", digest)
-    assert not manifest.wrote(tmp_path / "b.png", digest)
-    assert not manifest.wrote(tmp_path / "deep" / "a.png", digest)
-    assert not Known([manifest]).wrote(tmp_path / "a.png")  # It holds something else.
+    assert [entry.source for entry in manifest.entries_of(tmp_path / "a.png", digest)] == ["x"]
+    assert manifest.entries_of(tmp_path / "b.png", digest) == []
+    assert manifest.entries_of(tmp_path / "deep" / "a.png", digest) == []
+    assert Known([manifest]).entries_of(tmp_path / "a.png") == []  # It holds something else.

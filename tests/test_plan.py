@@ -272,6 +272,30 @@ def test_what_facecrypt_wrote_may_be_replaced_until_somebody_changes_it() -> Non
     refused("out/a.png: is not from facecrypt", **keys, epsilon=10)
 
 
+def test_a_protected_photo_makes_way_for_its_own_photo_only() -> None:
+    """Two albums with the same names must not lose one in the other."""
+    photo("one/a.png")
+    photo("two/a.png", seed=5)
+    perform(photos="one")
+    refused("out/a.png: is the protected version of one/a.png", "output", "overwrite: true", photos="two", epsilon=8)
+    photo("one/a.png", seed=6)  # the same photo, edited
+    assert perform(photos="one") == {"one/a.png": "protected"}
+    Path("one").rename("moved")
+    assert perform(photos="moved", epsilon=9) == {"moved/a.png": "protected"}
+    assert perform(photos="two", overwrite=True) == {"two/a.png": "protected"}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_an_earlier_run_replaced_or_kept_is_somebodys(overwrite: bool) -> None:
+    photo("in/a.png")
+    perform(photos="in", in_place=True)
+    photo("other/a.original.png")
+    refused("in/a.original.png: is the backup of a.png", photos="other", output="in", overwrite=overwrite)
+    photo("more/a.png", seed=5)
+    if not overwrite:
+        refused("in/a.png: is not from facecrypt", "overwrite: true", photos="more", output="in")
+
+
 def test_what_another_run_wrote_into_a_folder_below_is_known() -> None:
     photo("in/trip/a.png")
     perform(photos="in/trip", output="out/trip")
