@@ -315,8 +315,7 @@ def test_gif(tmp_path: Path, frames: int) -> None:
 def test_animations_and_pages(tmp_path: Path, extension: str) -> None:
     images = [make_image(seed=i) for i in range(3)]
     images[0].save(tmp_path / f"photo.{extension}", save_all=True, append_images=images[1:])
-    many = "holds an animation" if extension == "webp" else "holds 3 pictures"
-    refused(tmp_path / f"photo.{extension}", many, "save the one you want as PNG")
+    refused(tmp_path / f"photo.{extension}", "holds 3 pictures", "save the one you want as PNG")
 
 
 @pytest.mark.parametrize("extension", ["jpg", "tif"])
@@ -415,6 +414,7 @@ def huge_jpeg() -> bytes:
         pytest.param(make_png(2**31 - 1, 2**31 - 1, 8, 2), id="png-largest"),
         pytest.param(make_tiff(20000, 20000, [8], 1, bytes(9)), id="tiff"),
         pytest.param(make_tiff(14000, 13000, [8], 1, bytes(9)), id="tiff-beyond-pillow"),
+        pytest.param(b"RIFF\xff\0\0\0WEBPVP8X\n\0\0\0" + bytes(4) + b"\xff\x3f\0" * 2 + bytes(9), id="webp"),
         pytest.param(huge_bmp(), id="bmp"),
         pytest.param(huge_jpeg(), id="jpeg"),
     ],
@@ -425,11 +425,6 @@ def test_too_many_pixels(tmp_path: Path, data: bytes) -> None:
     # Whatever memory this machine has.
     refused(path, "too large", "200 megapixels", "scale it down", read=lambda path: read_photo(path, Bounds(MUCH)))
     assert limit == Image.MAX_IMAGE_PIXELS
-
-
-def test_a_canvas_without_a_picture(tmp_path: Path) -> None:
-    data = b"RIFF\xff\0\0\0WEBPVP8X\n\0\0\0" + bytes(4) + b"\xff\x3f\0" * 2 + bytes(9)
-    refused(written(data, tmp_path / "photo.webp"), "it has a canvas without a picture")
 
 
 @pytest.mark.parametrize("data", [make_png(10000, 10000, 8, 0), make_tiff(10000, 10000, [8], 1, bytes(9))])
