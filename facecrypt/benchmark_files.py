@@ -31,6 +31,7 @@ from facecrypt.photos import Photo, read_photo, write_photo
 from facecrypt.pipeline import build_loop
 from facecrypt.protection import Surrogate
 from facecrypt.recipe import Recipe, dump_recipe, level_recipes
+from facecrypt.regular import read_text
 from facecrypt.report import write_text
 from facecrypt.settings import TransformName
 from facecrypt.strength import Ladder
@@ -133,7 +134,7 @@ def _protect(
         photos = Photos(paths, wanted, recipe, detector)
         protect(recipe, ProtectionModule(loops, judges, recipe, ladder), photos, finish)
     done = [number for number, file in enumerate(files) if file.is_file()]
-    seconds = [float(json.loads(_sidecar(files[number]).read_text())) for number in done]
+    seconds = [float(json.loads(read_text(_sidecar(files[number])))) for number in done]
     # A probe in which no face is found cannot be protected: it stays as it is, and counts so.
     final = [file if file.is_file() else probes[number].path for number, file in enumerate(files)]
     mean = float(np.mean(seconds)) if seconds else None

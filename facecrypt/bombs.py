@@ -12,6 +12,8 @@ import zlib
 from collections.abc import Iterator
 
 MAX_PIXELS = 200_000_000
+# Pillow itself stops earlier for the two formats whose decoders check.
+TOO_LARGE = "is too large. At most 200 megapixels are read (TIFF and WebP: 178); scale it down"
 _MAX_SCANNED = 4_000_000_000
 """Pixels times scans of a JPEG: each scan of a progressive file goes over the whole picture again."""
 _MOST_PAGES = 1000
@@ -165,15 +167,40 @@ def _find_in_tags(data: bytes, entry: str, start: int, count: int) -> str | None
 
 
 def _find_in_webp(data: bytes) -> str | None:
-    """Return what is wrong with the canvas, of which the decoder makes several before it looks for a picture."""
-    if data[12:16] != b"VP8X" or len(data) < 30:
+    width, height = webp_size(data)
+    if width * height > MAX_PIXELS:
+        return TOO_LARGE
+    if data[12:16] != b"VP8X":
         return None
-    if data[20] & 0x02:
-        return f"holds an animation. {_ONE_PICTURE}"
+    pieces = frames = pictures = 0
     place = 30
-    while place + 8 <= len(data):
+    while place + 8 <= len(data) and pieces <= _MOST_PIECES:
         name, size = struct.unpack_from("<4sI", data, place)
-        if name in (b"VP8 ", b"VP8L"):
-            return None
+        frames += name == b"ANMF"
+        pictures += name in (b"VP8 ", b"VP8L", b"ANMF")
+        pieces += 1
         place += 8 + size + size % 2
-    return "is damaged or cut short (it has a canvas without a picture). Copy it again from its source"
+    if pieces > _MOST_PIECES:
+        return f"has over {_MOST_PIECES:,} chunks, {_TOO_LONG}"
+    if frames > 1:
+        return f"holds {frames} pictures (an animation or pages). {_ONE_PICTURE}"
+    return None if pictures else "is damaged or cut short (it holds no picture). Copy it again from its source"
+
+
+def webp_size(data: bytes) -> tuple[int, int]:
+    """Return width and height of a WebP file, 0 of any other: its decoder takes memory for them as soon as it is made.
+
+    Args:
+        data: The file.
+    """
+    if len(data) < 30 or data[:4] != b"RIFF" or data[8:12] != b"WEBP":
+        return 0, 0
+    kind = data[12:16]
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if kind == b"VP8 ":
+        return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
+    return 0, 0

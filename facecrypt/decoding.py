@@ -29,7 +29,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from facecrypt.bombs import MAX_PIXELS, find_bomb, without_texts
+from facecrypt.bombs import MAX_PIXELS, TOO_LARGE, find_bomb, webp_size, without_texts
 from facecrypt.child import lower_memory
 from facecrypt.colour import Colour, read_colour
 from facecrypt.errors import PhotoError
@@ -39,8 +39,6 @@ from facecrypt.regular import digest_regular, read_regular
 
 _READABLE = "JPEG, PNG, WebP, TIFF, BMP, AVIF and HEIC files can be read"
 _MAX_BYTES = 1 << 30  # holds MAX_PIXELS uncompressed, with transparency
-# Pillow itself stops earlier for the two formats whose decoders check.
-_TOO_LARGE = "is too large. At most 200 megapixels are read (TIFF and WebP: 178); scale it down"
 _ODD_DEPTH = "stores its 16 bits per channel in a way that is not read. Save it as a plain 16-bit PNG"
 
 # The decoders are called directly, not through Image.open: it would warn about sizes that are allowed here, refuse
@@ -137,18 +135,20 @@ def _opened(path: Path, file: Path, memory: int) -> Iterator[tuple[ImageFile, by
     decoder = _decoder(path, data)
     AvifImagePlugin.DEFAULT_MAX_THREADS = _THREADS
     try:
-        if fault := find_bomb(data):
+        width, height = webp_size(data)
+        before = need_of(width, height, "WEBP", bits=8, alpha=False, file_bytes=len(data))
+        if fault := find_bomb(data) or (width and _find_excess(width, height, before, memory)):
             raise PhotoError(f"{path}: {fault}.")
         with decoder(io.BytesIO(without_texts(data))) as image:
-            if fault := _find_fault(image, data) or _find_excess(image, _need(image, data), memory):
+            need = _need(image, data)
+            if fault := _find_fault(image, data) or _find_excess(image.width, image.height, need, memory):
                 raise PhotoError(f"{path}: {fault}.")
-            # What it takes beyond that, it takes by a lie.
-            lower_memory(_need(image, data).total + LIBRARIES)
+            lower_memory(need.total + LIBRARIES)  # What it takes beyond that, it takes by a lie.
             yield image, data
     except PhotoError:
         raise
     except Image.DecompressionBombError as error:
-        raise PhotoError(f"{path}: {_TOO_LARGE}.") from error
+        raise PhotoError(f"{path}: {TOO_LARGE}.") from error
     except MemoryError as error:
         raise PhotoError(
             f"{path}: takes more memory than its size in pixels tells, or than limits.memory allows "
@@ -165,17 +165,18 @@ def _need(image: ImageFile, data: bytes) -> Need:
     return need_of(
         image.width,
         image.height,
+        str(image.format),
         bits=_bits_per_channel(image, data),
         alpha=image.has_transparency_data,
         file_bytes=len(data),
     )
 
 
-def _find_excess(image: ImageFile, need: Need, memory: int) -> str | None:
+def _find_excess(width: int, height: int, need: Need, memory: int) -> str | None:
     if need.total <= memory:
         return None
     return (
-        f"is {image.width}x{image.height} pixels, which need {show_size(need.total)} of memory to protect, more than "
+        f"is {width}x{height} pixels, which need {show_size(need.total)} of memory to protect, more than "
         f"limits.memory allows ({show_size(memory)}). Scale it down, or raise limits.memory"
     )
 
@@ -218,7 +219,7 @@ def _read_bytes(path: Path, file: Path, memory: int) -> bytes:
         if error.errno != errno.EFBIG:
             raise PhotoError(f"{path}: cannot be read ({error.strerror}). Check its name and your rights.") from error
         if memory >= _MAX_BYTES:
-            raise PhotoError(f"{path}: {_TOO_LARGE}.") from error
+            raise PhotoError(f"{path}: {TOO_LARGE}.") from error
         raise PhotoError(
             f"{path}: is a larger file than limits.memory allows ({show_size(memory)}). Scale it down, or raise "
             "limits.memory."
@@ -231,7 +232,7 @@ def _read_bytes(path: Path, file: Path, memory: int) -> bytes:
 def _find_fault(image: ImageFile, data: bytes) -> str | None:
     """Return why a photo of this kind is refused, judged from its header alone."""
     if image.width * image.height > MAX_PIXELS:
-        return _TOO_LARGE
+        return TOO_LARGE
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         return f"holds {frames} pictures (an animation or pages). Only one is allowed; save the one you want as PNG"

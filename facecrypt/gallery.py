@@ -29,6 +29,7 @@ from facecrypt.errors import EmbeddingError, FacecryptError, PhotoError
 from facecrypt.faces import Face, FaceDetector, FaceImage, Patch, cut
 from facecrypt.judging import find_fault_of, look
 from facecrypt.photos import read_photo
+from facecrypt.regular import digest_regular
 from facecrypt.surrogates.embedder import Embedder
 
 DETECTION_VERSION = 2
@@ -268,8 +269,7 @@ def _is_embedding(row: bytes, dimension: int) -> bool:
 
 def _content(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
+        return bytes.fromhex(digest_regular(path))
     except OSError as error:
         raise PhotoError(f"{path}: cannot be read ({error.strerror}). Check its name and your rights.") from error
 

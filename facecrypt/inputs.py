@@ -16,6 +16,7 @@ from facecrypt.manifest import NAME, Manifest
 from facecrypt.naming import expand_home, output_path
 from facecrypt.recipe import Recipe, recipe_values
 from facecrypt.records import PHOTO_LIST, RECORDS
+from facecrypt.regular import MOST_TEXT, read_regular
 from facecrypt.targets import VIRTUAL
 
 
@@ -78,7 +79,7 @@ def _read_standard_input(output: Path) -> list[Path]:
     """Return the photos named on standard input; processes that Lightning starts find the list in the output folder."""
     names = output / RECORDS / PHOTO_LIST
     if not is_first_process() and names.exists():
-        return read_list(os.fsdecode(names.read_bytes()))
+        return read_list(os.fsdecode(read_regular(names, MOST_TEXT)))
     # As bytes: names of files need be no UTF-8.
     return read_list(os.fsdecode(getattr(sys.stdin, "buffer", sys.stdin).read()))
 

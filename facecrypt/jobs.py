@@ -137,8 +137,8 @@ class Photos(Dataset[Job]):
         return job
 
     def measure(self, index: int) -> limits.Need:
-        """Return what a photo needs of memory by its header; nothing where it cannot be read."""
-        return measure_photo(self._paths[index], self.bounds)
+        """Return what a photo needs of memory by its header; nothing where it needs no work or cannot be read."""
+        return limits.Need(0, 0) if index in self._no_work else measure_photo(self._paths[index], self.bounds)
 
     def search(self, index: int) -> Selection | None:
         """Return the choice of faces in a photo; None for one that cannot be used or needs no work.

@@ -13,6 +13,7 @@ from facecrypt.manifest import NAME, NAME_IN_PLACE, Manifest, NameKey, name_key
 from facecrypt.naming import expand_home
 from facecrypt.photos import file_digest
 from facecrypt.places import file_id
+from facecrypt.regular import open_regular, read_text
 
 REPORTS = ("report.json", "report.html", "recipe.yaml")
 """What a run leaves in its output folder besides photos and the manifest."""
@@ -83,7 +84,7 @@ def _is_manifest(path: Path) -> bool:
     try:
         if path.is_symlink() or not path.is_file():  # reading a pipe may never end
             return False
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return b"facecrypt_manifest" in file.read(200)
     except OSError:
         return False
@@ -94,16 +95,16 @@ def older_reports(output: Path, manifest: Manifest) -> set[str]:
     if manifest.knows_reports or not all((output / name).is_file() for name in REPORTS):
         return set()
     try:
-        found = json.loads((output / "report.json").read_text(encoding="utf-8"))
+        found = json.loads(read_text(output / "report.json"))
         place = expand_home(found["recipe"]["output"])
         if not {"facecrypt", "versions", "seed", "photos"} <= found.keys() or file_id(place) != file_id(output):
             return set()
         older = {"report.json"}
         page = output / "report.html"
-        if "<title>facecrypt report</title>" in page.read_text(encoding="utf-8"):
+        if "<title>facecrypt report</title>" in read_text(page):
             older.add("report.html")
         recipe = output / "recipe.yaml"
-        if yaml.safe_load(recipe.read_text(encoding="utf-8")) == found["recipe"]:
+        if yaml.safe_load(read_text(recipe)) == found["recipe"]:
             older.add("recipe.yaml")
         return older
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, yaml.YAMLError):

@@ -24,6 +24,7 @@ from facecrypt.naming import expand_home
 from facecrypt.photos import file_digest, write_bytes
 from facecrypt.places import FileId, file_id, fold
 from facecrypt.recipe import Recipe, dump_recipe
+from facecrypt.regular import read_text
 
 NAME = "manifest.json"
 """The manifest of an output folder."""
@@ -253,7 +254,7 @@ class Manifest:
         try:
             if not stat.S_ISREG(self.path.stat().st_mode) or self.path.is_symlink():
                 raise ValueError("it is a link or no regular file")
-            content = _parse(self.path.read_text(encoding="utf-8"))
+            content = _parse(read_text(self.path))
             if content["facecrypt_manifest"] != _VERSION:
                 raise ValueError(f"version {content['facecrypt_manifest']}")
             return [_entry(row) for row in content["photos"]]

@@ -26,6 +26,7 @@ from facecrypt.photos import backup_fault, file_digest
 from facecrypt.places import FileId, Places, State, file_id, state
 from facecrypt.recipe import Recipe, dump_recipe
 from facecrypt.records import RECORDS
+from facecrypt.regular import read_regular, read_text
 
 _MOST_SHOWN = 10
 _EMPTY = 1 << 20  # bytes of a file that is looked at for having no content
@@ -293,7 +294,7 @@ class _Checker:
         """Return whether facecrypt wrote a file, or nothing is in it, as after a power cut."""
         if path.is_symlink() or not path.is_file():
             return False
-        if path.stat().st_size <= _EMPTY and not path.read_bytes().strip(b"\0"):
+        if path.stat().st_size <= _EMPTY and not read_regular(path, _EMPTY).strip(b"\0"):
             return True
         return self._known.wrote(path)
 
@@ -303,7 +304,7 @@ class _Checker:
             return False
         if not older and not self._is_own(path):
             return False
-        if path.read_text(encoding="utf-8") != dump_recipe(self._recipe):
+        if read_text(path) != dump_recipe(self._recipe):
             self.notes.append(
                 f"{path}: is the recipe that was run, so it stays as it is; report.json has what this run made of it"
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import glob
+import io
 import os
 import random
 import uuid
@@ -19,6 +20,7 @@ from typing import Literal, cast, get_args
 from facecrypt.checking import suggest
 from facecrypt.errors import PhotoError, ProtocolError
 from facecrypt.photos import find_photos
+from facecrypt.regular import open_regular
 
 Role = Literal["probe", "target", "gallery"]
 
@@ -219,7 +221,8 @@ def _read_rows(path: Path) -> tuple[list[_Row], list[tuple[int, str]]]:
     rows: list[_Row] = []
     faults: list[tuple[int, str]] = []
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:  # Spreadsheets begin a CSV file with a mark.
+        # Spreadsheets begin a CSV file with a mark.
+        with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             header = list(reader.fieldnames or [])
             if wrong := [column for column in _COLUMNS if header.count(column) != 1]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from facecrypt.errors import FacecryptError, PhotoError
 from facecrypt.photos import write_bytes
+from facecrypt.regular import read_text
 
 RECORDS = ".facecrypt"
 """Folder inside the output that holds the records."""
@@ -91,7 +92,7 @@ class Records:
     def _read(self, index: int) -> dict[str, Any] | None:
         try:
             self._check()
-            photo: dict[str, Any] = json.loads((self.folder / f"{index}.json").read_text())
+            photo: dict[str, Any] = json.loads(read_text(self.folder / f"{index}.json"))
             return photo
         except (OSError, ValueError, PhotoError):
             return None

@@ -9,6 +9,8 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from facecrypt.limits import show_size
+
 _KINDS = (
     (stat.S_ISDIR, errno.EISDIR, "it is a folder"),
     (stat.S_ISFIFO, errno.EINVAL, "it is a named pipe, not a regular file"),
@@ -17,6 +19,8 @@ _KINDS = (
     (stat.S_ISBLK, errno.EINVAL, "it is a device, not a regular file"),
 )
 _CHUNK = 1 << 20
+MOST_TEXT = 256 << 20
+"""Bytes of a text that this program wrote: the report of 40,000 photos, the manifest of 800,000."""
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
@@ -61,8 +65,22 @@ def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
             pieces.append(piece)
             have += len(piece)
     if max(size, have) > limit:
-        raise OSError(errno.EFBIG, f"it is larger than {limit} bytes", os.fspath(path))
+        raise OSError(errno.EFBIG, f"it is larger than {show_size(limit)}", os.fspath(path))
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def read_text(path: str | os.PathLike[str], limit: int = MOST_TEXT) -> str:
+    """Return the text of a regular file in UTF-8.
+
+    Args:
+        path: The file, or a link to one.
+        limit: The most bytes that it may have.
+
+    Raises:
+        OSError: As `read_regular` raises it.
+        UnicodeDecodeError: If it is no UTF-8.
+    """
+    return read_regular(path, limit).decode("utf-8")
 
 
 def digest_regular(path: str | os.PathLike[str]) -> str:

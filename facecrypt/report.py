@@ -17,6 +17,7 @@ from facecrypt.errors import PhotoError
 from facecrypt.evaluation import FaceReport
 from facecrypt.photos import file_digest
 from facecrypt.recipe import Recipe, recipe_values
+from facecrypt.regular import read_text
 from facecrypt.report_page import render
 from facecrypt.selection import SkippedFace
 from facecrypt.sentences import run_summary
@@ -140,7 +141,7 @@ def read_earlier(folder: Path, records: Path) -> dict[str, PhotoReport]:
     photos: list[Any] = []
     for path in (folder / "report.json", *sorted(records.glob("*.json"))):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(read_text(path))
             photos += content["photos"] if path.parent == folder else [content]
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             continue  # It is no report, or was cut short: then there is nothing to take over.

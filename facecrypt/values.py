@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
@@ -19,6 +17,7 @@ from facecrypt.key_paths import join_key
 from facecrypt.key_types import Schema, settle_overrides
 from facecrypt.overrides import Override, apply
 from facecrypt.registry import Kind
+from facecrypt.regular import read_regular
 from facecrypt.yaml_values import LONGEST, Node, Scalar, YamlError, parse
 
 _Checked = TypeVar("_Checked")
@@ -34,7 +33,7 @@ def read_file(source: str) -> dict[str, Node]:
         RecipeError: If it cannot be read, is too large, or holds no mapping.
     """
     try:
-        node = parse(_decode(_read(source)))
+        node = parse(_decode(read_regular(source, 4 * LONGEST)))
     except OSError as error:
         raise RecipeError(source, [f"cannot be read: {error.strerror}. Give the path of a recipe file."]) from error
     except ValueError as error:
@@ -44,24 +43,6 @@ def read_file(source: str) -> dict[str, Node]:
     if not isinstance(node, dict):
         raise RecipeError(source, ["is no mapping of keys to values. Start it with 'surrogates: [{name: sface}]'."])
     return node
-
-
-def _read(source: str) -> bytes:
-    # A pipe without a writer would wait for ever.
-    handle = os.open(source, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    try:
-        kind = os.fstat(handle).st_mode
-        if stat.S_ISDIR(kind):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if not stat.S_ISREG(kind):
-            raise YamlError("it is a pipe or a device. Write it into a file")
-        with open(handle, "rb", closefd=False) as file:
-            content = file.read(4 * LONGEST + 1)
-    finally:
-        os.close(handle)
-    if len(content) > 4 * LONGEST:
-        raise YamlError(f"it is larger than {4 * LONGEST // 1024} KiB")
-    return content
 
 
 def _decode(content: bytes) -> str:

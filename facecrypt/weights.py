@@ -7,7 +7,6 @@ mirror can stand in for the publishers, and in offline mode no connection is ope
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from facecrypt import console
 from facecrypt.errors import WeightsError
 from facecrypt.naming import expand_home
+from facecrypt.regular import digest_regular, read_text
 from facecrypt.texts import plain
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _CONNECT_TIMEOUT: Final = 10.0  # seconds until a server that does not take the 
 _READ_TIMEOUT: Final = 30.0  # seconds of silence until a connection counts as broken
 _HUB_TIMEOUT: Final = 5.0  # seconds until a silent hub counts as unreachable
 _ATTEMPTS: Final = 5  # connections per download, as long as each one brings the file forward
+_MOST_RECORD: Final = 1 << 16
 _CHUNK: Final = 1 << 16  # bytes written at once; of one that breaks off nothing is kept
 
 
@@ -62,8 +63,7 @@ def digest(path: Path) -> str:
         WeightsError: If the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return digest_regular(path)
     except OSError as error:
         raise WeightsError(
             f"weights {path}: cannot be read ({error.strerror}). Check the path and its permissions."
@@ -78,8 +78,8 @@ def record_of(path: Path) -> Path:
 def recorded(path: Path) -> str:
     """Return the recorded digest of a file, or nothing."""
     try:
-        return record_of(path).read_text(encoding="utf-8").partition(" ")[0].strip()
-    except OSError:
+        return read_text(record_of(path), _MOST_RECORD).partition(" ")[0].strip()
+    except (OSError, UnicodeDecodeError):
         return ""
 
 
@@ -253,7 +253,7 @@ def _receive(address: str, part: Path, sha256: str) -> bool:
     import requests
 
     etag = _etag(part)
-    version = etag.read_text(encoding="utf-8") if etag.is_file() else ""
+    version = read_text(etag, _MOST_RECORD) if etag.is_file() else ""
     have = _size(part) if sha256 or version else 0
     headers = {"Accept-Encoding": "identity"}  # Compressed on the way, a range would be one of other bytes.
     if have:

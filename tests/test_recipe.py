@@ -183,7 +183,7 @@ def test_a_binary_file_and_a_missing_one(tmp_path: Path) -> None:
         load_recipe(path)
     with pytest.raises(RecipeError, match="cannot be read: No such file or directory"):
         load_recipe(tmp_path / "missing.yaml")
-    with pytest.raises(RecipeError, match="cannot be read: Is a directory"):
+    with pytest.raises(RecipeError, match="cannot be read: it is a folder"):
         load_recipe(tmp_path)
 
 
@@ -252,11 +252,11 @@ def test_files_that_would_take_for_ever(tmp_path: Path) -> None:
     path = tmp_path / "large.yaml"
     with path.open("wb") as file:
         file.truncate(100 * 2**20)
-    with pytest.raises(RecipeError, match="is no YAML: it is larger than 512 KiB"):
+    with pytest.raises(RecipeError, match="cannot be read: it is larger than 512 KiB"):
         load_recipe(path)
     os.mkfifo(tmp_path / "pipe.yaml")
     for odd in (tmp_path / "pipe.yaml", Path("/dev/zero")):
-        with pytest.raises(RecipeError, match="it is a pipe or a device"):
+        with pytest.raises(RecipeError, match="it is a (?:named pipe|device), not a regular file"):
             load_recipe(odd)
     path.write_bytes("surrogates: [{name: sface}]\nphotos: caf\u00e9\n".encode("latin-1"))
     with pytest.raises(RecipeError, match="line 2: byte 0xe9 is no UTF-8. Save the file as UTF-8"):

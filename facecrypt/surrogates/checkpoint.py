@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from facecrypt.errors import WeightsError
 from facecrypt.naming import given_path
+from facecrypt.regular import open_regular
 
 _COUNTER: Final = "num_batches_tracked"  # of batch normalisation: only training reads it, and old files lack it
 _SHOWN: Final = 3  # keys named in an error: enough to see what is wrong
@@ -31,7 +32,8 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
     """
     path = given_path(path)
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        with open_regular(path) as file:
+            state = load_file(path) if path.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
     except FileNotFoundError as error:
         raise _fault(path, "there is no such file", "Mend the path, or fetch it again") from error
     except OSError as error:

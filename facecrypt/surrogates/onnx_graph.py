@@ -43,6 +43,8 @@ def read_graph(file: Path, crops: Tensor) -> OnnxGraph:
         raise _fault(file, f"as a surrogate, {error}", _UNDER_HELD_OUT) from error
 
 
+_MOST_NODES = 20_000
+"""Operations of a network: each is done one by one at every step, and recognisers have hundreds of them."""
 _MOST_BYTES = 4 << 30
 """Bytes that the network may take for two crops and their gradients. A ResNet-100 takes an eighth."""
 
@@ -154,6 +156,10 @@ class _Reader:
                 self._file,
                 f"opset {self._opset} is newer than the onnx package knows ({defs.onnx_opset_version()})",
                 "Update that package (pip install -U onnx), or export the network to an older opset",
+            )
+        if len(source.node) > _MOST_NODES:
+            raise _fault(
+                self._file, f"it has {len(source.node):,} operations, more than {_MOST_NODES:,}", _UNDER_HELD_OUT
             )
         constants = {each.name: self._tensor(each) for each in source.initializer}
         embedding = source.output[0].name

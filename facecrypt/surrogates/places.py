@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from facecrypt.naming import expand_home
+from facecrypt.regular import read_text
 
 
 def frbench_file(key: str) -> Path | None:
@@ -34,7 +35,7 @@ def frbench_file(key: str) -> Path | None:
 def _read_json(path: Path) -> dict[str, Any]:
     """Return a JSON object, empty where the file is missing or holds something else."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
