@@ -33,7 +33,7 @@ from facecrypt.presets import override_with_preset
 from facecrypt.private_files import temporary_folder
 from facecrypt.recipe import RECIPE_SCHEMA, Recipe, check_recipe, recipe_values
 from facecrypt.settings import MetadataPolicy
-from facecrypt.values import nodes_of, override_values, read_file
+from facecrypt.values import mapping_nodes, nodes_of, override_values, read_file
 
 if TYPE_CHECKING:
     from facecrypt.evaluation import FaceReport, Verdict
@@ -43,7 +43,7 @@ Picture = str | os.PathLike[str] | NDArray[np.uint8] | Image.Image
 """A photo: the path of a file, an array ``(H, W, 3)`` uint8 RGB, or a PIL image."""
 
 AnyRecipe = str | os.PathLike[str] | Recipe | Mapping[str, Any] | None
-"""A recipe: the path of a YAML file, a checked one, a mapping of its keys; None is `quickstart`."""
+"""A recipe: the path of a YAML file, a checked one, a mapping of its keys, OmegaConf's too; None is `quickstart`."""
 
 Status = Literal["protected", "unchanged", "failed"]
 
@@ -229,8 +229,9 @@ def protect(
     Args:
         images: The path of a photo, an array ``(H, W, 3)`` uint8 RGB, a PIL image (turned upright by its EXIF
             orientation), or a list of these.
-        recipe: A YAML file, a `Recipe`, or a mapping of its keys; ``recipes/quickstart.yaml`` by default. Its keys
-            about files (``photos``, ``output``, ``in_place``, ``backup``, ``name``) play no part.
+        recipe: A YAML file, a `Recipe`, or a mapping of its keys, such as a ``DictConfig`` of OmegaConf;
+            ``recipes/quickstart.yaml`` by default. Its keys about files (``photos``, ``output``, ``in_place``,
+            ``backup``, ``name``) play no part.
         on_progress: Told of every step; what it raises ends the call.
         **overrides: Keys of the recipe with other values: ``epsilon=8, steps=20``.
 
@@ -282,7 +283,7 @@ def resolve_recipe(
     elif isinstance(recipe, Recipe):
         values = recipe_values(recipe)
     else:
-        values = {key: nodes_of(key, value) for key, value in recipe.items()}
+        values = mapping_nodes(recipe, source)
     faults = [f"{key}: is for files. Give protect() the pictures, and save its results." for key in _OWNED]
     if faults := [fault for key, fault in zip(_OWNED, faults, strict=True) if key in overrides]:
         raise RecipeError(source, faults)

@@ -1,36 +1,69 @@
 r"""Texts in a recipe that stand for the value of another key: ``${steps}``, ``run-${trainer.devices}``, ``${.weight}``.
 
-A path begins at the top of the recipe; each point before it goes up one level, so that ``.weight`` is a neighbour.
-Nothing but the recipe is read, except for ``${oc.env:NAME}`` and ``${oc.env:NAME,default}`` where that is allowed.
-``\${`` is a plain ``${``.
+They are OmegaConf's interpolations, parsed and evaluated by OmegaConf, within bounds of time and memory. A path begins
+at the top of the recipe; each point before it goes up one level, so that ``.weight`` is a neighbour. Nothing but the
+recipe is read, except for ``${oc.env:NAME}`` and ``${oc.env:NAME,default}`` where that is allowed. ``\${`` is a plain
+``${``.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from facecrypt.key_paths import Part, join_key, split_key
+from facecrypt.key_paths import Part, join_key
 from facecrypt.texts import brief
 from facecrypt.yaml_values import DEEPEST, LONGEST, MOST, Node, Scalar, read_scalar
 
 _OPENING = re.compile(r"(?<!\\)(\\*)\$\{")
-_CLOSED = re.compile(r"([^{}$]*)\}")
-_REFERENCE = re.compile(r"(\.*)([^.:,\s][^:,]*)")
-_ENVIRONMENT = re.compile(r"oc\.env:([^,]+)(?:,(.*))?", re.DOTALL)
-_LONGEST_CHAIN = 40
+_LONGEST_TEXT = 2000
+"""Longest text with interpolations, in characters."""
+_MOST_OPENINGS = 20
+"""Most brackets and braces that such a text opens: OmegaConf's parser calls itself for each."""
+_PARSING = 4
+"""What a character that is parsed counts for, as against one that is copied."""
+_MOST_FRAMES = 500
+"""Most calls inside each other, half of what Python allows."""
+_FRAMES_INSIDE, _FRAMES_TEXT, _FRAMES_OPENING = 5, 8, 10
+"""What a level of lists and mappings takes of them, a text, and each bracket or brace that it opens."""
 
 _Place = tuple[Part, ...]
 
 
-class _UnresolvedError(ValueError):
+class _UnresolvedError(Exception):
     pass
 
 
 class _TooMuchError(Exception):
     pass
+
+
+class _Found:
+    """What an interpolation stands for, as OmegaConf's visitor handles it: here a list or mapping, which is no text."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def __str__(self) -> str:
+        kind = "list" if isinstance(self.node, list) else "mapping"
+        raise _UnresolvedError(f"stands for a {kind} inside a text. Let it be the whole value, or name a key in it.")
+
+
+class _FoundText(str):
+    """The same for a value that has a text."""
+
+    node: Node
+
+
+def _found(node: Node) -> _Found | _FoundText:
+    if isinstance(node, dict | list):
+        return _Found(node)
+    found = _FoundText(node.text if isinstance(node, Scalar) else node)
+    found.node = node
+    return found
 
 
 def escape(text: str) -> str:
@@ -70,7 +103,8 @@ class _Resolver:
     def __init__(self, root: dict[str, Node], allow_env: bool) -> None:
         self._root = root
         self._allow_env = allow_env
-        self._steps = self._characters = 0
+        self._steps = self._characters = self._frames = 0
+        self._trees: dict[str, Any] = {}
         self.faults: list[str] = []
 
     def walk(self, node: Node, place: _Place, chain: tuple[_Place, ...]) -> Node:
@@ -82,9 +116,11 @@ class _Resolver:
             chain: The places of the references that led here, which it may not lead to again.
         """
         if isinstance(node, dict):
-            return {key: self.walk(child, self._inside(place, key), chain) for key, child in node.items()}
+            with self._inside(place, _FRAMES_INSIDE):
+                return {key: self.walk(child, (*place, key), chain) for key, child in node.items()}
         if isinstance(node, list):
-            return [self.walk(child, self._inside(place, index), chain) for index, child in enumerate(node)]
+            with self._inside(place, _FRAMES_INSIDE):
+                return [self.walk(child, (*place, index), chain) for index, child in enumerate(node)]
         if not isinstance(node, Scalar) or node.verbatim or "${" not in node.text or node.value != node.text:
             return node
         try:
@@ -93,85 +129,99 @@ class _Resolver:
             self.faults.append(f"{join_key(place)}: {brief(node.text)}: {error}")
             return Scalar("", None, verbatim=True)
 
-    def _inside(self, place: _Place, part: Part) -> _Place:
-        if len(place) >= 2 * DEEPEST:
-            raise _TooMuchError(f"{join_key(place[:3])}: interpolations nest values deeper than {2 * DEEPEST} levels.")
-        return *place, part
+    @contextmanager
+    def _inside(self, place: _Place, frames: int) -> Iterator[None]:
+        """Refuse what would take more calls inside each other than Python allows."""
+        if self._frames + frames > _MOST_FRAMES:
+            raise _TooMuchError(
+                f"{join_key(place[:3])}: interpolations lead through too many others, or nest values too deep. "
+                "Write the value itself."
+            )
+        self._frames += frames
+        try:
+            yield
+        finally:
+            self._frames -= frames
 
     def _expand(self, text: str, place: _Place, chain: tuple[_Place, ...]) -> Node:
-        done, start = "", 0
-        while opening := _OPENING.search(text, start):
-            slashes = len(opening[1])
-            done += text[start : opening.start()] + "\\" * (slashes // 2)
-            if slashes % 2:
-                done, start = done + "${", opening.end()
-                continue
-            closed = _CLOSED.match(text, opening.end())
-            if not closed:
-                raise _UnresolvedError("is not closed by '}', or has another inside. Write \\${ for a plain ${.")
-            node = self._look_up(closed[1], place, chain)
-            start = closed.end()
-            if start == len(text) and not done:
-                return node
-            if not isinstance(node, Scalar):
-                if isinstance(node, dict | list):
-                    raise _UnresolvedError(
-                        f"{brief(closed[1])} is a {'list' if isinstance(node, list) else 'mapping'}, no text."
-                    )
-                node = Scalar(str(node), node)
-            done += node.text
-            self._count(place, len(done))
-        return Scalar(done + text[start:], done + text[start:], verbatim=True)
-
-    def _look_up(self, content: str, place: _Place, chain: tuple[_Place, ...]) -> Node:
-        if environment := _ENVIRONMENT.fullmatch(content):
-            return self._environment(environment[1].strip(), environment[2])
-        if ":" in content:
+        if all(len(opening[1]) % 2 for opening in _OPENING.finditer(text)):
+            plain = _OPENING.sub(lambda opening: "\\" * (len(opening[1]) // 2) + "${", text)
+            return Scalar(plain, plain, verbatim=True)
+        openings = text.count("{") + text.count("[")
+        if len(text) > _LONGEST_TEXT or openings > _MOST_OPENINGS:
             raise _UnresolvedError(
-                "calls a function, which recipes do not. Write the value, or the key that has it: ${steps}."
+                f"has interpolations, and more than {_LONGEST_TEXT} characters or {_MOST_OPENINGS} of {{ and [. "
+                "Write \\${ for a plain ${."
             )
-        reference = _REFERENCE.fullmatch(content.strip())
-        if not reference:
+        self._count(place, _PARSING * len(text), openings)
+        from facecrypt.grammar import GrammarError, evaluate, parse
+
+        def look_up(up: int, parts: tuple[str, ...]) -> object:
+            return _found(self._look_up(up, parts, place, chain))
+
+        with self._inside(place, _FRAMES_TEXT + openings * _FRAMES_OPENING):
+            try:
+                if text not in self._trees:
+                    self._trees[text] = parse(text)
+                found = evaluate(self._trees[text], look_up, self._call)
+            except GrammarError as error:
+                raise _UnresolvedError(
+                    f"is no interpolation: {brief(str(error))}. Write ${{steps}}, ${{trainer.devices}}, or \\${{ for a "
+                    "plain ${."
+                ) from None
+        if isinstance(found, _Found | _FoundText):
+            return found.node
+        self._count(place, len(found))
+        return Scalar(found, found, verbatim=True)
+
+    def _look_up(self, up: int, parts: Sequence[str], place: _Place, chain: tuple[_Place, ...]) -> Node:
+        if not 0 < len(parts) <= DEEPEST or sum(map(len, parts)) > _LONGEST_TEXT:
             raise _UnresolvedError("names no key. Write ${steps}, ${trainer.devices}, or \\${ for a plain ${.")
-        up, path = len(reference[1]), reference[2]
         if up > len(place):
             raise _UnresolvedError("leads out of the recipe. Take away points.")
-        try:
-            target = (*(place[:-up] if up else ()), *split_key(path))
-        except ValueError:
-            raise _UnresolvedError(
-                "names no key. Write ${steps}, ${trainer.devices}, or \\${ for a plain ${."
-            ) from None
+        target = (*(place[:-up] if up else ()), *map(_part, parts))
         if target in chain:
             raise _UnresolvedError(f"leads back to itself, by {' -> '.join(map(join_key, (*chain, target)))}.")
-        if len(chain) >= _LONGEST_CHAIN:
-            raise _UnresolvedError(f"leads through more than {_LONGEST_CHAIN} others.")
         self._count(place, 0)
         chain = (*chain, target)
         found = self.walk(self._find(target, chain), target, chain)
-        self._count(place, 0, _size(found))
+        self._count(place, len(found.text) if isinstance(found, Scalar) else 0, _size(found))
         return found
 
-    def _find(self, target: Sequence[Part], chain: tuple[_Place, ...]) -> Node:
+    def _find(self, target: _Place, chain: tuple[_Place, ...]) -> Node:
         node: Node = self._root
         for depth, part in enumerate(target):
             if isinstance(node, Scalar):  # It may itself stand for a mapping or a list.
-                node = self.walk(node, tuple(target[:depth]), chain)
-            inside = part in node if isinstance(node, dict) else isinstance(node, list) and _is_index(part, node)
-            if not inside:
+                node = self.walk(node, target[:depth], chain)
+            if isinstance(node, dict) and str(part) in node:
+                node = node[str(part)]
+            elif isinstance(node, list) and isinstance(part, int) and part < len(node):
+                node = node[part]
+            else:
                 raise _UnresolvedError(f"there is no {join_key(target[: depth + 1])} in the recipe.")
-            node = node[part]
         return node
 
-    def _environment(self, name: str, default: str | None) -> Scalar:
+    def _call(self, name: str, args: Sequence[Any], written: Sequence[str]) -> _FoundText:
+        if name != "oc.env":
+            raise _UnresolvedError(
+                "calls a function, which recipes do not. Write the value, or the key that has it: ${steps}."
+            )
         if not self._allow_env:
             raise _UnresolvedError("reads the environment. Write the value, or allow it by the option --allow-env.")
-        value = os.environ.get(name, default)
+        if not 1 <= len(args) <= 2 or not all(isinstance(each, str | int | float | None) for each in args):
+            raise _UnresolvedError(
+                "reads the environment, which takes one name, and one default that has quotes around a comma: "
+                "${oc.env:NAME,'a, b'}."
+            )
+        variable, *default = [arg if isinstance(arg, str) else text for arg, text in zip(args, written, strict=True)]
+        value = os.environ.get(variable, *default)
         if value is None:
             raise _UnresolvedError(
-                f"the environment has no {brief(name)}. Set it, or give a default: ${{oc.env:NAME,default}}."
+                f"the environment has no {brief(variable)}. Set it, or give a default: ${{oc.env:NAME,default}}."
             )
-        return read_scalar(value)
+        found = _found(read_scalar(value))
+        assert isinstance(found, _FoundText)
+        return found
 
     def _count(self, place: _Place, characters: int, nodes: int = 1) -> None:
         self._steps += nodes
@@ -183,8 +233,8 @@ class _Resolver:
             )
 
 
-def _is_index(part: Part, items: Sequence[Node]) -> bool:
-    return isinstance(part, int) and part < len(items)
+def _part(text: str) -> Part:
+    return int(text) if text.isascii() and text.isdecimal() and text == str(int(text[:9])) else text
 
 
 def _size(node: Any) -> int:

@@ -98,7 +98,7 @@ def plain_values(tree: Mapping[str, Node], schema: Schema) -> tuple[dict[str, An
     """
     reader = _Reader(schema)
     values = reader.read(dict(tree), schema.owner, ())
-    return values or {}, reader.faults
+    return values if isinstance(values, dict) else {}, reader.faults
 
 
 _DEEPEST = 100

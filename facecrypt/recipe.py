@@ -44,7 +44,7 @@ from facecrypt.registry import Kind
 from facecrypt.settings import MetadataPolicy, Norm, PhotoFormat, ViewsMode
 from facecrypt.surrogates.spec import Weights
 from facecrypt.texts import FreeText, PathText
-from facecrypt.values import check_values, component_faults, read_values
+from facecrypt.values import check_values, component_faults, config_nodes, is_config, read_values
 from facecrypt.yaml_values import dump
 
 
@@ -190,12 +190,15 @@ def check_recipe(values: Mapping[str, Any], source: str = "recipe") -> Recipe:
     Presets are filled in first, so that everything that follows sees their values.
 
     Args:
-        values: The keys of a recipe, as `read_values` returns them or as plain values.
+        values: The keys of a recipe, as `read_values` returns them, as plain values, or a ``DictConfig`` of OmegaConf,
+            whose interpolations are resolved as those of a file are.
         source: Its file, for the error message.
 
     Raises:
         RecipeError: With every fault.
     """
+    if is_config(values):
+        values = config_nodes(values, source)
     values, faults = plain_values(values, RECIPE_SCHEMA)
     values, unknown = fill(values)
     faults += unknown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from facecrypt.key_types import Schema, settle_overrides
 from facecrypt.overrides import Override, apply
 from facecrypt.registry import Kind
 from facecrypt.regular import read_regular
+from facecrypt.texts import plain
 from facecrypt.yaml_values import LONGEST, Node, Scalar, YamlError, parse
 
 _Checked = TypeVar("_Checked")
@@ -102,13 +104,57 @@ def override_values(
     return values
 
 
+def is_config(value: object) -> bool:
+    """Return whether a value is a mapping or list of OmegaConf, which whoever made it has imported."""
+    omegaconf = sys.modules.get("omegaconf")
+    return omegaconf is not None and isinstance(value, (omegaconf.DictConfig, omegaconf.ListConfig))
+
+
+def _unwrap(key: str, config: Any) -> object:
+    """Return a mapping or list of OmegaConf as a plain one, with its interpolations as they were written."""
+    from omegaconf import MissingMandatoryValue, OmegaConf
+
+    try:
+        return OmegaConf.to_container(config, resolve=False, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise RecipeError("recipe", [f"{key}: {plain(error)}. Give the config a value in place of '???'."]) from None
+
+
+def config_nodes(config: Any, source: str) -> dict[str, Node]:
+    """Return a mapping of OmegaConf as the keys of a file, with its interpolations resolved as those of a file are.
+
+    Args:
+        config: A ``DictConfig``.
+        source: What an error message calls it.
+
+    Raises:
+        RecipeError: If it is no mapping, has a value that no file can have, or an interpolation leads nowhere.
+    """
+    values, faults = resolve(mapping_nodes(config, source))
+    if faults:
+        raise RecipeError(source, at_most(faults))
+    return values
+
+
+def mapping_nodes(mapping: Mapping[str, Any], source: str) -> dict[str, Node]:
+    """Return a mapping that Python code gave as the keys of a file, its interpolations unresolved.
+
+    Raises:
+        RecipeError: If it is no mapping, or has a value that no file can have.
+    """
+    given = _unwrap(source, mapping) if is_config(mapping) else mapping
+    if not isinstance(given, Mapping):
+        raise RecipeError(source, [f"{type(mapping).__name__} holds no keys. Give a mapping that does."])
+    return {key: nodes_of(key, value) for key, value in given.items()}
+
+
 def nodes_of(key: str, value: object, *, verbatim: bool = False) -> Node:
     """Return a value that Python code gave as the node of a file.
 
     Args:
         key: Its key path.
-        value: Text, number, truth value, None, path, list or mapping.
-        verbatim: Whether its texts stand for themselves; else they may be interpolations.
+        value: Text, number, truth value, None, path, list or mapping, OmegaConf's included.
+        verbatim: Whether its texts stand for themselves; else they may be interpolations, as those of OmegaConf are.
 
     Raises:
         RecipeError: If it is something else, or nested too deeply.
@@ -117,6 +163,8 @@ def nodes_of(key: str, value: object, *, verbatim: bool = False) -> Node:
 
 
 def _nodes_of(key: str, value: object, verbatim: bool, depth: int) -> Node:
+    if is_config(value):
+        value, verbatim = _unwrap(key, value), False
     if isinstance(value, str):
         return str(value) if verbatim else Scalar(value, value)
     if isinstance(value, os.PathLike):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
 
 import facecrypt
@@ -282,6 +283,11 @@ def test_texts_from_python_stand_for_themselves(monkeypatch: pytest.MonkeyPatch)
     # A mapping is as a file is.
     mapping = recipes_mapping()
     assert resolve_recipe({**mapping, "steps": 7, "targets": "x${steps}"}).targets == "x7"
+    config = OmegaConf.create({**mapping, "steps": 7, "targets": "x${steps}"})
+    assert resolve_recipe(config).targets == "x7"
+    assert resolve_recipe(config, {"steps": 8, "trainer": OmegaConf.create({"devices": 1})}).targets == "x8"
+    with pytest.raises(RecipeError, match="reads the environment"):
+        resolve_recipe(OmegaConf.create({**mapping, "targets": "${oc.env:HOME}"}))
     with pytest.raises(RecipeError, match="targets: .* reads the environment"):
         resolve_recipe({**mapping, "targets": secret})
 

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import DictConfig, OmegaConf
 
 from facecrypt.errors import RecipeError
-from facecrypt.recipe import Recipe, check_recipe, dump_recipe, load_recipe
+from facecrypt.recipe import Recipe, check_recipe, dump_recipe, load_recipe, recipe_values
 
 SFACE = {"name": "sface"}
 
@@ -289,3 +290,48 @@ def test_mappings_from_python_that_no_file_can_hold(depth: int) -> None:
     for value in (deep, ring, {1: 2}, b"x", {1}, object()):
         for key in ("views", "nothing", "targets"):
             assert faults({"surrogates": [SFACE], key: value})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a", "no", "null", "~x", "2024", "010", "1e-3", "1_000", "0x_", "._", "1:30", "0b2", ".inf", "2024-05-01",
+        "=", "<<", "???", "${steps}", "\\${steps}", "a\\\\", "a: b", " x ", "*x", "a\nb", "caf\u00e9",
+        "\u202e", "\U0001f600", "${" * 80,
+    ],
+)  # fmt: skip
+def test_omegaconf_reads_the_same_values_from_a_dumped_recipe(tmp_path: Path, text: str) -> None:
+    recipe = check_recipe({"surrogates": [{"name": "sface"}], "epsilon": 1e1, "step_size": 1e-3})
+    recipe.targets = text
+    file = write(tmp_path, dump_recipe(recipe, ascii_only=True))
+    values = OmegaConf.to_container(OmegaConf.load(file), resolve=True)
+    assert values == recipe_values(recipe)
+    assert load_recipe(file).targets == text
+
+
+def test_an_omegaconf_config_is_a_recipe() -> None:
+    given = {"surrogates": [{"name": "sface", "weight": 2}], "steps": 7, "targets": "x${steps}\\${steps}"}
+    given["epsilon"] = "${surrogates[0].weight}"
+    recipe = check_recipe(OmegaConf.create(given))
+    assert (recipe.targets, recipe.epsilon, recipe.steps) == ("x7${steps}", 2.0, 7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"targets": "${oc.env:HOME}"}, "targets: '${oc.env:HOME}': reads the environment"),
+        ({"targets": "${oc.decode:'1'}"}, "calls a function"),
+        ({"targets": "${nowhere}"}, "there is no nowhere in the recipe"),
+        ({"targets": "???"}, "Give the config a value in place of '???'"),
+        ({"targets": b"x"}, "bytes is no value of a recipe"),
+        ({5: 1}, "5"),
+    ],
+)
+def test_an_omegaconf_config_keeps_the_rules_of_a_file(changes: dict[Any, Any], fault: str) -> None:
+    config = OmegaConf.create({"surrogates": [{"name": "sface"}], **changes})
+    with pytest.raises(RecipeError) as caught:
+        check_recipe(config)
+    assert fault in str(caught.value)
+    for nothing in (OmegaConf.create([]), OmegaConf.create("${x}"), DictConfig(None)):
+        with pytest.raises(RecipeError):
+            check_recipe(nothing)
