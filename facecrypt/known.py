@@ -165,7 +165,7 @@ class ResultFiles:
 
 def _is_metrics(path: Path) -> bool:
     try:
-        rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        rows = json.loads(read_text(path))
         return isinstance(rows, list) and all({"method", "evaluator", "rank1_t"} <= row.keys() for row in rows)
     except (OSError, ValueError, AttributeError, RecursionError):
         return False

@@ -305,14 +305,12 @@ class _Checker:
             if source is None and entries:
                 return ""
             # A photo that was replaced is somebody's, although facecrypt made what it is now.
-            made = [entry.source for entry in entries if entry.source and entry.backup is None]
-            digest = file_digest(source) if source and made else None
-            if any(entry.source_sha256 == digest for entry in entries) or (
-                source and os.path.realpath(source) in map(os.path.realpath, made)
-            ):
-                return ""
-            if made:
-                return f"is the protected version of {made[-1]}"
+            made = [entry for entry in entries if entry.source and entry.backup is None]
+            if source is not None and made:
+                digest, real = file_digest(source), os.path.realpath(source)
+                if any(entry.source_sha256 == digest or os.path.realpath(entry.source) == real for entry in made):
+                    return ""
+                return f"is the protected version of {made[-1].source}"
         return "is not from facecrypt, or was changed since"
 
     def _is_kept(self, path: Path, older: bool) -> bool:
