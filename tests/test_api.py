@@ -280,6 +280,8 @@ def test_texts_from_python_stand_for_themselves(monkeypatch: pytest.MonkeyPatch)
     assert resolve_recipe(resolve_recipe(None, {"targets": secret})).targets == secret
     assert resolve_recipe(None, {"targets": "null"}).targets == "null"
     assert resolve_recipe(None, {"targets": "caf\udce9"}).targets == "caf\udce9"
+    with pytest.raises(RecipeError, match="cannot be read: No such file"):
+        resolve_recipe("")
     # A mapping is as a file is.
     mapping = recipes_mapping()
     assert resolve_recipe({**mapping, "steps": 7, "targets": "x${steps}"}).targets == "x7"

@@ -169,6 +169,12 @@ def test_benchmarks_read_the_environment_where_that_is_allowed(
     assert load_benchmark(path, allow_env=True)[0].output == "hidden"
 
 
+@pytest.mark.parametrize("recipe", ["", "x" * 300, "a\0b", "~nobody-of-that-name/x.yaml"])
+def test_a_recipe_that_no_file_has(tmp_path: Path, recipe: str) -> None:
+    (found,) = faults(write(tmp_path, methods=[{"label": "m", "recipe": recipe}]))
+    assert found.startswith("methods[0]")
+
+
 def test_a_benchmark_has_a_bound(tmp_path: Path) -> None:
     recipe = str(RECIPES / "tipim.yaml")
     methods = [{"label": f"m{number}", "recipe": recipe} for number in range(100)]

@@ -212,6 +212,7 @@ def test_a_binary_file_and_a_missing_one(tmp_path: Path) -> None:
         ("optimizer", {"name": "translation_invariant", "args": {"sigma": 1e30}}),
         ("surrogates", [{"name": "onnx", "args": {"path": "x", "dimension": 1, "size": 10**6}}]),
         ("strength", {"judges": [{"name": "dlib_resnet"}], "levels": ["low"] * 100}),
+        ("limits", {"memory": "999999999999999 TB"}), ("limits", {"memory": 2**62}), ("limits", {"seconds": 1e30}),
     ],
     ids=lambda value: str(value)[:30] if not isinstance(value, int) or value < 10**70 else "many digits",
 )  # fmt: skip
