@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -38,8 +37,7 @@ def read_file(source: str) -> dict[str, Node]:
     try:
         node = parse(_decode(read_regular(source, 4 * LONGEST)))
     except OSError as error:
-        reason = os.strerror(errno.EISDIR) if isinstance(error, IsADirectoryError) else error.strerror
-        raise RecipeError(source, [f"cannot be read: {reason}. Give the path of a recipe file."]) from error
+        raise RecipeError(source, [f"cannot be read: {error.strerror}. Give the path of a recipe file."]) from error
     except ValueError as error:
         raise RecipeError(source, [f"is no YAML: {error}."]) from error
     if node is None or (isinstance(node, Scalar) and node.value is None):
