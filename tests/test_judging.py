@@ -34,6 +34,7 @@ from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.onnx_file import onnx
 from facecrypt.targets import Nearest, Target
 from tests.surrogates.onnx_files import Writer
+from tests.test_identification import make as make_benchmark
 
 ROOT = Path(__file__).parents[1]
 SPEC = replace(
@@ -576,3 +577,62 @@ def test_checkpoints(value: float, fault: str, tmp_path: Path) -> None:
 def test_a_slight_change_is_slight(face_image: FaceImage, sface_embedder: Embedder) -> None:
     first, second = embed(sface_embedder, [face_image, slightly_changed(face_image)])
     assert 0.9 < float(first @ second) < 0.9999
+
+
+# In a benchmark.
+
+
+def benchmark(folder: Path, *evaluators: dict[str, Any], **changes: Any) -> int:
+    methods = [{"label": "clean"}, {"label": "darker", "obfuscation": {"method": "darken", "strength": 0.2}}]
+    values = {"evaluators": list(evaluators), "methods": methods, **changes}
+    return cli.main(["evaluate", str(make_benchmark(folder, **values))])
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    loaded: list[dict[str, Any]] = json.loads((folder / "results" / "metrics.json").read_text())
+    return loaded
+
+
+def test_rates_leave_out_who_cannot_judge(
+    register: Register, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is measured, and where it turns out only at the second method: then from all rows."""
+    seen = 0
+
+    def fails_in_the_end(crops: Tensor) -> Tensor:
+        nonlocal seen
+        seen += len(crops)
+        return thumbnail(crops) * (math.nan if seen > trial + gallery + clean else 1)
+
+    trial, gallery, clean = 12, 2 * 3 + 2 * 3 + 4, 2
+
+    register("blind", lambda: nonsense("constant"))
+    register("picky", lambda: Embedder(Answers(fails_in_the_end), SPEC))
+    assert benchmark(tmp_path, {"name": "sface"}, {"name": "blind"}, {"name": "picky"}) == cli.DONE
+    warned = capsys.readouterr().err
+    assert "evaluator blind is left out, as it could not judge: it gives 5 different people the same" in warned
+    assert "evaluator picky is left out, as it could not judge: " in warned
+    assert [(row["method"], row["evaluator"]) for row in rows_of(tmp_path)] == [
+        ("clean", "sface"),
+        ("darker", "sface"),
+    ]
+    table = (tmp_path / "results" / "table.md").read_text()
+    assert "**blind could not judge**, so it is left out: it gives 5 different people the same embedding" in table
+    assert "**picky could not judge**, so it is left out: " in table
+
+
+def test_a_benchmark_that_nobody_can_judge(
+    register: Register, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    register("blind", lambda: nonsense("zero"))
+    assert benchmark(tmp_path, {"name": "blind"}) == cli.WRONG
+    assert "evaluators: none of them could judge (blind: its embedding is all zero). Name one that can." in (
+        capsys.readouterr().err
+    )
+    assert not (tmp_path / "results" / "metrics.json").exists()
+
+
+def test_ranks_need_no_threshold(register: Register, tmp_path: Path) -> None:
+    register("high", lambda: Embedder(Answers(thumbnail), replace(SPEC, threshold=math.nan)))
+    assert benchmark(tmp_path, {"name": "high"}) == cli.DONE
+    assert {row["evaluator"] for row in rows_of(tmp_path)} == {"high"}
