@@ -98,6 +98,22 @@ def tell_unfinished(path: Path) -> None:
         _tell({"unfinished": str(path.absolute())})
 
 
+def tell_lock(path: Path) -> None:
+    """Say that a lock is held, whose file is to be removed if the command is stopped.
+
+    Args:
+        path: The file of a `facecrypt.locks.lock`.
+    """
+    if _channel is not None:
+        _tell({"lock": str(path.absolute())})
+
+
+def tell_folder(path: Path) -> None:
+    """Say that a folder was made, which is to be removed if the command is stopped while nothing is in it."""
+    if _channel is not None:
+        _tell({"folder": str(path.absolute())})
+
+
 def ending() -> str:
     """Return the line for the user of a command that is stopped now."""
     return _account.line()
@@ -158,12 +174,18 @@ class _Account:
 
     def __init__(self) -> None:
         self.unfinished: deque[str] = deque(maxlen=_MOST_UNFINISHED)
+        self.locks: set[str] = set()
+        self.folders: list[str] = []
         self._text = "nothing was changed; the same command starts again"
         self._run: dict[str, Any] | None = None
 
     def take(self, message: dict[str, Any]) -> None:
         if "unfinished" in message:
             self.unfinished.append(message["unfinished"])
+        elif "lock" in message:
+            self.locks.add(message["lock"])
+        elif "folder" in message:
+            self.folders.append(message["folder"])
         elif "text" in message:
             self._text, self._run = message["text"], None
         else:
@@ -308,6 +330,9 @@ class _Supervisor:
 
     def _tidy(self) -> None:
         """Remove what the work would have removed."""
+        from pathlib import Path
+
+        from facecrypt.locks import remove_dead
         from facecrypt.private_files import sweep_temporary_folders
 
         while self._more and select.select([self._channel], [], [], 0)[0]:
@@ -315,6 +340,12 @@ class _Supervisor:
         for path in self._account.unfinished:
             with suppress(OSError):
                 os.unlink(path)
+        for path in self._account.locks:
+            with suppress(OSError):
+                remove_dead(Path(path))
+        for path in reversed(self._account.folders):
+            with suppress(OSError):
+                os.rmdir(path)
         sweep_temporary_folders()
 
     def _say(self, number: int) -> None:

@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from facecrypt import interrupts
 from facecrypt.errors import FacecryptError, FacecryptWarning
 
 if sys.platform == "win32":
@@ -53,6 +54,7 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
         OSError: If the file cannot be made.
     """
     descriptor = _acquire(path, wait)
+    interrupts.tell_lock(path)
     owner = os.getpid()
     _HELD.add(descriptor)
     try:
@@ -69,6 +71,27 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
                     if _is_at(descriptor, path):
                         path.unlink()
                 os.close(descriptor)
+
+
+def remove_dead(path: Path) -> None:
+    """Remove the file of a lock that a process left which was ended, unless another one has it by now.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: If it is not there, or not a file that this user may lock.
+    """
+    if sys.platform == "win32":
+        path.unlink()  # which fails while somebody has it open
+        return
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_at(descriptor, path):  # Who locks it from now on looks, too.
+            path.unlink()
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -115,6 +138,7 @@ def _make(folder: Path, stack: ExitStack) -> None:
         folder = folder.parent
     for each in reversed(missing):
         each.mkdir(exist_ok=True)
+        interrupts.tell_folder(each)
         stack.callback(_remove_if_empty, each)
     if missing and not missing[0].is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))

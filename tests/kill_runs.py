@@ -174,7 +174,7 @@ def check_ending(
     assert len(lines) == 1, command.stderr
     found = re.search(r"stopped: (\d+) of", lines[0])
     assert found is None or int(found[1]) == replaced, (lines, replaced)
-    left = [path for path in album.photos.parent.rglob("*.tmp")]
+    left = [path for path in album.photos.parent.rglob("*") if path.suffix in (".tmp", ".lock")]
     assert left == [], left
 
 

@@ -211,6 +211,40 @@ private_files.write_whole(folder / "new" / "photo.png", pieces())
     assert {path.name for path in tmp_path.rglob("*")} == {"ready", "new"}
 
 
+def test_locks_and_empty_folders_go(tmp_path: Path) -> None:
+    body = """
+from facecrypt.locks import locked_folders
+with locked_folders(folder / "new" / "out", [folder]):
+    ready()
+    time.sleep(600)
+"""
+    with start(tmp_path, body) as command:
+        started(command, tmp_path)
+        assert len(list(tmp_path.rglob(".facecrypt.lock"))) == 2
+        stopped(command, signal.SIGTERM)
+    assert {path.name for path in tmp_path.rglob("*")} == {"ready"}
+
+
+def test_the_lock_of_another_run_stays(tmp_path: Path) -> None:
+    """Even one that took it after this one had ended."""
+    body = """
+from facecrypt.locks import lock
+with lock(folder / "lock"):
+    ready()
+    time.sleep(0.5 if sys.argv[2:] else 600)
+(folder / "released").touch(); time.sleep(600)
+"""
+    with start(tmp_path, body, "shortly") as first:
+        first.until((tmp_path / "released").exists)
+        (tmp_path / "ready").unlink()
+        with start(tmp_path, body) as second:
+            started(second, tmp_path)
+            stopped(first, signal.SIGTERM)
+            assert (tmp_path / "lock").exists()
+            stopped(second, signal.SIGTERM)
+            assert not (tmp_path / "lock").exists()
+
+
 @pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)])
 def test_closed_streams(tmp_path: Path, closed: tuple[int, ...]) -> None:
     """The next file that is opened must not get the number of a stream, into which others print."""
@@ -336,7 +370,7 @@ def test_a_run_is_stopped_and_goes_on(photos: Path, tmp_path: Path) -> None:
             f"facecrypt: stopped: {len(done)} of 4 photos are protected in {output}; "
             "the same command goes on from there"
         )
-    assert list(output.rglob("*.tmp")) == []
+    assert [path for path in output.rglob("*") if path.suffix in (".tmp", ".lock")] == []
     states = {name: (output / name).read_bytes() for name in done}
     # As if it had been ended between the photo and its record.
     for record in (output / ".facecrypt").glob("*.json"):
