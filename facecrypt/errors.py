@@ -20,12 +20,26 @@ from collections.abc import Sequence
 
 
 class FacecryptError(Exception):
-    """Base of every error that a user can cause and mend."""
+    """Base of every error that a user can cause and mend.
+
+    Args:
+        message: What is wrong.
+        faults: A line for each fault, where it names several.
+    """
+
+    def __init__(self, message: str, faults: Sequence[str] = ()) -> None:
+        self.faults = tuple(faults)
+        self._message = message
+        super().__init__("\n  ".join(self.lines))
 
     @property
     def lines(self) -> tuple[str, ...]:
         """The message: a line, and one for each fault where it names several."""
-        return (str(self),)
+        return self._message, *self.faults
+
+    def __reduce__(self) -> tuple[type[FacecryptError], tuple[str, tuple[str, ...]]]:
+        """Keep both arguments when the error crosses a process boundary."""
+        return type(self), (self._message, self.faults)
 
 
 class RecipeError(FacecryptError):
@@ -38,17 +52,12 @@ class RecipeError(FacecryptError):
 
     def __init__(self, source: str, faults: Sequence[str]) -> None:
         self.source = source
-        self.faults = tuple(faults)
-        super().__init__("\n  ".join(self.lines))
+        super().__init__(source, faults)
 
     @property
     def lines(self) -> tuple[str, ...]:
         """The file with the number of its faults, and these."""
         return (f"{self.source}: {_count(self.faults)}", *self.faults)
-
-    def __reduce__(self) -> tuple[type[RecipeError], tuple[str, tuple[str, ...]]]:
-        """Keep both arguments when the error crosses a process boundary."""
-        return type(self), (self.source, self.faults)
 
 
 def _count(faults: Sequence[str]) -> str:
@@ -79,19 +88,10 @@ class ProtocolError(FacecryptError):
         faults: One line per fault of the file, each starting with its place.
     """
 
-    def __init__(self, message: str, faults: Sequence[str] = ()) -> None:
-        self.faults = tuple(faults)
-        self._message = message
-        super().__init__("\n  ".join(self.lines))
-
     @property
     def lines(self) -> tuple[str, ...]:
         """The message, or the file with the number of its faults, and these."""
         return (f"{self._message}: {_count(self.faults)}", *self.faults) if self.faults else (self._message,)
-
-    def __reduce__(self) -> tuple[type[ProtocolError], tuple[str, tuple[str, ...]]]:
-        """Keep both arguments when the error crosses a process boundary."""
-        return type(self), (self._message, self.faults)
 
 
 class PhotoError(FacecryptError):

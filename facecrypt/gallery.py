@@ -120,9 +120,7 @@ class EmbeddingCache:
                     embeddings[index] = torch.tensor(np.frombuffer(rows[keys[index]], "<f4"))
                     found[index] = True
         if faults:
-            raise PhotoError(
-                "\n  ".join([f"photos: {len(faults)} cannot be used; mend them or leave them out", *faults])
-            )
+            raise PhotoError(f"photos: {len(faults)} cannot be used; mend them or leave them out", faults)
         return embeddings, found
 
     def _find_faces(

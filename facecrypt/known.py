@@ -136,13 +136,9 @@ class ResultFiles:
         taken = [path for path in (folder / name for name in names) if os.path.lexists(path) and not self._is_own(path)]
         if taken:
             raise FacecryptError(
-                "\n  ".join(
-                    [
-                        "output: the results would replace files that are not from facecrypt, or were changed since. "
-                        "Name another output, or move them away:",
-                        *map(str, taken),
-                    ]
-                )
+                "output: the results would replace files that are not from facecrypt, or were changed since. Name "
+                "another output, or move them away:",
+                list(map(str, taken)),
             )
 
     def write(self, path: Path, data: bytes) -> None:

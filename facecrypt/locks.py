@@ -70,6 +70,8 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
                 with contextlib.suppress(OSError):
                     if _is_at(descriptor, path):
                         path.unlink()
+                with contextlib.suppress(OSError):  # for a child, too, that was forked between opening and noting it
+                    fcntl.flock(descriptor, fcntl.LOCK_UN)
                 os.close(descriptor)
 
 

@@ -245,7 +245,9 @@ class _Checker:
                 words = f"would be {above.label}, and a folder for {claim.label}. Set another name or output."
                 self._refuse(above.path, words)
         if self._faults:
-            raise FacecryptError(_list_faults(list(self._faults.values())))
+            faults = list(self._faults.values())
+            more = [f"and {len(faults) - _MOST_SHOWN} more"] if len(faults) > _MOST_SHOWN else []
+            raise FacecryptError("the run would destroy files, so nothing was begun:", [*faults[:_MOST_SHOWN], *more])
         return reports
 
     def _refuse(self, path: Path, why: str) -> None:
@@ -353,8 +355,3 @@ def _way_apart(recipe: Recipe, first: Path, second: Path) -> str:
     if first.parent != second.parent:
         return "Set photos to the folder of both, whose subfolders are kept, or another output for each."
     return "Rename one, or set another output for each."
-
-
-def _list_faults(faults: Sequence[str]) -> str:
-    more = [f"and {len(faults) - _MOST_SHOWN} more"] if len(faults) > _MOST_SHOWN else []
-    return "\n  ".join(["the run would destroy files, so nothing was begun:", *faults[:_MOST_SHOWN], *more])

@@ -190,7 +190,7 @@ class Gallery:
                     "aligned" if self._aligned else "largest",
                 )
             except PhotoError as error:
-                raise PhotoError(f"receipt.gallery: {error}") from error
+                raise PhotoError(f"receipt.gallery: {error.lines[0]}", error.faults) from error
         if not found.any():
             raise PhotoError(f"receipt.gallery: no face found in {self.folder}. Name a folder with photos of faces.")
         rows = found.nonzero().flatten().tolist()

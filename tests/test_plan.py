@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from facecrypt import places, report
+from facecrypt import cli, places, report
 from facecrypt.errors import FacecryptError, PhotoError
 from facecrypt.inputs import choose_photos
 from facecrypt.jobs import write_planned
@@ -994,3 +994,13 @@ def test_the_work_of_a_plan_grows_with_its_photos_only(monkeypatch: pytest.Monke
         Manifest(path.with_name("facecrypt-manifest.json")).add(path, "0", path, str(number), "r", None)
     assert len(plan(photos="in", in_place=True).photos) == 60
     assert 60 <= asked <= 3 * 60
+
+
+def test_each_clash_has_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    photo("in/a.png")
+    photo("in/b.png")
+    recipe = str(Path(places.__file__).parent / "data" / "quickstart.yaml")
+    assert cli.main(["run", recipe, "photos=in", "output=in"]) == cli.WRONG
+    first, *others = [line for line in capsys.readouterr().err.splitlines() if "warning" not in line]
+    assert first == "facecrypt: the run would destroy files, so nothing was begun:"
+    assert [line.partition(":")[0] for line in others] == ["  in/a.png", "  in/b.png"]
