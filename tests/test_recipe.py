@@ -184,7 +184,7 @@ def test_a_binary_file_and_a_missing_one(tmp_path: Path) -> None:
         load_recipe(path)
     with pytest.raises(RecipeError, match="cannot be read: No such file or directory"):
         load_recipe(tmp_path / "missing.yaml")
-    with pytest.raises(RecipeError, match="cannot be read: Is a directory"):
+    with pytest.raises(RecipeError, match="cannot be read: it is a folder"):
         load_recipe(tmp_path)
 
 
