@@ -11,6 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 
+class QuietServer(http.server.ThreadingHTTPServer):
+    """Says nothing of a client that has gone, which would stand in the output of some other test."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        pass
+
+
 @dataclass
 class FileServer:
     """What the server serves, and what it was asked for.
@@ -81,7 +88,7 @@ def serve() -> Iterator[FileServer]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with QuietServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         state.address = f"http://127.0.0.1:{server.server_address[1]}"

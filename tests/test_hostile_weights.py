@@ -26,6 +26,7 @@ from facecrypt.surrogates import catalogue
 from facecrypt.surrogates.checkpoint import load_state_dict
 from facecrypt.surrogates.onnx_external import require_own_data
 from facecrypt.surrogates.onnx_file import onnx as onnx_component
+from tests.fileserver import QuietServer
 
 CONTENT = os.urandom(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -59,7 +60,7 @@ def serve() -> Iterator[Callable[[Answer], str]]:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server = QuietServer(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
