@@ -349,7 +349,9 @@ class _Supervisor:
         sweep_temporary_folders()
 
     def _say(self, number: int) -> None:
-        what = "stopped" if number in _stops() else f"ended by {signal.Signals(number).name}"
+        what = "stopped" if number in _stops() else f"ended by signal {number} ({signal.strsignal(number)})"
+        if number == signal.SIGKILL:
+            what += ", as where memory runs out"
         line = f"facecrypt: {what}: {self._account.line()}\n"
         with suppress(OSError, ValueError):
             if os.isatty(2) and os.environ.get("TERM") != "dumb":
