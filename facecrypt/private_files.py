@@ -14,7 +14,6 @@ import shutil
 import stat
 import sys
 import tempfile
-import time
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +23,6 @@ from pathlib import Path
 from facecrypt import interrupts
 
 _FOLDER = re.compile(r"facecrypt-[a-z]+-\d+-[0-9a-f]{16}")
-_FRESH = 60.0  # seconds in which an empty folder may have no lock, because it is being made
 _UNFINISHED = re.compile(r"\.facecrypt-[0-9a-f]{8}-(\d+)-[0-9a-f]{32}\.tmp")
 
 _held: dict[Path, int] = {}
@@ -189,17 +187,17 @@ else:
             return None
         with suppress(OSError):  # Where a file system knows no locks, nobody takes a folder for a dead one.
             fcntl.flock(held, fcntl.LOCK_EX)  # Others have it for a moment at most, to see whether it is free.
-        return held
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(folder), os.fstat(held)):
+                return held
+        os.close(held)
+        return None
 
     def _remove_if_dead(folder: Path) -> None:
         held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
-            about = os.fstat(held)
-            if about.st_uid != os.geteuid():
-                return
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # What is made is locked before anything is put into it.
-            if os.listdir(held) or time.time() - about.st_mtime > _FRESH:
+            if os.fstat(held).st_uid == os.geteuid():
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
         finally:
             os.close(held)
