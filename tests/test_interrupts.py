@@ -458,7 +458,7 @@ def test_a_run_of_two_processes(whom: str, number: int, photos: Path, tmp_path: 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_worker_that_is_ended_leaves_no_traceback(number: int, photos: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    with Command([*RUN, f"photos={photos}", f"output={output}", "workers=1", "steps=300"]) as command:
+    with Command([*RUN, f"photos={photos}", f"output={output}", "workers=1", "steps=40"]) as command:
         command.until(lambda: output.exists() and command.children(command.children()[0]))
         (worker,) = command.children(command.children()[0])
         os.kill(worker, number)
