@@ -260,7 +260,7 @@ class OnnxNetwork(nn.Module):
                 function,
                 OnnxFile(Path(os.path.abspath(self.file)), self._alone, torch.get_num_threads()),
                 *arguments,
-                seconds=_SECONDS + _SECONDS_PER_BYTE * size,
+                seconds=_SECONDS + size // _BYTES_PER_SECOND,
                 memory=memory,
             )
         except ChildError as error:
@@ -281,7 +281,7 @@ class OnnxNetwork(nn.Module):
         return WeightsError(f"weights {self.file}: {what}. {remedy}.")
 
 
-_SECONDS, _SECONDS_PER_BYTE = 10.0, 20 / 2**30
+_SECONDS, _BYTES_PER_SECOND = 10.0, 2**30 // 20
 """Seconds of computing, on all cores together, to open a file or to run it on one crop."""
 _SHARE = 0.5
 """Share of the free memory that it may take."""
