@@ -55,13 +55,16 @@ def find_bomb(data: bytes) -> str | None:
 
 def _find_in_jpeg(data: bytes) -> str | None:
     place, scans, pixels, pieces, padding = 2, 0, 0, 0, 0
-    while (found := _MARKER.search(data, place)) is not None and found[1] != b"\xd9":
+    while True:
+        found = _MARKER.search(data, place)
+        padding += 0 if scans else (found.start() if found else len(data)) - place
         pieces += 1
-        padding += 0 if scans else found.start() - place
-        place = found.end()
         if pieces > _MOST_PIECES or padding > _MOST_PADDING:
             what = f"{_MOST_PIECES:,} segments" if pieces > _MOST_PIECES else f"{_MOST_PADDING:,} bytes of padding"
             return f"has over {what}, {_TOO_LONG}"
+        if found is None or found[1] == b"\xd9":
+            break
+        place = found.end()
         if found[1] == b"\x01" or len(data) < place + 7:
             continue
         length, _, height, width = struct.unpack_from(">HBHH", data, place)

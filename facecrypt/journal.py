@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
@@ -10,6 +9,8 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+
+from facecrypt.regular import digest_regular, open_regular
 
 
 class Journal:
@@ -78,7 +79,7 @@ def count_protected(path: Path, seconds: float) -> int:
     """
     begin = time.monotonic()
     states: dict[int, bool | tuple[str, str]] = {}
-    with suppress(OSError), path.open("rb") as file:
+    with suppress(OSError), open_regular(path) as file:
         for line in file:
             with suppress(ValueError, TypeError):  # It was being written.
                 number, *rest = json.loads(line)
@@ -93,7 +94,6 @@ def count_protected(path: Path, seconds: float) -> int:
 
 def _has(path: str, digest: str) -> bool:
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == digest
+        return digest_regular(path) == digest
     except OSError:
         return False

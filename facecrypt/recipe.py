@@ -107,7 +107,8 @@ class Recipe:
         in_place: Replace each photo by its protected version, with a backup; `output` gets the report alone.
         backup: Name of the backup, from ``{stem}`` and ``{suffix}``, relative to the photo's folder; it may name a
             folder, as in ``originals/{stem}{suffix}``. An existing file is never replaced.
-        batch_size: Photos read together, and the largest number of faces protected together. ``auto`` measures what a
+        batch_size: Photos read together, fewer where `limits.memory` is short (which changes masks where a naturalness
+            term is taken over the batch), and the largest number of faces protected together. ``auto`` measures what a
             face needs and takes as many as fit into half of the free memory, at most 8 on a CPU and 64 on a GPU.
         workers: Processes that read photos and find faces ahead of the masks; 0 does it in between.
         limits: Memory and time that photos may take; one that would take more is refused.

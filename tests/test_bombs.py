@@ -61,6 +61,7 @@ BOMBS = {
     "segments": (with_segments(1_000_000), "has over 65,536 segments"),
     "padding": (with_segments(1, b"\xff" * 30_000_000 + b"\xe5\0\2"), "has over 65,536 bytes of padding"),
     "padding here and there": (with_segments(300, b"\xff" * 300 + b"\xe5\0\2"), "bytes of padding"),
+    "nothing but padding": (b"\xff\xd8" + b"\xff" * 3_000_000, "has over 65,536 bytes of padding"),
     "chunks": (with_chunks(100_000), "has over 65,536 chunks"),
     "empty pixel chunks": (with_chunks(1_000_001, b"IDAT"), "has over 1,000,000 chunks"),
     "fractions": (tiff(282, 5, 4_000_000, bytes(32_000_000)), "has 4,000,000 numbers in its tag 282"),

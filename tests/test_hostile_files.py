@@ -2,197 +2,180 @@
 
 from __future__ import annotations
 
-import io
-import json
+import os
 import random
-import struct
-import subprocess
 import sys
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pillow_heif
 import pytest
-from PIL import Image
 
-from tests.pictures import chunk, exif, make_image, make_png, make_tiff
-
-ROOT = Path(__file__).parents[1]
-SECONDS, GIBIBYTES = 20, 4
-
-# Reads the files of a folder in a process of its own, whose memory the system bounds.
-READER = f"""
-import json, resource, sys, time
-from pathlib import Path
+from facecrypt import pipeline, reading
 from facecrypt.errors import PhotoError
-from facecrypt.photos import read_photo, write_photo
-import cv2, pillow_heif
-limit = {GIBIBYTES} << 30
-resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-for path in sorted(Path(sys.argv[1]).iterdir()):
-    started = time.monotonic()
+from facecrypt.limits import LIBRARIES, Bounds
+from facecrypt.photos import read_photo
+from facecrypt.pipeline import sample_photo
+from facecrypt.recipe import load_recipe
+from tests.bomb_files import BOMBS, flat_png, slow_bmp, tiles
+from tests.child_tasks import crash_on
+from tests.mutate_photos import examine_many
+from tests.pictures import make_image, written
+
+QUICKSTART = Path(__file__).parents[1] / "recipes" / "quickstart.yaml"
+POSIX = pytest.mark.skipif(os.name != "posix", reason="Windows knows no limit of computing time")
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux can hold a process to a number of bytes")
+BOUNDS = Bounds(512 << 20, 10)
+FINE = {"text.png", "packed.png", "entities.jpg", "nested.jpg", "brothers.jpg", "directories.jpg"}
+"""Bombs whose picture is fine, whatever is beside it; the others are refused."""
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    make_image(size=(40, 30)).save(tmp_path / "good.png")
+    return tmp_path / "good.png"
+
+
+def still_reads(good: Path) -> bool:
+    return np.array_equal(read_photo(good, BOUNDS).pixels, np.asarray(make_image(size=(40, 30))))
+
+
+def peak_memory(process: int) -> int:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
+
+@LINUX
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_gets_an_answer_within_its_bounds(name: str, good: Path, tmp_path: Path) -> None:
+    reading._decoder.close()
+    assert still_reads(good)
+    assert reading._decoder._process is not None
+    process = reading._decoder._process.pid
+    before = peak_memory(process)
+    path = written(BOMBS[name](), tmp_path / name)
     try:
-        photo = read_photo(path)
-        write_photo(photo, photo.pixels, Path(sys.argv[2]) / (path.stem + ".png"), "keep")
+        read_photo(path, BOUNDS)
         result = "read"
     except PhotoError as error:
         result = str(error)
-    print(json.dumps([path.name, result, time.monotonic() - started]), flush=True)
-"""
+    assert (result == "read") == (name in FINE), result
+    assert result == "read" or (result.startswith(f"{path}: ") and result.endswith(".") and "\n" not in result)
+    if reading._decoder._process and reading._decoder._process.pid == process:
+        assert peak_memory(process) - before < BOUNDS.memory + LIBRARIES
+    assert still_reads(good)
 
 
-def originals() -> dict[str, bytes]:
-    """A small good file of every format."""
-    image, files = make_image(size=(40, 30)), {}
-    for extension, format, options in (
-        ("png", "PNG", {"exif": exif(6)}),
-        ("jpg", "JPEG", {"exif": exif(6), "xmp": b"<x/>"}),
-        ("progressive.jpg", "JPEG", {"progressive": True}),
-        ("webp", "WEBP", {"lossless": True}),
-        ("lossy.webp", "WEBP", {"exif": exif(3)}),
-        ("tif", "TIFF", {"exif": exif(6)}),
-        ("lzw.tif", "TIFF", {"compression": "tiff_lzw"}),
-        ("bmp", "BMP", {}),
-        ("avif", "AVIF", {}),
-    ):
-        buffer = io.BytesIO()
-        image.save(buffer, format, **options)
-        files[extension] = buffer.getvalue()
-    buffer = io.BytesIO()
-    pillow_heif.from_pillow(image).save(buffer, quality=80)
-    files["heic"] = buffer.getvalue()
-    rows = np.random.default_rng(0).integers(0, 256, (30, 241), np.uint8)
-    rows[:, 0] = 0
-    files["deep.png"] = make_png(40, 30, 16, 2, rows.tobytes())
-    files["deep.tif"] = make_tiff(40, 30, [16] * 3, 2, rows[:, 1:].tobytes())
-    return files
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("palette.png", "GiB of memory to protect, more than limits.memory allows"),
+        ("flat.png", "is 6000x6000 pixels, which need"),
+        ("deep.png", "is 3000x3000 pixels, which need"),
+        ("progressive.jpg", "is 14000x14000 pixels, which need"),
+        ("lossless.webp", "is 12001x12001 pixels, which need"),
+        ("canvas.webp", "it holds no picture"),
+        ("large.webp", "too large"),
+        ("huge.jpg", "too large"),
+        ("wide.png", "too large"),
+        ("square.png", "too large"),
+        ("scans.jpg", "scans over 144 megapixels"),
+        ("pages.tif", "holds 1000 or more pictures"),
+        ("profile.png", "has a colour profile that unpacks to more than 1 MiB"),
+    ],
+)
+def test_the_reason_is_told(name: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(PhotoError) as caught:
+        read_photo(written(BOMBS[name](), tmp_path / name), BOUNDS)
+    assert says in str(caught.value)
+    if "need" in says:
+        assert "(512 MiB). Scale it down, or raise limits.memory." in str(caught.value)
 
 
-def mutants(count: int) -> Iterator[tuple[str, bytes]]:
-    """Seeded damage: flipped bits, cuts, overwritten and doubled stretches, and numbers that lie."""
-    rng = random.Random(0)
-    good = list(originals().items())
-    for number in range(count):
-        extension, original = good[number % len(good)]
-        data = bytearray(original)
-        kind = rng.choice(["bits", "cut", "bytes", "number", "double"])
-        at = rng.randrange(len(data))
-        if kind == "bits":
-            for _ in range(rng.choice([1, 4, 40])):
-                data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-        elif kind == "cut":
-            del data[at:]
-        elif kind == "bytes":
-            data[at : at + rng.choice([1, 20])] = rng.randbytes(rng.choice([1, 20]))
-        elif kind == "number":  # near the front, where headers say sizes and counts
-            at = rng.randrange(min(120, len(data)))
-            data[at : at + 4] = rng.choice(
-                [b"\xff" * 4, b"\x7f\xff\xff\xff", b"\0\0\xff\xff", b"\xff\xff\0\0", bytes(4)]
-            )
-        else:
-            data[at:at] = data[at : at + rng.randrange(1, 2000)]
-        yield f"{number:04d}.{kind}.{extension}", bytes(data)
+@LINUX
+def test_what_takes_more_memory_than_its_header_says_is_stopped(tmp_path: Path) -> None:
+    """Its tile of 3.6 gigapixels is not what the header calls the size of the picture."""
+    path = written(tiles(60_000), tmp_path / "tiles.tif")
+    with pytest.raises(PhotoError, match=r"takes more memory than its size in pixels tells|is damaged or cut short"):
+        read_photo(path, Bounds(64 << 20, 10))
 
 
-def bombs() -> dict[str, bytes]:
-    """Small files that would become large, or take for ever."""
-    noise = io.BytesIO()
-    make_image("L", size=(16, 16)).save(noise, "JPEG", progressive=True)
-    jpeg = bytearray(noise.getvalue())
-    frame = jpeg.index(b"\xff\xc2")
-    jpeg[frame + 5 : frame + 9] = struct.pack(">HH", 12000, 12000)
-    scan = jpeg.rindex(b"\xff\xda")
-    scans = bytes(jpeg[:scan]) + bytes(jpeg[scan:-2]) * 3000 + b"\xff\xd9"
-    pages = b"".join(struct.pack("<HI", 0, 8 + 6 * (number + 1)) for number in range(200_000))
-    zeros = zlib.compress(bytes(300_000_000), 9)
-    text = zlib.compress(bytes(200_000_000), 9)
-    profile = chunk(b"iCCP", b"x\0\0" + text)
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 20_000, 5_000, 8, 2, 0, 0, 0))
-    end = chunk(b"IEND", b"")
-    signature = b"\x89PNG\r\n\x1a\n"
-    entities = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">' + "".join(
-        f'<!ENTITY {chr(98 + i)} "{f"&{chr(97 + i)};" * 10}">' for i in range(10)
-    )
-    buffer = io.BytesIO()
-    make_image().save(buffer, "JPEG", xmp=(entities + "]><x>&k;</x>").encode())
-    nested = io.BytesIO()
-    make_image().save(nested, "JPEG", xmp=b"<a>" * 8000 + b"</a>" * 8000)
-    return {
-        "pixels.png": signature + header + chunk(b"IDAT", zeros) + end,
-        "text.png": signature + chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
-        + chunk(b"zTXt", b"k\0\0" + text) + profile + chunk(b"IDAT", zlib.compress(bytes(2))) + end,
-        "wide.png": make_png(2**31 - 1, 1, 8, 0),
-        "square.png": make_png(60_000, 60_000, 16, 6),
-        "scans.jpg": scans,
-        "pages.tif": b"II*\0" + struct.pack("<I", 8) + pages,
-        "loop.tif": b"II*\0" + struct.pack("<IHI", 8, 0, 8),
-        "strips.tif": make_tiff(13_000, 13_000, [8], 1, bytes(9)),
-        "large.webp": b"RIFF\xff\0\0\0WEBPVP8X\n\0\0\0" + bytes(4) + b"\xff\x3f\0" * 2 + bytes(9),
-        "entities.jpg": buffer.getvalue(),
-        "nested.jpg": nested.getvalue(),
-        "brand.heic": struct.pack(">I", 24) + b"ftypheic" + bytes(4) + b"mif1heic",
-        "brand.avif": struct.pack(">I", 2**32 - 1) + b"ftypavif" + bytes(4) + b"avif",
-    }  # fmt: skip
+@POSIX
+def test_what_takes_too_long_is_stopped(good: Path, tmp_path: Path) -> None:
+    path = written(slow_bmp(), tmp_path / "slow.bmp")
+    with pytest.raises(PhotoError, match=r"slow.bmp: takes more than 0.5 s to read, more than limits.seconds allows"):
+        read_photo(path, Bounds(1 << 40, 0.5))
+    assert still_reads(good)
 
 
-def read_all(files: dict[str, bytes], tmp_path: Path) -> dict[str, str]:
-    """What becomes of each file, read in a process with little memory; good photos lie between them."""
-    folder, output = tmp_path / "in", tmp_path / "out"
+def test_a_decoder_that_crashes_costs_one_photo(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "decode", crash_on)
+    with pytest.raises(PhotoError, match=r"good.png: is damaged \(the process that read it crashed \(SIGSEGV\)\)"):
+        read_photo(good)
+    monkeypatch.undo()
+    assert still_reads(good)
+
+
+def test_damaged_photos_get_an_answer() -> None:
+    results = list(examine_many(1, range(100)))
+    assert [(number, complaint) for number, _, complaint in results if complaint] == []
+    assert 10 < sum(result == "read" for _, result, _ in results) < 90
+
+
+@pytest.mark.slow
+def test_3000_damaged_photos_get_an_answer() -> None:
+    assert [(number, complaint) for number, _, complaint in examine_many(0, range(3000)) if complaint] == []
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
     folder.mkdir()
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
-    good = make_image(size=(40, 30))
-    for name in ("0000.a-good.png", "0150.a-good.png", "zz-good.png"):
-        good.save(folder / name)
-    command = [sys.executable, "-c", READER, str(folder), str(output)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    results = {}
-    for line in done.stdout.splitlines():
-        name, result, seconds = json.loads(line)
-        assert seconds < SECONDS, (name, seconds)
-        assert result == "read" or (result.startswith(f"{folder / name}: ") or result.startswith(str(output))), result
-        assert "\n" not in result
-        assert result == "read" or result.endswith("."), result
-        results[name] = result
-    assert len(results) == len(files) + 3
-    for name in ("0000.a-good.png", "0150.a-good.png", "zz-good.png"):
-        assert results.pop(name) == "read"
-        assert np.array_equal(np.asarray(Image.open(output / name)), np.asarray(good))
-    return results
+    for number in range(3):
+        (folder / f"good{number}.png").write_bytes(sample_photo().read_bytes())
+    return folder
 
 
-def check_mutants(count: int, tmp_path: Path) -> None:
-    results = read_all(dict(mutants(count)), tmp_path)
-    read = sum(result == "read" for result in results.values())
-    assert count / 20 < read < count * 19 / 20
+@POSIX
+def test_a_folder_loses_the_bad_photos_alone(photos: Path, tmp_path: Path) -> None:
+    written(flat_png(14_000, 1, 0), photos / "bad-large.png")
+    written(slow_bmp(), photos / "good1-bad-slow.bmp")
+    written(b"\xff\xd8\xff" + b"\xff" * 3_000_000, photos / "bad-padding.jpg")
+    written(random.Random(0).randbytes(10_000), photos / "bad-noise.jpg")
+    keys = [f"photos={photos}", f"output={tmp_path / 'out'}", "steps=1", "workers=1"]
+    keys += ["receipt.transforms=[]", "limits.memory=2 GiB", "limits.seconds=1"]
+    report = pipeline.run(load_recipe(QUICKSTART, keys))
+    told = {Path(photo["source"]).name: photo["reason"] or photo["status"] for photo in report.photos}
+    for name, says in (
+        ("good0.png", "protected"),
+        ("good1.png", "protected"),
+        ("good2.png", "protected"),
+        ("bad-large.png", "is 14000x14000 pixels, which need"),
+        ("good1-bad-slow.bmp", "takes more than 1 s to read, more than limits.seconds allows"),
+        ("bad-padding.jpg", "bytes of padding"),
+        ("bad-noise.jpg", "is not a photo of a known format"),
+    ):
+        assert says in told.pop(name)
+    assert not told
 
 
-def test_damaged_files(tmp_path: Path) -> None:
-    check_mutants(60, tmp_path)
+def test_batches_shrink_where_memory_is_little(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    together: list[int] = []
+    step = pipeline.ProtectionModule.predict_step
 
+    def count(self: pipeline.ProtectionModule, batch: list[pipeline.Job], number: int) -> list[pipeline.Job]:
+        together.append(len(batch))
+        return step(self, batch, number)
 
-@pytest.mark.slow
-def test_300_damaged_files(tmp_path: Path) -> None:
-    check_mutants(300, tmp_path)
-
-
-def test_small_files_that_claim_much(tmp_path: Path) -> None:
-    files = {name: data for name, data in bombs().items() if name not in ("pixels.png", "text.png")}
-    results = read_all(files, tmp_path)
-    assert "scans over 144 megapixels" in results["scans.jpg"]
-    assert "holds 1000 or more pictures" in results["pages.tif"]
-    for name in ("wide.png", "square.png", "large.webp"):
-        assert "too large" in results[name]
-    # Metadata that cannot be read is dropped, the picture is fine.
-    assert results["entities.jpg"] == results["nested.jpg"] == "read"
-    assert {name for name, result in results.items() if result == "read"} == {"entities.jpg", "nested.jpg"}
-
-
-@pytest.mark.slow
-def test_bombs(tmp_path: Path) -> None:
-    results = read_all(bombs(), tmp_path)
-    assert results["pixels.png"] == "read" or "damaged" in results["pixels.png"]  # 100 megapixels are allowed
-    assert results["text.png"] != "read"
+    monkeypatch.setattr(pipeline.ProtectionModule, "predict_step", count)
+    need = reading.measure_photo(photos / "good0.png")
+    for memory, batches in (
+        (need.total - 1, [3]),  # refused, each with its reason
+        (need.total + need.held, [2, 1]),
+    ):
+        together.clear()
+        keys = [f"photos={photos}", f"output={tmp_path / str(memory)}", "steps=1", f"limits.memory={memory}"]
+        report = pipeline.run(load_recipe(QUICKSTART, [*keys, "receipt.transforms=[]"]))
+        assert together == batches
+        told = {photo["reason"] for photo in report.photos}
+        assert (told == {""}) == (memory >= need.total)
+        assert all("is 512x512 pixels, which need" in reason for reason in told - {""})

@@ -24,7 +24,6 @@ from facecrypt import weights
 from facecrypt.errors import WeightsError
 from facecrypt.surrogates import catalogue
 from facecrypt.surrogates.checkpoint import load_state_dict
-from facecrypt.surrogates.onnx_external import require_own_data
 from facecrypt.surrogates.onnx_file import onnx as onnx_component
 from tests.fileserver import QuietServer
 
@@ -273,7 +272,7 @@ def test_an_onnx_file_reads_nothing_outside_its_folder(location: str, inside: bo
     (folder / "link.bin").symlink_to(tmp_path / "secret.bin")
     location = location.format(outside=tmp_path / "secret.bin")
     path = with_outside(folder / "net.onnx", location, inside=inside)
-    with pytest.raises(WeightsError, match="which is no file in its own folder: refused"):
+    with pytest.raises(WeightsError, match="(which is no file in its own folder|which cannot be read).*: refused"):
         onnx_component(path=str(path), dimension=3, size=8)
 
 
@@ -286,10 +285,8 @@ def test_an_onnx_file_may_have_its_weights_beside_it_where_no_digest_speaks_for_
         onnx_component(path=str(path), dimension=3, size=8, sha256=digest)
 
 
-def test_what_is_no_onnx_file_is_left_to_who_runs_it(tmp_path: Path) -> None:
+def test_what_is_no_onnx_file(tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(b"\xff" * 100)
-    require_own_data(tmp_path / "net.onnx")
-    require_own_data(tmp_path / "nowhere.onnx")
     with pytest.raises(WeightsError):
         onnx_component(path=str(tmp_path / "net.onnx"), dimension=3, size=8)
 

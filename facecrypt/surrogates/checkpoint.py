@@ -80,7 +80,7 @@ def require_plain_archive(path: Path) -> None:
         WeightsError: If the file is such an archive.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             records = archive.infolist()
     except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError):
         return  # It is no archive: whoever reads it says what is wrong with it.

@@ -1,75 +1,79 @@
-"""Files beside an ONNX file that hold its weights: only those of its own folder are read."""
+"""Files beside an ONNX file that hold its weights: only regular ones of its own folder are read."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import onnx
-from google.protobuf.message import DecodeError
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+from google.protobuf.message import Message
+from onnx import ModelProto, TensorProto
 
 from facecrypt.errors import WeightsError
-from facecrypt.regular import is_regular
+from facecrypt.regular import open_regular
 
 
-def require_own_data(file: Path, *, alone: bool = False) -> None:
+def require_own_data(model: ModelProto, file: Path, *, alone: bool = False) -> None:
     """Refuse an ONNX file that would have other files of this machine read.
 
-    A file that cannot be read is left to whoever runs it.
-
     Args:
-        file: The file.
+        model: Its content.
+        file: Where it is.
         alone: Whether its weights must be inside it, since its digest says nothing of files beside it.
 
     Raises:
-        WeightsError: If it names a file outside its own folder, or any where it must hold its weights itself.
+        WeightsError: If it names what is no regular file of its own folder or too short, or any file where it must hold
+            its weights itself.
     """
-    if not is_regular(file):
-        return
-    try:
-        model = onnx.load(file, load_external_data=False)
-    except (OSError, DecodeError, ValueError):
-        return
-    folder = file.resolve().parent
-    for tensor in _tensors(model):
+    folder = Path(os.path.realpath(file)).parent
+    for tensor in messages(model, TensorProto):
         if tensor.data_location != TensorProto.EXTERNAL:
             continue
-        where = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        said = {entry.key: entry.value for entry in tensor.external_data}
+        where = said.get("location", "")
         if alone:
             raise WeightsError(
                 f"weights {file}: its weights are in another file, {where!r}, of which its sha256 says nothing. "
                 "Save it in one file, or give no sha256."
             )
-        # Resolved, because a link in the folder may lead out of it.
-        beside = (folder / where).resolve()
-        if not where or not beside.is_relative_to(folder) or (beside.exists() and not beside.is_file()):
+        if fault := _find_fault(said, folder, where):
             raise WeightsError(
-                f"weights {file}: it wants to read {where!r}, which is no file in its own folder: refused. Export the "
-                "network anew, best into one file."
+                f"weights {file}: it wants to read {where!r}, {fault}: refused. Export the network anew, best into one "
+                "file."
             )
 
 
-def _tensors(model: ModelProto) -> Iterator[TensorProto]:
-    yield from _tensors_of_graph(model.graph)
-    for function in model.functions:
-        for node in function.node:
-            yield from _tensors_of_node(node)
+def messages(message: Any, kind: type[Any]) -> Iterator[Any]:
+    """Yield every part of one kind in a model, those of its functions and of graphs inside graphs included.
+
+    Args:
+        message: The model.
+        kind: Class of the parts.
+    """
+    todo: list[Any] = [message]
+    while todo:
+        each = todo.pop()
+        if isinstance(each, kind):
+            yield each
+        if isinstance(each, TensorProto):
+            continue  # It has no parts, but many numbers.
+        for field, value in each.ListFields():
+            if field.message_type is not None:
+                todo += [value] if isinstance(value, Message) else value
 
 
-def _tensors_of_graph(graph: GraphProto) -> Iterator[TensorProto]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        yield from _tensors_of_node(node)
-
-
-def _tensors_of_node(node: NodeProto) -> Iterator[TensorProto]:
-    for attribute in node.attribute:
-        yield attribute.t
-        yield from attribute.tensors
-        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-            yield from (sparse.values, sparse.indices)
-        for graph in (attribute.g, *attribute.graphs):
-            yield from _tensors_of_graph(graph)
+def _find_fault(said: dict[str, str], folder: Path, where: str) -> str | None:
+    try:
+        # Resolved, because a link in the folder may lead out of it.
+        beside = Path(os.path.realpath(folder / where))
+        offset, length = int(said.get("offset", 0)), int(said.get("length", 0))
+        if not where or not beside.is_relative_to(folder) or beside == folder:
+            return "which is no file in its own folder"
+        with open_regular(beside) as opened:
+            size = os.fstat(opened.fileno()).st_size
+    except OSError as error:
+        return f"which cannot be read ({error.strerror})"
+    except ValueError:  # no name of a file, no number
+        return "which is no file in its own folder"
+    return None if 0 <= offset <= offset + length <= size else "and more than is in it"

@@ -22,8 +22,7 @@ from facecrypt.naming import given_path
 from facecrypt.regular import is_regular
 from facecrypt.surrogates.catalogue import INSIGHTFACE_BUFFALO_L, INSIGHTFACE_BUFFALO_S
 from facecrypt.surrogates.embedder import Embedder
-from facecrypt.surrogates.onnx_child import inputs_of, run
-from facecrypt.surrogates.onnx_external import require_own_data
+from facecrypt.surrogates.onnx_child import OnnxFile, inputs_of, run
 from facecrypt.surrogates.onnx_graph import ROUNDING, differs, read_graph
 from facecrypt.surrogates.spec import (
     ARCFACE_TEMPLATE,
@@ -89,9 +88,8 @@ def onnx(
     file = given_path(path)
     if sha256:
         verify_sha256(file, sha256.lower())
-    require_own_data(file, alone=bool(sha256))
     return OnnxEmbedder(
-        _verified(file, height, width, dimension),
+        _verified(file, height, width, dimension, alone=bool(sha256)),
         EmbedderSpec(
             height=height,
             width=width,
@@ -147,13 +145,12 @@ def _insightface(spec: EmbedderSpec, path: str) -> Embedder:
             "insightface package downloads. Get that, or name the file in args.path."
         )
     weights.check(file, spec.weights.sha256, spec.weights.size)
-    require_own_data(file, alone=True)
-    network = _verified(file, spec.height, spec.width, spec.dimension)
+    network = _verified(file, spec.height, spec.width, spec.dimension, alone=True)
     return OnnxEmbedder(network, replace(spec, weights=replace(spec.weights, path=path)))
 
 
-def _verified(file: Path, height: int, width: int, dimension: int) -> OnnxNetwork:
-    network = OnnxNetwork(file)
+def _verified(file: Path, height: int, width: int, dimension: int, *, alone: bool) -> OnnxNetwork:
+    network = OnnxNetwork(file, alone=alone)
     try:
         network.verify(height, width, dimension)
     except BaseException:
@@ -198,13 +195,15 @@ class OnnxNetwork(nn.Module):
 
     Args:
         file: The file.
+        alone: Whether its weights must be inside it.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, alone: bool = False) -> None:
         super().__init__()
         self.file = file
         self._child: Child | None = None
         self._broken = ""
+        self._alone = alone
 
     def forward(self, prepared: Tensor) -> Tensor:
         """Return the raw embeddings ``(B, D)`` of prepared crops ``(B, 3, H, W)``.
@@ -259,10 +258,9 @@ class OnnxNetwork(nn.Module):
         try:
             return self._child.call(
                 function,
-                Path(os.path.abspath(self.file)),
-                torch.get_num_threads(),
+                OnnxFile(Path(os.path.abspath(self.file)), self._alone, torch.get_num_threads()),
                 *arguments,
-                seconds=_SECONDS + _SECONDS_PER_BYTE * size,
+                seconds=_SECONDS + size // _BYTES_PER_SECOND,
                 memory=memory,
             )
         except ChildError as error:
@@ -283,7 +281,7 @@ class OnnxNetwork(nn.Module):
         return WeightsError(f"weights {self.file}: {what}. {remedy}.")
 
 
-_SECONDS, _SECONDS_PER_BYTE = 10.0, 20 / 2**30
+_SECONDS, _BYTES_PER_SECOND = 10.0, 2**30 // 20
 """Seconds of computing, on all cores together, to open a file or to run it on one crop."""
 _SHARE = 0.5
 """Share of the free memory that it may take."""
