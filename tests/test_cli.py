@@ -27,7 +27,7 @@ def test_check_names_every_fault_and_builds_nothing(tmp_path: Path, capsys: pyte
         + ", ".join(sorted(c.name for c in registry.list_components("target_selector") if c.name != "center"))
         + ".\n"
         "  optimizer (momentum): unknown argument 'decy'. Did you mean 'decay'? "
-        "Accepts: decay (float >= 0, <= 1, default 1.0).\n"
+        "Accepts: decay (float >= 0, <= 1, default 1.0), power (float >= 0, <= 1, default 1.0).\n"
     )
     assert cli.main(["check", QUICKSTART]) == cli.DONE
     assert capsys.readouterr().out == f"{QUICKSTART}: no problems\n"

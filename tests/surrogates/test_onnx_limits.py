@@ -143,10 +143,8 @@ def huge(operator: str) -> Callable[[Path], Path]:
             {},
         ),
     }[operator]
-    kinds = {int: np.int64, float: np.float32}
     kept = {name: np.asarray(value) for name, value in constants.items()}
     kept = {name: value.astype(np.int64 if value.dtype.kind == "i" else np.float32) for name, value in kept.items()}
-    assert kinds
     return lambda path: save(path, [*nodes, node("ReduceMean", "z", "r", keepdims=0), node("Add", "e r")], kept)
 
 
