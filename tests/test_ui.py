@@ -306,9 +306,9 @@ def test_the_page_in_a_real_browser(server: Server, two_faces: Path, tmp_path: P
         one("input[value=low]").click()
         picture("3-faces")
 
-        # Progress is seen, and survives a reload.
+        # Progress is seen, and survives a reload. A fast machine has ended before the page asks for the first time.
         one("#start").click()
-        until(lambda _: re.match(r"Step \d of 6", one("#phase").text))
+        until(lambda _: re.match(r"Step \d of 6", one("#phase").text) or one("#result").is_displayed())
         picture("4-running")
         browser.refresh()
         until(lambda _: one("#result").is_displayed())
