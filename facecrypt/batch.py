@@ -6,7 +6,6 @@ import math
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,7 +20,7 @@ from facecrypt.regions import strength_map, texture_map
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.mixup import Features, mixing, record
 from facecrypt.targets import Distances
-from facecrypt.vision import FULL_HD, Display, Eye
+from facecrypt.visibility import Visibility, watches
 
 if TYPE_CHECKING:
     from facecrypt.protection import ProtectionLoop
@@ -78,9 +77,12 @@ class Batch:
         # The share of epsilon that each face may use; below 1 only where there is a budget.
         self.share = torch.ones_like(unit)
         self.area = crop(self.pixels, self.face_grid)
-        self.eyes: list[Eye] = []
-        if settings.budget is not None and settings.budget.jod is not None:
-            self.eyes = [Eye(self._own(self.pixels, number), _shrunk(face)) for number, face in enumerate(faces)]
+        self.watched: list[Visibility] = []
+        if settings.budget is not None and watches(settings.budget):
+            self.watched = [
+                Visibility(self._own(self.pixels, number), settings.budget, face.scale)
+                for number, face in enumerate(faces)
+            ]
 
     def embed(self, images: Tensor, numbers: Sequence[int], at: tuple[int, int] | None = None) -> list[Tensor]:
         """Return the unit embeddings ``(N, D)`` of pictures in some surrogates.
@@ -163,18 +165,42 @@ class Batch:
         tiny = torch.finfo(faded.dtype).tiny
         return faded * (euclidean_norm(direction) / euclidean_norm(faded).clamp_min(tiny))
 
-    def adapt_epsilon(self, masks: Tensor, step: int = 0) -> None:
-        """Set each face's share of epsilon to what would use up its budget, judging by the mask it has now.
-
-        Where JOD is bounded, which takes as long to measure as half a step, at every few steps only.
+    def adapt_epsilon(self, masks: Tensor) -> None:
+        """Set each face's share of epsilon to what would use up its budget of similarity, judging by its mask now.
 
         Args:
             masks: The masks.
-            step: Number of the iteration, from 0.
         """
-        if self.loop.settings.budget is not None and not (self.eyes and step % _EVERY):
+        budget = self.loop.settings.budget
+        if budget is not None and (budget.ssim is not None or budget.ms_ssim is not None):
             size = (self._size(masks) / self.epsilon).flatten()
             self.share = next_share(self._spent(masks), size).view(-1, 1, 1, 1)
+
+    def hide(self, masks: Tensor) -> Tensor:
+        """Return the masks, moved to where they show no more than the budget lets them, by the shortest way.
+
+        That is a step of Newton's method along the gradient of what shows, so that a mask gives up what shows most and
+        keeps what does not; to scale it down would give up both. The gradient is smoothed and faded like any step, so
+        that masks stay as smooth, and as grey, as the recipe wants them.
+
+        Args:
+            masks: The masks.
+        """
+        if not self.watched:
+            return masks
+        masks = masks.detach().requires_grad_()
+        with torch.enable_grad():
+            seen = torch.stack(
+                [each.joined(self._own(self.pixels + masks, number)) for number, each in enumerate(self.watched)]
+            )
+            (gradient,) = torch.autograd.grad(seen.sum(), masks)
+        masks = masks.detach()
+        gradient = self._fade_colour(gradient)
+        tiny = torch.finfo(masks.dtype).tiny
+        length = euclidean_norm(gradient).clamp_min(tiny)
+        wanted = (seen.detach() - 1).clamp_min(0).view(-1, 1, 1, 1) / length
+        # Far from the bound, the gradient here says little of that there.
+        return masks - torch.minimum(wanted, _LONGEST * euclidean_norm(masks)) * gradient / length
 
     def spend_budget(self, masks: Tensor) -> Tensor:
         """Return the masks, each scaled to the largest size within epsilon that keeps its budget."""
@@ -210,31 +236,21 @@ class Batch:
         budget = self.loop.settings.budget
         assert budget is not None
         changed = self.pixels + (masks * 255).round() / 255
-        jod = None
-        if self.eyes:
+        shares = [spent(budget, crop(changed, self.face_grid), self.area)]
+        if self.watched:
             with torch.no_grad():
-                jod = torch.cat([eye.jod(self._own(changed, number)) for number, eye in enumerate(self.eyes)])
-            jod = 10 - _DILUTED * (10 - jod)
-        return spent(budget, crop(changed, self.face_grid), self.area, jod=jod)
+                seen = [each.shares(self._own(changed, number)).amax() for number, each in enumerate(self.watched)]
+            shares.append(torch.stack(seen))
+        return torch.stack(shares).amax(dim=0)
 
     def _own(self, images: Tensor, number: int) -> Tensor:
-        """Return a face of a batch without the padding, ``(1, 3, S, S)``, at least 16 pixels each way."""
-        side = max(self.sides[number], 16)
-        own = images[number : number + 1, :, :side, :side]
-        missing = side - own.shape[-1]
-        return functional.pad(own, (0, missing, 0, missing), mode="replicate") if missing else own
+        """Return a face of a batch without the padding, ``(1, 3, S, S)``."""
+        side = self.sides[number]
+        return images[number : number + 1, :, :side, :side]
 
 
-_DILUTED = 0.85
-"""Part of the difference that is left where the unchanged surroundings of a patch are looked at, too. A little less
-than measured, since masks are scaled down on the saved photo, but not up."""
-_EVERY = 5
-"""Steps between two measurements of JOD."""
-
-
-def _shrunk(face: FaceImage) -> Display:
-    """Return the monitor on which a face has the size, in degrees, that the photo has on a full-HD one."""
-    return replace(FULL_HD, pixels_per_degree=FULL_HD.pixels_per_degree / face.scale)
+_LONGEST = 0.5
+"""Of a mask's length: how far `Batch.hide` moves it at once."""
 
 
 def _embedder_grid(embedder: Embedder, landmarks: Tensor, side: int) -> Tensor:

@@ -1,12 +1,13 @@
-"""A budget of SSIM, MS-SSIM or JOD: how strong each mask may be so that the face keeps its looks.
+"""A budget of JOD, FLIP, SSIM or MS-SSIM: how strong each mask may be so that the face keeps its looks.
 
-During the loop, each face's epsilon follows its budget. At the end, and once more on the photo that is saved, the mask
-is scaled to what fits, by bisection. What is measured is in whole grey levels, and at last as the file shows it.
+During the loop, masks stay within their budget: `facecrypt.batch.Batch`. At the end, and once more on the photo that is
+saved, the mask is scaled to what fits, by bisection. What is measured is in whole grey levels, and at last as the file
+shows it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facecrypt.faces import Face, Patch, Window, add_masks, face_area
-from facecrypt.looks import as_seen, place_to_look
+from facecrypt.looks import Look, place_to_look
 from facecrypt.naturalness import ms_ssim, ssim
 from facecrypt.photos import Photo
 from facecrypt.recipe_parts import Budget
-from facecrypt.vision import Eye
+from facecrypt.visibility import watches
 
 Pixels = NDArray[np.uint8]
 
@@ -27,6 +28,8 @@ _HALVINGS = 10
 """Of the interval in which a size is sought: to a thousandth of it."""
 _ROUNDING = 1e-5
 """Differences between the SSIM of a part of a photo and that of the whole."""
+_NOTHING = 1e-3
+"""Share of a bound that rounding alone uses up."""
 _GIVE_WAY = 0.9
 _SAVINGS = 12
 """How often a lossy file is tried with smaller masks: two or three times are enough."""
@@ -34,27 +37,22 @@ _SMALLEST_SHARE = 0.01
 """A mask of size 0 could never grow again; what is still too strong is scaled down at the end."""
 
 
-def spent(budget: Budget, after: Tensor, before: Tensor, margin: float = 0.0, jod: Tensor | None = None) -> Tensor:
-    """Return how much of its budget each face uses up, ``(B,)``: 1 is all of it, more is too much.
+def spent(budget: Budget, after: Tensor, before: Tensor, margin: float = 0.0) -> Tensor:
+    """Return how much of its budget of SSIM and MS-SSIM each face uses up, ``(B,)``: 1 is all of it, more is too much.
 
-    That is (1 - similarity) / (1 - lowest similarity allowed), and (10 - JOD) / (10 - lowest JOD), the largest where
-    several measures are bounded.
+    That is (1 - similarity) / (1 - lowest similarity allowed), the larger where both are bounded, and 0 where neither.
 
     Args:
-        budget: What is allowed; at least one bound.
+        budget: What is allowed.
         after: Face areas under their masks, RGB in [0, 1], ``(B, 3, 112, 112)``.
         before: The original ones.
         margin: How far from its bound a similarity must stay.
-        jod: JOD of each face, ``(B,)``, where it is bounded.
     """
-    shares = []
+    shares = [after.new_zeros(len(after))]
     if budget.ssim is not None:
         shares.append(_share(ssim(after, before), budget.ssim + margin))
     if budget.ms_ssim is not None:
         shares.append(_share(ms_ssim(after, before), budget.ms_ssim + margin))
-    if budget.jod is not None:
-        assert jod is not None
-        shares.append((10 - jod.nan_to_num(0.0)).clamp_min(1e-6) / max(10 - budget.jod - margin, 1e-9))
     return torch.stack(shares).amax(dim=0)
 
 
@@ -96,7 +94,7 @@ class _Look:
     window: Window
     face: Face
     before: Tensor
-    eye: Eye | None
+    look: Look | None
     budget: Budget | None
 
     def spent(self, photo: Photo, part: Pixels) -> float:
@@ -104,12 +102,11 @@ class _Look:
         if self.budget is None:
             return 0.0
         after = face_area(replace(photo, pixels=part), self.face)
-        with torch.no_grad():
-            jod = None if self.eye is None else self.eye.jod(as_seen(part))
+        seen = 0.0 if self.look is None else _share_seen(self.budget, self.look.at(part))
         # What is as it was keeps every budget, also one so near 1 that rounding alone would miss it.
-        if torch.equal(after, self.before) and (jod is None or jod.item() == 10):
+        if torch.equal(after, self.before) and seen < _NOTHING:
             return 0.0
-        return spent(self.budget, after, self.before, _ROUNDING, jod).item()
+        return max(seen, spent(self.budget, after, self.before, _ROUNDING).item())
 
 
 def fit_photo(
@@ -186,6 +183,21 @@ def fit_photo(
     return [mask * size for mask, size in zip(masks, sizes, strict=True)]
 
 
+def _bounds(budget: Budget) -> dict[str, float]:
+    """Return the bounds of what is seen, by the way of looking."""
+    bounds = {"monitor": budget.jod, "enlarged": budget.enlarged, "flip": budget.flip}
+    return {way: bound for way, bound in bounds.items() if bound is not None}
+
+
+def _share_seen(budget: Budget, seen: Mapping[str, float]) -> float:
+    """Return how much of its bounds of JOD and FLIP a face uses up, the largest share."""
+    shares = [
+        seen[way] / bound if way == "flip" else (10 - seen[way]) / (10 - bound)
+        for way, bound in _bounds(budget).items()
+    ]
+    return max(shares)
+
+
 def _overlap(a: Face, b: Face) -> bool:
     near = (b.patch.left - a.patch.left, b.patch.top - a.patch.top)
     return all(-b.patch.side < distance < a.patch.side for distance in near)
@@ -197,5 +209,5 @@ def _look(photo: Photo, face: Face, budget: Budget | None) -> _Look:
     corner = np.array([window.left, window.top], np.float32)
     left, top, side = face.patch
     moved = replace(face, landmarks=face.landmarks - corner, patch=Patch(left - window.left, top - window.top, side))
-    eye = Eye(as_seen(before.pixels)) if budget is not None and budget.jod is not None else None
-    return _Look(window, moved, face_area(before, moved), eye, budget)
+    look = Look(before.pixels, list(_bounds(budget))) if budget is not None and watches(budget) else None
+    return _Look(window, moved, face_area(before, moved), look, budget)

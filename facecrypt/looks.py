@@ -1,4 +1,4 @@
-"""How visible the change of a saved face is: JOD in three ways of looking, and FLIP where its package is installed.
+"""How visible the change of a saved face is: JOD in three ways of looking, and FLIP.
 
 Measured on the 8-bit pixels as they were saved, in the face's patch and a little around it. What people see of a mask
 depends on how large the face is shown: a phone that shows a photo of 4,000 pixels shows less of it than a monitor that
@@ -7,8 +7,8 @@ shows every pixel.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -17,7 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from facecrypt.faces import Face, Window
-from facecrypt.vision import FULL_HD, PHONE, Display, Eye
+from facecrypt.flip import Flip
+from facecrypt.vision import PHONE, Display, Eye
 
 Pixels = NDArray[np.uint8]
 
@@ -39,11 +40,11 @@ class Looks:
         jod: By the way of looking: ``monitor`` is a full-HD monitor with a pixel for a pixel, ``phone`` a phone that
             shows the whole photo, ``enlarged`` the same monitor and the photo at twice its size. 10: nobody sees a
             difference; one less: a step that three of four people notice side by side.
-        flip: Mean FLIP error as on the monitor, from 0, no difference, to 1; None without the package flip-evaluator.
+        flip: Mean FLIP error of the monitor's pixels, from 0, no difference, to 1.
     """
 
     jod: dict[str, float]
-    flip: float | None
+    flip: float
 
 
 def measure(original: Pixels, saved: Pixels, face: Face) -> Looks:
@@ -56,12 +57,42 @@ def measure(original: Pixels, saved: Pixels, face: Face) -> Looks:
     """
     before, after = surroundings(original, face), surroundings(saved, face)
     fitted = _fit(original.shape[1], original.shape[0], PHONE)
-    jod = {
-        "monitor": _jod(_middle(before, _LARGEST), _middle(after, _LARGEST), FULL_HD),
-        "phone": _jod(_middle(_resize(before, fitted), _LARGEST), _middle(_resize(after, fitted), _LARGEST), PHONE),
-        "enlarged": _jod(_twice(before), _twice(after), FULL_HD),
-    }
-    return Looks(jod, _flip(_middle(before, _LARGEST), _middle(after, _LARGEST)))
+    shown = _tensor(_middle(_resize(before, fitted), _LARGEST)), _tensor(_middle(_resize(after, fitted), _LARGEST))
+    with torch.no_grad():
+        phone = Eye(shown[0], PHONE).jod(shown[1]).item()
+    near = Look(before, ("monitor", "enlarged", "flip")).at(after)
+    return Looks({"monitor": near["monitor"], "phone": phone, "enlarged": near["enlarged"]}, near["flip"])
+
+
+class Look:
+    """Tells how far versions of a part of a photo look from the original, in some ways.
+
+    Args:
+        before: The part in the original, ``(H, W, 3)``.
+        ways: Of ``monitor``, ``enlarged`` and ``flip``.
+    """
+
+    def __init__(self, before: Pixels, ways: Sequence[str]) -> None:
+        before = _padded(before)
+        self._monitor = Eye(_tensor(_middle(before, _LARGEST))) if "monitor" in ways else None
+        self._enlarged = Eye(_tensor(_twice(before))) if "enlarged" in ways else None
+        self._flip = Flip(_tensor(_middle(before, _LARGEST))) if "flip" in ways else None
+
+    def at(self, after: Pixels) -> dict[str, float]:
+        """Return JOD, or the FLIP error, by the way of looking.
+
+        Args:
+            after: The part in the other version, of the same shape.
+        """
+        after, seen = _padded(after), {}
+        with torch.no_grad():
+            if self._monitor is not None:
+                seen["monitor"] = self._monitor.jod(_tensor(_middle(after, _LARGEST))).item()
+            if self._enlarged is not None:
+                seen["enlarged"] = self._enlarged.jod(_tensor(_twice(after))).item()
+            if self._flip is not None:
+                seen["flip"] = self._flip.error(_tensor(_middle(after, _LARGEST))).item()
+        return seen
 
 
 def surroundings(pixels: Pixels, face: Face) -> Pixels:
@@ -93,11 +124,6 @@ def place_to_look(pixels: Pixels, face: Face) -> Window:
     )
 
 
-def as_seen(part: Pixels) -> Tensor:
-    """Return the part of a photo that is looked at on a monitor, as `Eye` takes it, ``(1, 3, H, W)``."""
-    return _tensor(_middle(_padded(part), _LARGEST))
-
-
 def _padded(part: Pixels) -> Pixels:
     missing = [(0, max(0, _SMALLEST - extent)) for extent in part.shape[:2]]
     return np.pad(part, [*missing, (0, 0)], mode="edge")
@@ -126,18 +152,3 @@ def _twice(part: Pixels) -> Pixels:
 
 def _tensor(part: Pixels) -> Tensor:
     return torch.from_numpy(part.copy()).permute(2, 0, 1).unsqueeze(0).float() / 255
-
-
-def _jod(before: Pixels, after: Pixels, display: Display) -> float:
-    with torch.no_grad():
-        return Eye(_tensor(before), display).jod(_tensor(after)).item()
-
-
-def _flip(before: Pixels, after: Pixels) -> float | None:
-    if find_spec("flip_evaluator") is None:
-        return None
-    import flip_evaluator
-
-    reference, test = (each.astype(np.float32) / 255 for each in (before, after))
-    _, mean, _ = flip_evaluator.evaluate(reference, test, "LDR", applyMagma=False)
-    return float(mean)

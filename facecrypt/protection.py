@@ -205,8 +205,8 @@ class ProtectionLoop(nn.Module):
             gradient, memory = self.gradient.update(look.landscape(chosen), memory)
             gradient = batch.smooth(gradient)
             direction, state = self.optimizer.update(gradient, state, settings.norm)
-            masks = batch.move(masks, direction)
-            batch.adapt_epsilon(masks, step)
+            masks = batch.hide(batch.move(masks, direction))
+            batch.adapt_epsilon(masks)
             if on_step:
                 on_step(step + 1, 1 - look.now.to_self.mean().item() / 2)
         masks = batch.spend_budget(masks)

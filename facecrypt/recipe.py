@@ -88,8 +88,8 @@ class Recipe:
             border, so that no seam shows; 0 for no fade.
         low_pass: Standard deviation, in pixels of the patch at its working size, of a Gaussian that smooths gradients
             and steps: masks get blotchy rather than noisy; 0 for none.
-        budget: Keep each face's JOD, SSIM or MS-SSIM at or above a value by lowering its epsilon; `epsilon` stays the
-            upper bound.
+        budget: Keep each face's JOD, SSIM or MS-SSIM at or above a value, or its FLIP error at or below one; `epsilon`
+            and `ceiling` stay upper bounds.
         preset: Name of a preset, such as ``mid``, which fills in keys that the recipe leaves out: ``facecrypt list
             preset`` shows them.
         strength: Choose the strength of each face by recognisers that it must escape; none by default.
@@ -299,7 +299,8 @@ def _contradictions(recipe: Recipe) -> list[str]:
         faults.append(f"surrogates_per_step: {drawn} of {count} leaves nothing to draw. {allowed}")
     if recipe.budget == Budget():
         faults.append(
-            "budget: names no bound. Give jod a number below 10, ssim or ms_ssim one below 1, or set it to null."
+            "budget: names no bound. Give jod or enlarged a number below 10, or flip, ssim or ms_ssim one below 1, or "
+            "set it to null."
         )
     if recipe.ceiling is not None and recipe.norm == "linf":
         faults.append("ceiling: under linf, epsilon is the largest change of a channel. Lower it, or set norm: l2.")

@@ -187,6 +187,9 @@ class Region:
 Similarity = Annotated[float, Field(gt=0, lt=1)]
 
 
+Jod = Annotated[float, Field(gt=5, lt=10)]
+
+
 @dataclass
 class Budget:
     """How much of a face's looks the mask may spend. Each face gets the largest epsilon that keeps within it.
@@ -198,12 +201,16 @@ class Budget:
             hold.
         jod: Lowest JOD of the face and a little around it, as a full-HD monitor shows the saved photo, a pixel for a
             pixel: 10 is no visible difference.
+        enlarged: Lowest JOD of it where the photo is shown at twice its size.
+        flip: Largest mean FLIP error of it: 0 is no difference.
     """
 
     __pydantic_config__ = STRICT
     ssim: Similarity | None = None
     ms_ssim: Similarity | None = None
-    jod: Annotated[float, Field(gt=5, lt=10)] | None = None
+    jod: Jod | None = None
+    enlarged: Jod | None = None
+    flip: Annotated[float, Field(gt=0, lt=1)] | None = None
 
 
 @dataclass

@@ -119,6 +119,16 @@ def test_a_saved_photo_keeps_a_budget_of_jod_and_wastes_little(photo: Photo, fac
     assert 9.5 <= measure(photo.pixels, changed, face).jod["monitor"] < 9.56
 
 
+@pytest.mark.parametrize("budget", [Budget(enlarged=9.8), Budget(flip=0.03), Budget(jod=9.0, enlarged=9.8, flip=0.1)])
+def test_a_saved_photo_keeps_what_may_be_seen_of_it_otherwise(photo: Photo, face: Face, budget: Budget) -> None:
+    masks = fit_photo(photo, [face], [noise(photo, face)], 12, [budget])
+    looks = measure(photo.pixels, add_masks(photo, [face], masks, 12), face)
+    if budget.enlarged:
+        assert 9.8 <= looks.jod["enlarged"] < 9.86
+    else:
+        assert 0.027 < looks.flip <= 0.03
+
+
 def test_of_two_bounds_both_hold(photo: Photo, face: Face) -> None:
     for budget in (Budget(jod=9.9, ssim=0.9), Budget(jod=9.0, ssim=0.98)):
         masks = fit_photo(photo, [face], [noise(photo, face)], 12, [budget])

@@ -68,7 +68,7 @@ def test_every_key_but_surrogates_has_a_default() -> None:
         ({"region": {"eyes": 1}}, "region.eyes: unknown key. Known: face, outside, features."),
         ({"feather": -1}, "feather: -1 is wrong"),
         ({"low_pass": "2 px"}, "low_pass: '2 px' is wrong"),
-        ({"budget": {}}, "budget: names no bound. Give jod a number"),
+        ({"budget": {}}, "budget: names no bound. Give jod or enlarged a number"),
         ({"budget": {"ssim": 1}}, "budget.ssim: 1 is wrong"),
         ({"budget": {"ssim": 0.9, "sim": 0.9}}, "budget.sim: unknown key. Did you mean 'ssim'?"),
         ({"trainer": {"acelerator": "cpu"}}, "trainer.acelerator: unknown key. Did you mean 'accelerator'?"),
