@@ -29,15 +29,16 @@ from facecrypt.naming import expand_home, output_path, path_fault
 from facecrypt.overrides import Override
 from facecrypt.photos import FORMATS, Photo, as_format, file_digest, read_photo, write_bytes, write_photo
 from facecrypt.places import file_id
-from facecrypt.presets import override_with_preset
 from facecrypt.private_files import temporary_folder
-from facecrypt.recipe import RECIPE_SCHEMA, Recipe, check_recipe, recipe_values
+from facecrypt.recipe import Recipe, check_recipe, override_recipe, recipe_values
 from facecrypt.settings import MetadataPolicy
-from facecrypt.values import mapping_nodes, nodes_of, override_values, read_file
+from facecrypt.summary import summarise
+from facecrypt.values import mapping_nodes, nodes_of, read_file
 
 if TYPE_CHECKING:
     from facecrypt.evaluation import FaceReport, Verdict
     from facecrypt.lightning_loop import Progress
+    from facecrypt.verdict import FaceVerdict
 
 Picture = str | os.PathLike[str] | NDArray[np.uint8] | Image.Image
 """A photo: the path of a file, an array ``(H, W, 3)`` uint8 RGB, or a PIL image."""
@@ -45,7 +46,7 @@ Picture = str | os.PathLike[str] | NDArray[np.uint8] | Image.Image
 AnyRecipe = str | os.PathLike[str] | Recipe | Mapping[str, Any] | None
 """A recipe: the path of a YAML file, a checked one, a mapping of its keys, OmegaConf's too; None is `quickstart`."""
 
-Status = Literal["protected", "unchanged", "failed"]
+Status = Literal["written", "unchanged", "failed"]
 
 _OWNED = ("photos", "output", "in_place", "backup", "name", "overwrite")
 """Keys of a recipe about files, which a call has none of."""
@@ -60,16 +61,21 @@ class Protected:
 
     Attributes:
         source: The path that was given, or ``image``, with its place where several were given.
-        status: ``protected``, ``unchanged`` (no face was found, or it is protected already) or ``failed``.
-        reason: Why it was not protected, or empty.
-        faces: Its protected faces, as measured on the encoded 8-bit picture, in which faces were found afresh.
-        encoding: How that picture was encoded: ``lossless PNG``, ``lossy JPEG``, ...; None where it was not protected.
+        status: ``written`` (a picture was made), ``unchanged`` (no face was found, or it was made by an earlier run) or
+            ``failed``.
+        reason: Why none was made, or empty.
+        faces: Its changed faces, as measured on the encoded 8-bit picture, in which faces were found afresh.
+        verdict: The worst of these faces; None where there is none.
+        summary: The verdict, how visible the change is and what to do if it protects too little, in plain words.
+        encoding: How that picture was encoded: ``lossless PNG``, ``lossy JPEG``, ...; None where none was made.
     """
 
     source: str
     status: Status
     reason: str
     faces: tuple[FaceReport, ...]
+    verdict: FaceVerdict | None
+    summary: str
     encoding: str | None
     _metadata: MetadataPolicy
     _photo: Photo | None = field(default=None)
@@ -147,8 +153,7 @@ class Protected:
         return destination
 
     def __repr__(self) -> str:
-        count = "1 face" if len(self.faces) == 1 else f"{len(self.faces)} faces"
-        return f"<Protected {self.source!r}: {self.status}, {self.reason or count}>"
+        return f"<Protected {self.source!r}: {self.status}. {self.reason or self.summary}>"
 
     def _repr_png_(self) -> bytes | None:
         """Return the original and the protected picture side by side, for notebooks."""
@@ -167,7 +172,7 @@ class Protected:
 
     def _repr_html_(self) -> str:
         """Return that picture and what the recognisers say, for notebooks."""
-        title = f"<p><b>{html.escape(self.source)}</b>: {self.status}"
+        title = f"<p><b>{html.escape(self.source)}</b>: {html.escape(self.summary) if self.faces else self.status}"
         picture = self._repr_png_()
         if picture is None:
             return f"{title}. {html.escape(self.reason)}</p>"
@@ -180,8 +185,9 @@ class Protected:
             for name, verdict in face.recognisers.items()
         )
         return (
-            f'{title}. Left the original, right the protected picture ({self.encoding}).</p><img src="data:image/png;'
-            f'base64,{data}" alt="original and protected picture"><table><thead><tr><th>Face</th><th>Recogniser</th>'
+            f"{title}</p><p>Left the original, right the changed picture ({self.encoding}).</p>"
+            f'<img src="data:image/png;base64,{data}" alt="original and changed picture">'
+            f"<table><thead><tr><th>Face</th><th>Recogniser</th>"
             f"<th>Similarity</th><th>Same person from</th><th>It says</th></tr></thead><tbody>{rows}</tbody></table>"
             "<p>* gave gradients (white-box) or chose how strong the mask is: says nothing about other recognisers.</p>"
         )
@@ -287,10 +293,8 @@ def resolve_recipe(
     faults = [f"{key}: is for files. Give protect() the pictures, and save its results." for key in _OWNED]
     if faults := [fault for key, fault in zip(_OWNED, faults, strict=True) if key in overrides]:
         raise RecipeError(source, faults)
-    given = override_with_preset(
-        [Override(str(key), nodes_of(key, value, verbatim=True)) for key, value in overrides.items()]
-    )
-    values = override_values(values, RECIPE_SCHEMA, given, source)
+    given = [Override(str(key), nodes_of(key, value, verbatim=True)) for key, value in overrides.items()]
+    values = override_recipe(values, given, source)
     checked = check_recipe({key: value for key, value in values.items() if key not in _OWNED}, source)
     trainer = checked.trainer
     single = trainer.devices in ("auto", 1, "1") or (isinstance(trainer.devices, list) and len(trainer.devices) == 1)
@@ -394,7 +398,7 @@ def _run(
         photo, pixels, data = None, None, b""
         if entry["status"] != "failed":
             photo = read_photo(source.path)
-        if entry["output"] is not None and entry["status"] == "protected":
+        if entry["output"] is not None and entry["status"] == "written":
             pixels, data = read_photo(Path(entry["output"])).pixels, Path(entry["output"]).read_bytes()
         results.append(
             Protected(
@@ -402,6 +406,8 @@ def _run(
                 status=entry["status"],
                 reason=entry["reason"].replace(str(source.path), source.name),
                 faces=faces.validate_python(entry["faces"]),
+                verdict=entry["verdict"],
+                summary=summarise([entry], report.recipe),
                 encoding=entry["encoding"] if pixels is not None else None,
                 _metadata=recipe.metadata,
                 _photo=photo,

@@ -28,14 +28,14 @@ from facecrypt.faces import FaceDetector, FaceImage, cut
 from facecrypt.inputs import choose_photos
 from facecrypt.literal import Literal
 from facecrypt.photos import read_photo
+from facecrypt.presets import name_level
 from facecrypt.private_files import temporary_folder
 from facecrypt.protection import ProtectionLoop, Surrogate
-from facecrypt.recipe import Recipe, level_recipes
+from facecrypt.recipe import Recipe, level_recipes, tried_levels
 from facecrypt.report import Report
 from facecrypt.selection import choose_faces, load_references
 from facecrypt.stopwatch import Path as Stages
 from facecrypt.stopwatch import Stopwatch, stage
-from facecrypt.strength import name_level
 from facecrypt.targets import Target, load_targets
 
 _LITERAL_STEPS = 4
@@ -237,7 +237,8 @@ def _fill(recipe: Recipe, folder: Path, faces: int) -> list[FaceImage]:
 
 def _iterations(report: Report, levels: Sequence[Recipe], recipe: Recipe) -> int:
     """Return the iterations of all faces together, those at lighter levels than a face's own included."""
-    names = [name_level(level) for level in recipe.strength.levels] if recipe.strength else [None]
+    tried = tried_levels(recipe)
+    names = [name_level(level) for level in tried] if tried else [None]
     reached = [names.index(face["level"]) for photo in report.photos for face in photo["faces"]]
     return sum(level.steps for last in reached for level in levels[: last + 1])
 

@@ -18,8 +18,7 @@ from facecrypt.key_paths import split_key
 from facecrypt.key_types import Schema, plain_values
 from facecrypt.naming import expand_home, path_fault
 from facecrypt.overrides import Override
-from facecrypt.presets import override_with_preset
-from facecrypt.recipe import RECIPE_SCHEMA, Recipe, check_recipe, load_recipe, recipe_values
+from facecrypt.recipe import Recipe, check_recipe, load_recipe, read_recipe, recipe_values
 from facecrypt.recipe_parts import MOST_COMPONENTS, STRICT, Args, HeldOutSlot, Seed, SurrogateSlot
 from facecrypt.registry import Kind
 from facecrypt.settings import Adversary, TransformName
@@ -321,8 +320,8 @@ def _method_recipe(
     changes |= {"held_out": [], "faces": benchmark.faces, "format": "png", "seed": benchmark.seed}
     if method.every_target:
         changes["target_selector"] = {"name": "fixed"}
-    overrides = override_with_preset([Override(key, copy_node(value)) for key, value in changes.items()])
-    return check_recipe(read_values(file, RECIPE_SCHEMA, overrides, allow_env=allow_env), file)
+    overrides = [Override(key, copy_node(value)) for key, value in changes.items()]
+    return check_recipe(read_recipe(file, overrides, allow_env=allow_env), file)
 
 
 def _doubles(slots: Sequence[EvaluatorSlot] | Sequence[Method] | Sequence[Setting]) -> list[str]:

@@ -21,6 +21,7 @@ from facecrypt.faces import Face, FaceDetector, face_area
 from facecrypt.jobs import Job, Photos, save
 from facecrypt.lightning_loop import ProtectionModule, protect
 from facecrypt.looks import WAYS, Looks, measure
+from facecrypt.manifest import deciding_receipt
 from facecrypt.metrics import (
     face_psnr,
     face_ssim,
@@ -120,6 +121,8 @@ def _protect(
         levels = level_recipes(recipe)
         loops = [build_loop(level, surrogates, targets) for level in levels]
         judges = [make_judge(name, embedder, False, targets, chooses=True) for name, embedder in choosers]
+        if recipe.protect is not None:
+            judges = [make_judge(each.name, each.embedder, True, targets) for each in surrogates]
         ladder = Ladder(recipe, levels, judges, targets, detector) if judges else None
         paths, wanted = [probes[number].path for number in todo], [files[number] for number in todo]
 
@@ -175,7 +178,7 @@ def folder_of(row: Row, probes: Sequence[Probe], targets: Sequence[Target]) -> s
         bare = replace(
             recipe,
             output="",
-            receipt=type(recipe.receipt)(),
+            receipt=deciding_receipt(recipe),
             report=type(recipe.report)(),
             limits=type(recipe.limits)(),
             trainer=trainer,

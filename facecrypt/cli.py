@@ -1,7 +1,6 @@
 """The command ``facecrypt``.
 
-Exit status: 0 done, 1 some photos could not be protected or some weights are wrong, 2 the recipe or the input is wrong,
-128 and the number of the signal where one stopped it (130 for Ctrl-C).
+Exit status: `STATUSES`.
 
 What takes long to import is imported where it is used, so that the program soon knows what to do with a signal.
 """
@@ -17,7 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from facecrypt import console, interrupts
 from facecrypt.errors import FacecryptError, FacecryptWarning
@@ -26,7 +25,16 @@ if TYPE_CHECKING:
     from facecrypt.bench import Figures
     from facecrypt.report import Report
 
-DONE, SOME_FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+DONE, SOME_FAILED, WRONG, WEAK, INTERRUPTED = 0, 1, 2, 3, 130
+
+STATUSES = f"""\
+exit status:
+  {DONE}   done; of a run: every face that was written passes
+  {SOME_FAILED}   some photos could not be written, or some weights are wrong
+  {WRONG}   the recipe or the input is wrong
+  {WEAK}   of a run: all was written, but some face is weak, not judged or not found again; {DONE} with --allow-weak
+  {INTERRUPTED} stopped by Ctrl-C (128 and the number of the signal)
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -97,6 +105,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = console.Parser(
         prog="facecrypt",
         description="Change faces in photos by a few grey levels so that face recognition takes them for others.",
+        epilog=STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[offline],
     )
     parser.add_argument("--version", action="version", version=f"facecrypt {metadata.version('facecrypt')}")
@@ -104,6 +114,15 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", parents=[offline], help="protect the photos that a recipe names")
     run.set_defaults(command=_run)
+    run.add_argument(
+        "--allow-weak", action="store_true", help=f"end with {DONE}, not {WEAK}, where the verdict on a face is no pass"
+    )
+    run.add_argument(
+        "--protect",
+        metavar="SHARE",
+        help="the least visible masks with which this share of unseen recognisers, such as 0.8, is expected to take "
+        "each face for somebody else; the same as protect=SHARE",
+    )
     evaluate = commands.add_parser(
         "evaluate", parents=[offline], help="compare methods by identification on labelled photos"
     )
@@ -146,7 +165,8 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> int:
     from facecrypt.recipe import load_recipe
 
-    recipe = load_recipe(arguments.recipe, arguments.overrides, allow_env=arguments.allow_env)
+    asked = [] if arguments.protect is None else [f"protect={arguments.protect}"]
+    recipe = load_recipe(arguments.recipe, [*arguments.overrides, *asked], allow_env=arguments.allow_env)
     from facecrypt.reading import warm_up
 
     warm_up()
@@ -157,7 +177,9 @@ def _run(arguments: argparse.Namespace) -> int:
     result = pipeline.run(recipe, recipe_file=Path(arguments.recipe), on_start=interrupts.tell_run)
     interrupts.tell_ending(f"all was done; the report is {result.recipe['output']}/report.html")
     _summarise(result)
-    return DONE if result.complete else SOME_FAILED
+    if not result.complete:
+        return SOME_FAILED
+    return DONE if arguments.allow_weak or result.verdict in (None, "pass") else WEAK
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -302,31 +324,38 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _summarise(result: Report) -> None:
+    console.say(result.summary)
     for photo in result.photos:
-        if photo["status"] != "protected":
+        if photo["status"] != "written":
             console.say(f"{photo['status']}: {photo['reason']}")
             continue
-        console.say(f"protected: {photo['source']} -> {photo['output']}")
+        console.say(f"written: {photo['source']} -> {photo['output']}")
         for skipped in photo["skipped"]:
             console.say(f"  face {skipped['index']}: left as it is, {skipped['reason']}")
         for face in photo["faces"]:
-            which = face["index"] or f"given by hand ({face['landmarks']})"
-            console.say(f"  face {which}: changed by at most {face['max_abs']} grey levels, SSIM {face['ssim']:.3f}")
-            if face["level"] is not None:
-                console.say(f"  strength: {face['level']}{'' if face['escaped'] else ', which was not enough'}")
-            for name, verdict in face["recognisers"].items():
-                mark = "*" if verdict["white_box"] else " (chose the strength)" if verdict["chooses"] else ""
-                console.say(f"    {name}{mark}: {_sentence(verdict)}")
-    marked = any(v["white_box"] for p in result.photos for f in p["faces"] for v in f["recognisers"].values())
-    if len([face for photo in result.photos for face in photo["faces"]]) > 1:
-        console.say(result.summary)
-    if marked:
+            _tell(face)
+    if any(v["white_box"] for p in result.photos for f in p["faces"] for v in f["recognisers"].values()):
         console.say("* gave gradients (white-box): says nothing about recognisers that did not.")
     private = ""
     if any(photo["faces"] for photo in result.photos) and result.recipe["report"]["originals"]:
-        private = "; it shows the unprotected faces, too: keep it private, or leave them out by report.originals=false"
+        private = "; it shows the original faces, too: keep it private, or leave them out by report.originals=false"
     if not result.faults:
         console.say(f"report: {result.recipe['output']}/report.html ({result.seconds:.1f} s){private}")
+
+
+def _tell(face: dict[str, Any]) -> None:
+    which = face["index"] or f"given by hand ({face['landmarks']})"
+    seen = f", {face['visible']} visible" if face["visible"] else ""
+    console.say(f"  face {which}: {face['verdict']}{seen}, changed by at most {face['max_abs']} grey levels")
+    if face["level"] is not None:
+        console.say(f"    strength: {face['level']}{', which was not enough' if face['escaped'] is False else ''}")
+    for name, verdict in face["recognisers"].items():
+        mark = "*" if verdict["white_box"] else " (chose the strength)" if verdict["chooses"] else ""
+        console.say(f"    {name}{mark}: {_sentence(verdict)}")
+    if face["expected"] is not None:
+        from facecrypt.sentences import of_others
+
+        console.say(f"    others: {of_others(face['expected'])}")
 
 
 def _sentence(verdict: dict[str, object]) -> str:

@@ -11,7 +11,7 @@ from facecrypt import registry
 from facecrypt.errors import FacecryptWarning, PluginError, RecipeError, WeightsError
 from facecrypt.judging import find_fault, require_surrogate
 from facecrypt.protection import Surrogate
-from facecrypt.recipe import Recipe, permission_fault
+from facecrypt.recipe import Recipe, expectation_fault, permission_fault
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.mixup import Mixup
 
@@ -132,7 +132,8 @@ def build_surrogates(recipe: Recipe, notes: list[str]) -> list[Surrogate]:
 
     Raises:
         WeightsError: If weights cannot be loaded and the recipe names no way out.
-        RecipeError: If none is left, one network would be used twice, or a licence is not permitted.
+        RecipeError: If none is left, one network would be used twice, a licence is not permitted, or nothing can be
+            expected of masks by those that are left, which `protect` needs.
     """
     surrogates: list[Surrogate] = []
     for index, slot in enumerate(recipe.surrogates):
@@ -151,6 +152,8 @@ def build_surrogates(recipe: Recipe, notes: list[str]) -> list[Surrogate]:
         surrogates.append(Surrogate(name, embedder, slot.weight, slot.dropout, mixup))
     if not surrogates:
         raise RecipeError("surrogates", ["none of them can be loaded, and all are optional. Name one that is here."])
+    if recipe.protect is not None and (fault := expectation_fault([surrogate.name for surrogate in surrogates])):
+        raise RecipeError("recipe", [fault, *notes])
     return surrogates
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from facecrypt.settings import FaceChoice, LandmarksFrom, TransformName
 from facecrypt.stopwatch import stage
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import Target
+from facecrypt.verdict import FaceVerdict, Visible, assess
 
 Looks = Mapping[TransformName, FoundFace | None]
 """One face in every state of the photo; None where it is not found."""
@@ -82,6 +83,10 @@ class FaceReport:
         landmarks: How its landmarks in the original came about.
         found_again: How it was found in the saved file; None where it was not, so that there is no verdict.
         sentence: What the held-out recognisers make of it, in plain words.
+        verdict: Whether it protects, as far as that is known; None in reports of versions that did not say it.
+        expected: Share of unseen recognisers that probably take it for somebody else, as saved and after each
+            transform; None where nothing is known of that.
+        visible: How visible the change is; None where that was not measured.
     """
 
     box: tuple[float, float, float, float]
@@ -100,6 +105,9 @@ class FaceReport:
     landmarks: LandmarksFrom = "detected"
     found_again: FoundAgain | None = None
     sentence: str = ""
+    verdict: FaceVerdict | None = None
+    expected: float | None = None
+    visible: Visible | None = None
 
 
 @dataclass
@@ -158,6 +166,7 @@ def verify(
     detector: FaceDetector,
     choice: FaceChoice | Faces,
     transforms: Sequence[TransformName] = (),
+    asked: float | None = None,
 ) -> list[FaceReport]:
     """Return what the judges see in a saved photo, face by face.
 
@@ -173,6 +182,7 @@ def verify(
         choice: What the recipe says of faces: ``aligned`` where the photo is an aligned face; else every face is
             searched, as finely as in the original.
         transforms: What else happens to both photos before the judges see them once more.
+        asked: Share of unseen recognisers that the recipe wants to take each face for somebody else.
 
     Raises:
         PhotoError: If the saved file cannot be read.
@@ -198,24 +208,24 @@ def verify(
         verdicts = {
             judge.name: _judge(judge, clean_looks, masked_looks, target, people.get(judge.name)) for judge in judges
         }
-        reports.append(
-            FaceReport(
-                box=tuple(round(value, 1) for value in face.box),  # type: ignore[arg-type]  # four in, four out
-                target=targets[target].name,
-                seconds=round(spent, 3),
-                max_abs=_largest_change(photo, protected, face),
-                psnr=None if unchanged else peak_signal_noise_ratio(masked, clean, data_range=1.0).item(),
-                ssim=float(structural_similarity_index_measure(masked, clean, data_range=1.0)),  # type: ignore[arg-type]
-                mmd=mmd(masked, clean).item(),
-                recognisers=verdicts,
-                jod={way: round(value, 3) for way, value in looks.jod.items()},
-                flip=None if looks.flip is None else round(looks.flip, 4),
-                index=face.index,
-                landmarks=face.landmarks_from,
-                found_again=again.how if again else None,
-                sentence=face_sentence({name: asdict(verdict) for name, verdict in verdicts.items()}),
-            )
+        report = FaceReport(
+            box=tuple(round(value, 1) for value in face.box),  # type: ignore[arg-type]  # four in, four out
+            target=targets[target].name,
+            seconds=round(spent, 3),
+            max_abs=_largest_change(photo, protected, face),
+            psnr=None if unchanged else peak_signal_noise_ratio(masked, clean, data_range=1.0).item(),
+            ssim=float(structural_similarity_index_measure(masked, clean, data_range=1.0)),  # type: ignore[arg-type]
+            mmd=mmd(masked, clean).item(),
+            recognisers=verdicts,
+            jod={way: round(value, 3) for way, value in looks.jod.items()},
+            flip=None if looks.flip is None else round(looks.flip, 4),
+            index=face.index,
+            landmarks=face.landmarks_from,
+            found_again=again.how if again else None,
         )
+        values = asdict(report)
+        known = assess(values, asked)
+        reports.append(replace(report, **known, sentence=face_sentence(values["recognisers"], known["expected"])))
     return reports
 
 

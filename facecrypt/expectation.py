@@ -41,6 +41,11 @@ def expected_share(recognisers: Mapping[str, Mapping[str, Any]]) -> float | None
     return 1 / (1 + math.exp(-logit))
 
 
+def known_surrogates() -> list[str]:
+    """Return the surrogates that were measured: the names of those of one run, sorted and joined by a plus."""
+    return list(_fits())
+
+
 def _margin(verdict: Mapping[str, Any]) -> float | None:
     """Return how far a surrogate's similarity lies below its threshold, as a share of what lies above it."""
     similarity, threshold = verdict["similarity"], verdict["threshold"]

@@ -57,7 +57,7 @@ class Job:
     faces: list[Face] = field(default_factory=list)
     images: list[FaceImage] = field(default_factory=list)
     error: str = ""
-    status: str = "protected"
+    status: str = "written"
     masks: list[torch.Tensor] = field(default_factory=list)
     levels: list[int] = field(default_factory=list)
     targets: list[int] = field(default_factory=list)

@@ -25,6 +25,7 @@ from facecrypt.photos import file_digest, write_bytes
 from facecrypt.places import FileId, file_id, fold
 from facecrypt.private_files import narrow
 from facecrypt.recipe import Recipe, dump_recipe
+from facecrypt.recipe_parts import Receipt
 from facecrypt.regular import read_text
 
 NAME = "manifest.json"
@@ -349,7 +350,7 @@ def recipe_digest(recipe: Recipe) -> str:
         photos=None,
         output="protected",
         held_out=[],
-        receipt=type(recipe.receipt)(),
+        receipt=deciding_receipt(recipe),
         report=type(recipe.report)(),
         batch_size=1,
         workers=0,
@@ -362,6 +363,11 @@ def recipe_digest(recipe: Recipe) -> str:
         trainer=type(recipe.trainer)(precision=recipe.trainer.precision),
     )
     return hashlib.sha256(dump_recipe(neutral).encode()).hexdigest()
+
+
+def deciding_receipt(recipe: Recipe) -> Receipt:
+    """Return the part of a recipe's receipt that changes what a photo becomes: what `protect` tries masks by."""
+    return Receipt() if recipe.protect is None else Receipt(transforms=recipe.receipt.transforms)
 
 
 def open_manifests(recipe: Recipe, destinations: Sequence[Path]) -> dict[Path, Manifest]:

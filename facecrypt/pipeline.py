@@ -34,8 +34,9 @@ from facecrypt.recipe import Recipe, dump_recipe, level_recipes
 from facecrypt.records import RECORDS, Records
 from facecrypt.recovery import measure_again
 from facecrypt.stopwatch import stage
-from facecrypt.strength import Ladder, has_escaped, name_level, strength_notes
+from facecrypt.strength import Ladder, level_keys, strength_notes
 from facecrypt.targets import Target, load_targets
+from facecrypt.verdict import worst
 from facecrypt.views import OneOf, View
 
 JOURNAL = "journal.jsonl"
@@ -122,7 +123,8 @@ def _run(
         choosers = [make_judge(name, embedder, False, targets, chooses=True) for name, embedder in crew.choosers]
         levels = level_recipes(recipe)
         loops = [build_loop(level, crew.surrogates, targets) for level in levels]
-        ladder = Ladder(recipe, levels, choosers, targets, detector) if choosers else None
+        deciding = judges[: len(crew.surrogates)] if recipe.protect is not None else choosers
+        ladder = Ladder(recipe, levels, deciding, targets, detector) if deciding else None
         judges += choosers
         module = ProtectionModule(loops, judges, recipe, ladder)
     earlier = report.read_earlier(output, records.folder)
@@ -151,7 +153,7 @@ def _run(
             records.add(job.index, entry)
         except PhotoError as error:  # the photo is done nevertheless, and this process knows it
             warn(str(error))
-        journal.settle(job.index, photo.status == "protected" or photo.already)
+        journal.settle(job.index, photo.status == "written" or photo.already)
 
     with closing(journal):
         trainer = protect(recipe, module, jobs, finish, on_progress)
@@ -304,15 +306,13 @@ def _write_and_verify(
                 detector=detector,
                 choice=recipe.faces,
                 transforms=recipe.receipt.transforms,
+                asked=recipe.protect,
             )
         except PhotoError as error:
             job.fail(error)
-    if recipe.strength:
-        names, margin = [name_level(level) for level in recipe.strength.levels], recipe.strength.margin
-        faces = [
-            replace(face, level=names[level], escaped=has_escaped(face, margin))
-            for face, level in zip(faces, job.levels, strict=bool(faces))
-        ]
+    if faces:
+        levelled = zip(faces, job.levels, strict=True)
+        faces = [replace(face, **level_keys(recipe, face, level)) for face, level in levelled]
     return report.PhotoReport(
         source=str(job.source),
         output=None if job.error else str(job.destination),
@@ -325,6 +325,7 @@ def _write_and_verify(
         skipped=job.skipped,
         source_sha256=None if job.error or job.photo is None else job.photo.digest,
         output_sha256=None if job.error else file_digest(job.destination),
+        verdict=worst(face.verdict for face in faces),
     )
 
 

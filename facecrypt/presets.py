@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from functools import cache
 from importlib import resources
@@ -54,32 +55,74 @@ def describe(values: Mapping[str, Any]) -> str:
     return text.strip().removeprefix("{").removesuffix("}")
 
 
-def override_with_preset(overrides: Sequence[str | Override]) -> list[str | Override]:
-    """Return overrides with the values of the preset that they name, which they replace in the file.
+def name_level(level: Mapping[str, Any]) -> str:
+    """Return what a report calls a level: the name of its preset, or the keys that it sets."""
+    return str(level.get("preset") or describe(level))
 
-    A preset in a file fills in what the file leaves open; one that is named afterwards means to change the file. Other
-    overrides still come last.
+
+def settle_strength(overrides: Sequence[str | Override], file: Mapping[str, Any]) -> list[str | Override]:
+    """Return overrides with all that follows from those which say how strong masks are to be.
+
+    A preset in a file fills in what the file leaves open; one that is named afterwards means to change the file, so its
+    values replace those of the file. So does `protect`, which tries all presets. Of `preset`, `protect` and `strength`,
+    the last one that is given takes away what contradicts it. Other overrides still come last, and hold at every level.
 
     Args:
         overrides: ``key=value`` each, or what is meant by it.
+        file: The keys of the file, unchecked.
     """
-    named = [name for each in overrides if (name := _named(each)) is not None]
-    values = load_presets().get(named[-1], {}) if named else {}
-    return [*(Override(key, deepcopy(value)) for key, value in values.items()), *overrides]
+    said = [_said(each) for each in overrides]
+    given = [(key, text) for key, text in said if key in _CONTRADICTED and text not in _NOTHING]
+    last, name = given[-1] if given else ("", "")
+    presets = load_presets()
+    made: dict[str, Any] = {}
+    if last == "preset":
+        made = {**presets.get(name, {}), "protect": None, "levels": None}
+    elif last == "protect" and not _holds(file, "protect"):
+        levels = [{"preset": each, **values} for each, values in presets.items()]
+        made = {**list(presets.values())[-1], "preset": None, "strength": None, "levels": levels}
+    elif last == "strength":
+        made = {"protect": None, "levels": None}
+    changed = {key for key, _ in said} & set(KEYS)
+    tried = made.get("levels", file.get("levels"))
+    if changed and isinstance(tried, list):
+        made["levels"] = [_without(level, changed) for level in tried]
+    # In a file without the key there is nothing to take away.
+    implied = [Override(key, deepcopy(value)) for key, value in made.items() if value is not None or key in file]
+    contradicted = _CONTRADICTED.get(last, ())
+    return [*implied, *(each for each, (key, _) in zip(overrides, said, strict=True) if key not in contradicted)]
 
 
-def _named(override: str | Override) -> str | None:
-    """Return the preset that an override names; nothing where it names none, None where it is about something else."""
+_CONTRADICTED: Mapping[str, Sequence[str]] = {
+    "preset": ("protect",),
+    "protect": ("preset", "strength"),
+    "strength": ("protect",),
+}
+"""What goes where one of these is given afterwards."""
+
+_NOTHING = ("", "null", "~")
+
+
+def _said(override: str | Override) -> tuple[str, str]:
+    """Return the outermost key of an override, and what it says, as far as that is a plain value."""
     if isinstance(override, str):
-        key, _, text = override.partition("=")
-        return text.strip("\"' ") if key.rstrip(":") == "preset" else None
-    if override.key != "preset":
-        return None
-    return override.value if isinstance(override.value, str) else getattr(override.value, "text", "")
+        key, _, typed = override.partition("=")
+        return re.split(r"[.\[:]", key)[0], typed.strip("\"' ")
+    text: object = getattr(override.value, "text", override.value)
+    return re.split(r"[.\[]", override.key)[0], "null" if text is None else str(text)
+
+
+def _holds(file: Mapping[str, Any], key: str) -> bool:
+    value = file.get(key)
+    return getattr(value, "value", value) is not None
+
+
+def _without(level: Any, keys: Collection[str]) -> Any:
+    return {key: value for key, value in level.items() if key not in keys} if isinstance(level, dict) else level
 
 
 def fill(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the keys of a recipe with those of its preset, and the presets of its levels of strength, filled in.
+    """Return the keys of a recipe with those of its preset, and the presets of all levels that are tried, filled in.
 
     Args:
         values: The keys of a recipe, unchecked; those that are there win.
@@ -88,25 +131,41 @@ def fill(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         All keys, of which filling in again changes none, and one line per preset that does not exist.
     """
     filled, faults = _fill(values, "preset")
+    presets = load_presets()
+    if filled.get("protect") is not None:
+        own = {key: value for key, value in values.items() if key in KEYS}
+        tried = filled.get("levels")
+        filled["levels"], found = _fill_levels(list(presets) if tried is None else tried, "levels", own)
+        faults += found
+        if tried is None:
+            filled = {**list(presets.values())[-1], **filled}
     strength = filled.get("strength")
     if isinstance(strength, dict):
-        levels = strength.get("levels", list(load_presets()))
-        if isinstance(levels, list):
-            done = []
-            for index, level in enumerate(levels):
-                if isinstance(level, str):  # The name of a preset, for short.
-                    level, found = _fill({"preset": level}, f"strength.levels[{index}]")
-                elif isinstance(level, dict):
-                    level, found = _fill(level, f"strength.levels[{index}].preset")
-                else:
-                    found = []
-                done.append(level)
-                faults += found
-            filled["strength"] = strength | {"levels": done}
+        levels, found = _fill_levels(strength.get("levels", list(presets)), "strength.levels", {})
+        faults += found
+        filled["strength"] = strength | {"levels": levels}
     return filled, faults
 
 
-def _fill(values: Mapping[str, Any], path: str) -> tuple[dict[str, Any], list[str]]:
+def _fill_levels(levels: Any, path: str, own: Mapping[str, Any]) -> tuple[Any, list[str]]:
+    """Return levels with their presets filled in; what the recipe says itself wins over these."""
+    if not isinstance(levels, list):
+        return levels, []
+    done, faults = [], []
+    for index, level in enumerate(levels):
+        found: list[str] = []
+        if isinstance(level, str):  # The name of a preset, for short.
+            level, found = _fill({"preset": level}, f"{path}[{index}]", own)
+        elif isinstance(level, dict):
+            level, found = _fill(level, f"{path}[{index}].preset", own)
+        done.append(level)
+        faults += found
+    return done, faults
+
+
+def _fill(
+    values: Mapping[str, Any], path: str, own: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], list[str]]:
     name, presets = values.get("preset"), load_presets()
     if not isinstance(name, str):
         return dict(values), []
@@ -114,4 +173,5 @@ def _fill(values: Mapping[str, Any], path: str) -> tuple[dict[str, Any], list[st
         return dict(values), [
             f"{path}: {brief(name)} is no preset.{suggest(name, presets)} Known: {', '.join(presets)}."
         ]
-    return {**presets[name], **values}, []
+    kept = {key: value for key, value in (own or {}).items() if key in presets[name]}
+    return {**presets[name], **kept, **values}, []

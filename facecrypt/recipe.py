@@ -13,12 +13,13 @@ from pydantic import Field
 from facecrypt import interpolation, registry
 from facecrypt.checking import at_most
 from facecrypt.errors import RecipeError
+from facecrypt.expectation import known_surrogates
 from facecrypt.face_rules import Faces, WordOrRules, face_faults, simplify
 from facecrypt.hardware import hardware_faults
 from facecrypt.key_types import Schema, plain_values
 from facecrypt.naming import template_fault
 from facecrypt.overrides import Override
-from facecrypt.presets import KEYS, fill, override_with_preset
+from facecrypt.presets import KEYS, fill, settle_strength
 from facecrypt.recipe_parts import (
     MOST_COMPONENTS,
     STRICT,
@@ -26,6 +27,7 @@ from facecrypt.recipe_parts import (
     BatchSize,
     Budget,
     HeldOutSlot,
+    Levels,
     Limits,
     MixupOptions,
     OwnIdentity,
@@ -44,8 +46,9 @@ from facecrypt.registry import Kind
 from facecrypt.settings import MetadataPolicy, Norm, PhotoFormat, ViewsMode
 from facecrypt.surrogates.spec import Weights
 from facecrypt.texts import FreeText, PathText
-from facecrypt.values import check_values, component_faults, config_nodes, is_config, read_values
-from facecrypt.yaml_values import dump
+from facecrypt.values import check_values, component_faults, config_nodes, is_config, override_values, read_file
+from facecrypt.verdict import can_expect
+from facecrypt.yaml_values import Node, dump
 
 
 @dataclass
@@ -92,6 +95,11 @@ class Recipe:
             and `ceiling` stay upper bounds.
         preset: Name of a preset, such as ``mid``, which fills in keys that the recipe leaves out: ``facecrypt list
             preset`` shows them.
+        protect: Share of unseen recognisers, such as 0.8, that must be expected to take each face for somebody else, in
+            the saved photo and after each of `receipt.transforms`: each face gets the first of `levels` with which that
+            is so. The other way round, `preset` says how visible a mask may be. Null for neither.
+        levels: What `protect` tries, from the lightest on: names of presets, or mappings of keys that replace those of
+            the recipe. All presets by default, in which keys that stand in the recipe keep their values.
         strength: Choose the strength of each face by recognisers that it must escape; none by default.
         receipt: What the report measures besides the saved photo as it is.
         report: What report.html shows.
@@ -147,6 +155,8 @@ class Recipe:
     low_pass: Annotated[float, Field(ge=0, le=16)] = 0.0
     budget: Budget | None = None
     preset: str | None = None
+    protect: Annotated[float, Field(gt=0, lt=1)] | None = None
+    levels: Levels | None = None
     strength: StrengthChoice | None = None
     receipt: Receipt = field(default_factory=Receipt)
     report: ReportOptions = field(default_factory=ReportOptions)
@@ -181,8 +191,39 @@ def load_recipe(path: str | Path, overrides: Sequence[str | Override] = (), *, a
         RecipeError: With every fault of the recipe.
     """
     source = str(path)
-    changes = override_with_preset(overrides)
-    return check_recipe(read_values(source, RECIPE_SCHEMA, changes, allow_env=allow_env), source)
+    return check_recipe(read_recipe(source, overrides, allow_env=allow_env), source)
+
+
+def read_recipe(source: str, overrides: Sequence[str | Override] = (), *, allow_env: bool = False) -> dict[str, Node]:
+    """Return the keys of a recipe file with overrides, unchecked.
+
+    Args:
+        source: A YAML file.
+        overrides: ``key=value`` each, or what is meant by it.
+        allow_env: Whether ``${oc.env:NAME}`` in it may read the environment.
+
+    Raises:
+        RecipeError: If the file or an override cannot be read, or an interpolation leads nowhere.
+    """
+    return override_recipe(read_file(source), overrides, source, allow_env=allow_env)
+
+
+def override_recipe(
+    values: dict[str, Node], overrides: Sequence[str | Override], source: str, *, allow_env: bool = False
+) -> dict[str, Node]:
+    """Return the keys of a recipe with overrides, unchecked; see `facecrypt.presets.settle_strength`.
+
+    Args:
+        values: The keys, which change.
+        overrides: ``key=value`` each, or what is meant by it.
+        source: Where they come from, for the error message.
+        allow_env: Whether ``${oc.env:NAME}`` in them may read the environment.
+
+    Raises:
+        RecipeError: If an override cannot be read or an interpolation leads nowhere.
+    """
+    settled = settle_strength(overrides, values)
+    return override_values(values, RECIPE_SCHEMA, settled, source, allow_env=allow_env)
 
 
 def check_recipe(values: Mapping[str, Any], source: str = "recipe") -> Recipe:
@@ -216,18 +257,20 @@ def check_recipe(values: Mapping[str, Any], source: str = "recipe") -> Recipe:
 
 
 def level_recipes(recipe: Recipe) -> list[Recipe]:
-    """Return a recipe as it is at each level of its `strength`, from the lightest on; the recipe itself without one.
+    """Return a recipe as it is at each level that it tries, from the lightest on; the recipe itself if it tries none.
 
     Raises:
         RecipeError: With every fault of the levels.
     """
-    if recipe.strength is None:
+    if not (tried := tried_levels(recipe)):
         return [recipe]
+    where = "levels" if recipe.protect is not None else "strength.levels"
     # The machine is looked at once, for all levels.
-    base = recipe_values(recipe) | {"strength": None, "preset": None, "trainer": {}}
+    alone: dict[str, Any] = {"strength": None, "preset": None, "protect": None, "levels": None, "trainer": {}}
+    base = recipe_values(recipe) | alone
     levels, faults = [], []
-    for index, level in enumerate(recipe.strength.levels):
-        path = f"strength.levels[{index}]"
+    for index, level in enumerate(tried):
+        path = f"{where}[{index}]"
         if unknown := [key for key in level if key not in KEYS]:
             faults += [f"{path}: {key!r} cannot differ between levels. Allowed: {', '.join(KEYS)}." for key in unknown]
             continue
@@ -238,6 +281,13 @@ def level_recipes(recipe: Recipe) -> list[Recipe]:
     if faults:
         raise RecipeError("recipe", faults)
     return levels
+
+
+def tried_levels(recipe: Recipe) -> list[Args]:
+    """Return what a recipe tries with each face, from the lightest on; nothing where it leaves no choice."""
+    if recipe.protect is not None:
+        return recipe.levels or []
+    return recipe.strength.levels if recipe.strength else []
 
 
 def dump_recipe(recipe: Recipe, *, ascii_only: bool = False) -> str:
@@ -321,7 +371,48 @@ def _contradictions(recipe: Recipe) -> list[str]:
             f"batch_size: 'auto' depends on the machine, and naturalness[{coupled[0]}] with over: batch makes the "
             "masks depend on it. Give a number, or set over: views."
         )
-    return faults + face_faults(recipe.faces) + _strength_faults(recipe, giving, judging) + _file_faults(recipe)
+    faults += _protect_faults(recipe, giving, judging) + _strength_faults(recipe, giving, judging)
+    return faults + face_faults(recipe.faces) + _file_faults(recipe)
+
+
+def _protect_faults(recipe: Recipe, giving: Sequence[tuple[str, ...]], judging: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return what is wrong with `protect`, given the networks of surrogates and of held-out judges."""
+    if recipe.protect is None:
+        return ["levels: are what protect tries. Give protect, or leave them out."] if recipe.levels else []
+    one_of_two = "One of the two is given, the other is found: leave one out"
+    faults = []
+    if recipe.preset is not None:
+        faults.append(f"protect: stands beside preset. {one_of_two}.")
+    if recipe.strength is not None:
+        faults.append(f"protect: stands beside strength, which chooses the masks too. {one_of_two}.")
+    budgets = [level.get("budget", recipe.budget) for level in recipe.levels or []]
+    if len(budgets) > 1 and budgets[0] is not None and all(each == budgets[0] for each in budgets):
+        faults.append(f"protect: stands beside a budget. {one_of_two}.")
+    certain = not any(slot.optional or slot.fallback for slot in recipe.surrogates)
+    if certain and (fault := expectation_fault([slot.name for slot in recipe.surrogates])):
+        faults.append(fault)
+    if set(judging) & set(giving):
+        faults.append("protect: needs surrogates that do not judge as well. Take them out of held_out.")
+    try:
+        level_recipes(recipe)
+    except RecipeError as error:
+        faults += error.faults
+    return faults
+
+
+def expectation_fault(surrogates: Sequence[str]) -> str:
+    """Return why `protect` cannot be followed with these surrogates, or nothing.
+
+    Args:
+        surrogates: Their names.
+    """
+    if can_expect(surrogates):
+        return ""
+    known = "; ".join(known_surrogates())
+    return (
+        f"protect: what others make of masks by {', '.join(surrogates)} was not measured, so nothing can be expected. "
+        f"Name surrogates for which it was ({known}), or give preset in place of protect."
+    )
 
 
 def _strength_faults(
@@ -346,10 +437,11 @@ def _strength_faults(
                 f"{path}: the network of {slot.name!r} gives gradients in this recipe, so escaping it says nothing. "
                 "Name another recogniser."
             )
-    try:
-        level_recipes(recipe)
-    except RecipeError as error:
-        faults += error.faults
+    if recipe.protect is None:
+        try:
+            level_recipes(recipe)
+        except RecipeError as error:
+            faults += error.faults
     return faults
 
 

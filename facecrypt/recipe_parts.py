@@ -213,6 +213,10 @@ class Budget:
     flip: Annotated[float, Field(gt=0, lt=1)] | None = None
 
 
+Levels = Annotated[list[Annotated[Args, WHOLE_RECIPE]], Field(min_length=1, max_length=MOST_LEVELS)]
+"""What is tried with each face, from the lightest on."""
+
+
 @dataclass
 class StrengthChoice:
     """Each face gets the lightest level at which no judge takes it for the same person in the saved photo any more.
@@ -226,9 +230,7 @@ class StrengthChoice:
 
     __pydantic_config__ = STRICT
     judges: Annotated[list[HeldOutSlot], Field(min_length=1, max_length=MOST_COMPONENTS)]
-    levels: Annotated[list[Annotated[Args, WHOLE_RECIPE]], Field(min_length=1, max_length=MOST_LEVELS)] = field(
-        default_factory=list
-    )
+    levels: Levels = field(default_factory=list)
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 

@@ -17,8 +17,9 @@ from facecrypt.protection import Surrogate, embed
 from facecrypt.recipe import Recipe
 from facecrypt.report import PhotoReport
 from facecrypt.selection import Selection
-from facecrypt.strength import has_escaped
+from facecrypt.strength import level_keys
 from facecrypt.targets import Target
+from facecrypt.verdict import worst
 
 
 def measure_again(
@@ -67,12 +68,12 @@ def measure_again(
             detector=detector,
             choice=recipe.faces,
             transforms=recipe.receipt.transforms,
+            asked=recipe.protect,
         )
     except (PhotoError, EmbeddingError):
         # Somebody moved a file meanwhile, or a surrogate fails on a face: the photo is as it was, without numbers.
         return photo
-    if recipe.strength:
-        faces = [replace(face, escaped=has_escaped(face, recipe.strength.margin)) for face in faces]
+    faces = [replace(face, **level_keys(recipe, face, None)) for face in faces]
     lossless = is_lossless(after, after._format)
     return replace(
         photo,
@@ -84,6 +85,7 @@ def measure_again(
         skipped=chosen.skipped,
         source_sha256=before.digest,
         output_sha256=file_digest(destination),
+        verdict=worst(face.verdict for face in faces),
     )
 
 

@@ -20,8 +20,9 @@ from facecrypt.recipe import Recipe, recipe_values
 from facecrypt.regular import read_text
 from facecrypt.report_page import render
 from facecrypt.selection import SkippedFace
-from facecrypt.sentences import run_summary
 from facecrypt.stopwatch import stage
+from facecrypt.summary import summarise
+from facecrypt.verdict import FaceVerdict, assess, worst
 
 _PACKAGES = ("torch", "lightning", "kornia", "torchmetrics", "timm", "facenet-pytorch", "numpy", "pillow")
 
@@ -33,9 +34,9 @@ class PhotoReport:
     Attributes:
         source: The input file.
         output: The protected file; None where nothing was written.
-        status: ``protected``, ``unchanged`` (no face, or protected already) or ``failed``.
-        reason: Why it was not protected, or empty.
-        faces: Its protected faces.
+        status: ``written``, ``unchanged`` (no face, or written by an earlier run) or ``failed``.
+        reason: Why it was not written, or empty.
+        faces: The faces that were changed.
         backup: Where the original is kept if it was replaced; else None.
         encoding: How the file was written: ``lossless PNG``, ``lossy JPEG``, ...; None where nothing was.
         already: Whether an earlier run did the work, so that this one left it alone.
@@ -44,6 +45,7 @@ class PhotoReport:
         output_sha256: SHA-256 of the protected file.
         carried_over: Whether an earlier run protected and measured the photo: all but source, status and reason are
             from its report.
+        verdict: The worst of its faces; None where none was measured.
     """
 
     __pydantic_config__ = pydantic.ConfigDict(allow_inf_nan=False)
@@ -60,6 +62,7 @@ class PhotoReport:
     source_sha256: str | None = None
     output_sha256: str | None = None
     carried_over: bool = False
+    verdict: FaceVerdict | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ class Report:
         seconds: Duration of the run.
         notes: What a reader must know, such as a fallback taken.
         photos: One entry per photo, as `PhotoReport` describes, in the order of the input.
-        summary: What the held-out recognisers make of all faces, in plain words.
+        summary: The verdict, how visible the changes are and what to do if they protect too little, in plain words.
+        verdict: The worst of all faces; None where none was measured.
         gallery: Folder, number of photos and number of people in which ranks were measured; None without a gallery.
         faults: Why the report itself could not be written; not part of report.json.
     """
@@ -89,13 +93,14 @@ class Report:
     notes: list[str]
     photos: list[dict[str, Any]]
     summary: str = ""
+    verdict: FaceVerdict | None = None
     gallery: dict[str, Any] | None = None
     faults: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
-        """Whether every photo was protected, now or before, and the report was written."""
-        return not self.faults and all(photo["status"] == "protected" or photo.get("already") for photo in self.photos)
+        """Whether every photo was written, now or before, and so was the report."""
+        return not self.faults and all(photo["status"] == "written" or photo.get("already") for photo in self.photos)
 
 
 def make(
@@ -117,16 +122,18 @@ def make(
         gallery: Folder, number of photos and number of people of the gallery of its receipts.
     """
     versions = {name: metadata.version(name) for name in _PACKAGES}
+    values = recipe_values(recipe)
     return Report(
         metadata.version("facecrypt"),
         versions,
-        recipe_values(recipe),
+        values,
         recipe.seed,
         device,
         round(seconds, 2),
         list(notes),
         list(photos),
-        run_summary(photos),
+        summarise(photos, values),
+        worst(photo.get("verdict") for photo in photos),
         gallery,
     )
 
@@ -152,8 +159,15 @@ def read_earlier(folder: Path, records: Path) -> dict[str, PhotoReport]:
         except pydantic.ValidationError:
             continue
         if entry.faces:
-            earlier[entry.source] = entry
+            earlier[entry.source] = _judged(entry)
     return earlier
+
+
+def _judged(photo: PhotoReport) -> PhotoReport:
+    """Return a photo of an earlier run as this version would have judged it, if the version of that run did not."""
+    faces = [face if face.verdict else replace(face, **assess(asdict(face), None)) for face in photo.faces]
+    status = "written" if photo.status == "protected" else photo.status
+    return replace(photo, faces=faces, status=status, verdict=worst(face.verdict for face in faces))
 
 
 def carry_over(

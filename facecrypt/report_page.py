@@ -18,8 +18,9 @@ from PIL import Image
 
 from facecrypt.errors import PhotoError
 from facecrypt.photos import read_photo
-from facecrypt.sentences import LABELS, face_names, face_outcome, face_sentence, is_evidence
+from facecrypt.sentences import LABELS, face_names, face_sentence
 from facecrypt.texts import plain
+from facecrypt.verdict import is_evidence
 
 if TYPE_CHECKING:
     from facecrypt.report import Report
@@ -54,15 +55,15 @@ def render(report: Report) -> str:
                 "number": number,
                 "name": names[number - 1],
                 "pictures": pictures[number - 1] if number <= len(pictures) else None,
-                "outcome": face_outcome(face["recognisers"]),
+                "verdict": face.get("verdict"),
+                "visible": face.get("visible"),
+                "expected": face.get("expected"),
                 "sentence": face.get("sentence") or face_sentence(face["recognisers"]),
                 "judges": _judges(face["recognisers"]),
             }
             for number, face in enumerate(photo["faces"], 1)
         ]
         photos.append(photo | {"name": Path(photo["source"]).name, "faces": faces})
-    outcomes = [face["outcome"] for photo in photos for face in photo["faces"]]
-    order = ("recognised", "again", "unknown", "not_judged", "not_recognised")
     ranked = any(judge["ranked"] for photo in photos for face in photo["faces"] for judge in face["judges"])
     return environment.from_string(_read("report.html.jinja")).render(
         report=report,
@@ -71,8 +72,8 @@ def render(report: Report) -> str:
         ranked=ranked,
         chosen=any(judge.get("chooses") for photo in photos for face in photo["faces"] for judge in face["judges"]),
         earlier=sum(bool(photo.get("already")) for photo in photos),
-        outcome=next((each for each in order if each in outcomes), "unknown"),
         gain=MASK_GAIN,
+        slug=_slug,
         originals=originals,
         # Not escaped: both are files of this package.
         style=Markup(style),
@@ -85,6 +86,11 @@ def render(report: Report) -> str:
 def _shown(value: Any) -> Any:
     """Return what a page says in place of a value: names of files may hold what turns text around or is no UTF-8."""
     return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _slug(verdict: str | None) -> str:
+    """Return what the style calls a verdict."""
+    return (verdict or "").replace(" ", "-")
 
 
 def _read(name: str) -> str:

@@ -6,8 +6,12 @@ says nothing about others; nor does that one is fooled which chose the strength 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
+
+from facecrypt.expectation import FEWEST
+from facecrypt.verdict import Outcome, Verdicts, changes, is_evidence, judge_outcome
 
 LABELS: Mapping[str, str] = {
     "none": "as saved",
@@ -26,17 +30,12 @@ LABELS: Mapping[str, str] = {
 }
 """How people call a transform."""
 
-Outcome = Literal["recognised", "again", "not_recognised", "unknown", "not_judged"]
-"""What held-out recognisers make of a face: one recognises it as saved, one recognises it after a change, none of those
-asked recognises it, none gave a verdict, or there was none that could judge."""
+LOST = (
+    "no face is found here in the saved photo any more, so no recogniser gave a verdict. Another detector may find it."
+)
 
-Verdicts: TypeAlias = Mapping[str, Mapping[str, Any]]
-"""Verdicts by name of the recogniser, as report.json has them."""
-
-
-def is_evidence(verdict: Mapping[str, Any]) -> bool:
-    """Return whether a recogniser is held out: it neither gave gradients nor chose the strength of the mask."""
-    return not (verdict["white_box"] or verdict.get("chooses"))
+OF = (FEWEST, 10, 20)
+"""How many unseen recognisers a sentence speaks of: the first number of which a share is not all."""
 
 
 def face_names(faces: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -57,72 +56,48 @@ def face_names(faces: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def judge_outcome(verdict: Mapping[str, Any]) -> Outcome:
-    """Return what one recogniser makes of a face."""
-    if verdict.get("cannot_judge"):
-        return "not_judged"
-    if verdict["still_recognised"] is None:
-        return "unknown"
-    if verdict["still_recognised"]:
-        return "recognised"
-    return "again" if _after(verdict, True) else "not_recognised"
-
-
-def face_outcome(verdicts: Verdicts) -> Outcome:
-    """Return what the held-out recognisers make of a face: the worst for who wants protection."""
-    outcomes = {judge_outcome(verdict) for verdict in _held_out(verdicts).values()}
-    order: Sequence[Outcome] = ("recognised", "again", "not_recognised", "unknown")
-    return next((outcome for outcome in order if outcome in outcomes), "not_judged")
-
-
-def face_sentence(verdicts: Verdicts) -> str:
-    """Return what the held-out recognisers make of a face."""
-    judges = _held_out(verdicts)
-    if not judges:
-        return "Not judged: no held-out recogniser judged this face, so nothing is known about its protection."
-    able = {name: verdict for name, verdict in judges.items() if not verdict.get("cannot_judge")}
-    if not able:
-        return f"Not judged: {_could_not(judges, 'this face')}, so nothing is known about its protection."
-    if all(verdict["similarity"] is None for verdict in able.values()):
-        return (
-            "No face is found here in the saved photo any more, so no recogniser gave a verdict. Another detector may "
-            "find it."
-        )
-    (first, *others) = judges
-    told = _several(judges) if others else _one(first, judges[first])
-    return " ".join([told, *(said for name, verdict in judges.items() if (said := _in_gallery(name, verdict)))])
-
-
-def run_summary(photos: Sequence[Mapping[str, Any]]) -> str:
-    """Return what the held-out recognisers make of all faces of a run.
+def face_sentence(verdicts: Verdicts, expected: float | None = None) -> str:
+    """Return what the held-out recognisers make of a face, and what is expected of others.
 
     Args:
-        photos: The photos as report.json has them.
+        verdicts: What the recognisers of the run say.
+        expected: Share of unseen recognisers that probably take the face for somebody else; None where it is not known.
     """
-    faces = [face for photo in photos for face in photo["faces"]]
-    if not faces:
-        return "No face was protected, so there is nothing to measure."
-    if len(faces) == 1:
-        return str(face_sentence(faces[0]["recognisers"]))
-    outcomes = [face_outcome(face["recognisers"]) for face in faces]
-    count: Mapping[Outcome, int] = {outcome: outcomes.count(outcome) for outcome in get_args(Outcome)}
-    if count["not_judged"] == len(faces):
-        return f"The {len(faces)} faces were not judged by any held-out recogniser: nothing is known about protection."
-    if count["unknown"] + count["not_judged"] == len(faces):
-        return f"No held-out recogniser gave a verdict on the {len(faces)} faces: nothing is known about protection."
-    held_out = [(name, verdict) for face in faces for name, verdict in _held_out(face["recognisers"]).items()]
-    names = sorted({name for name, verdict in held_out if not verdict.get("cannot_judge")})
-    blind = {name: verdict for name, verdict in held_out if name not in names}
-    parts = [
-        f"{_are(count['recognised'])} still taken for the original as saved" if count["recognised"] else "",
-        f"{_are(count['again'])} taken for the original again after the photo was changed" if count["again"] else "",
-        f"{_are(count['not_recognised'])} taken for another person throughout" if count["not_recognised"] else "",
-        f"nothing is known about {count['unknown']}" if count["unknown"] else "",
-        f"{_are(count['not_judged'])} not judged" if count["not_judged"] else "",
-    ]
-    judged = f"Of {len(faces)} faces, judged by {_listed(names)}, which gave no gradients"
-    told = f"{judged}: {_listed([part for part in parts if part])}. Other recognisers may decide otherwise."
-    return f"{told} {_could_not(blind, 'any of them')}." if blind else told
+    judges = _held_out(verdicts)
+    able = {name: verdict for name, verdict in judges.items() if not verdict.get("cannot_judge")}
+    if able and all(verdict["similarity"] is None for verdict in able.values()):
+        return f"{LOST[0].upper()}{LOST[1:]}"
+    if not able:
+        told = _could_not(judges, "this face") if judges else "No held-out recogniser judged this face"
+        if expected is None:
+            return f"{told}, so nothing is known about its protection."
+        return f"{told}. {of_others(expected)}."
+    (first, *others) = judges
+    told = _several(judges) if others else _one(first, judges[first])
+    said = [told, *(said for name, verdict in judges.items() if (said := _in_gallery(name, verdict)))]
+    return " ".join(said if expected is None else [*said, f"{of_others(expected)}."])
+
+
+def of_others(share: float, what: str = "this face") -> str:
+    """Return what is expected of recognisers that nobody asked, with no more of them than the share gives.
+
+    Args:
+        share: Share that probably takes a face for somebody else, from 0 to 1.
+        what: What messages call the face.
+    """
+    number, count = next(
+        ((number, count) for number in OF if (count := _rounded(number * share)) < number), (OF[-1], OF[-1] - 1)
+    )
+    told = f"about {count}" if count else "hardly any"
+    return (
+        f"Of {number} recognisers that gave no gradients, {told} would take {what} for somebody else (expected, not "
+        "measured)"
+    )
+
+
+def _rounded(value: float) -> int:
+    """Return the nearest whole number, the lower of two that are as near."""
+    return math.ceil(value - 0.5)
 
 
 def _could_not(judges: Verdicts, what: str) -> str:
@@ -130,7 +105,7 @@ def _could_not(judges: Verdicts, what: str) -> str:
     reasons = [f"{name}: {verdict['cannot_judge']}" for name, verdict in judges.items()]
     if len(judges) == 1:
         reasons = [verdict["cannot_judge"] for verdict in judges.values()]
-    return f"{_listed(list(judges))} could not judge {what} ({'; '.join(reasons)})"
+    return f"{listed(list(judges))} could not judge {what} ({'; '.join(reasons)})"
 
 
 def _held_out(verdicts: Verdicts) -> dict[str, Mapping[str, Any]]:
@@ -138,38 +113,27 @@ def _held_out(verdicts: Verdicts) -> dict[str, Mapping[str, Any]]:
 
 
 def _after(verdict: Mapping[str, Any], recognised: bool) -> list[str]:
-    """Return the labels of the changes after which the face is, or is not, recognised.
-
-    Changes after which the recogniser does not know the unprotected photo either are left out: no merit of a mask.
-    """
-    before = verdict.get("before", {})
-    return [
-        LABELS.get(name, name)
-        for name, sighting in verdict.get("after", {}).items()
-        if name != "none"
-        and sighting["still_recognised"] is recognised
-        and (recognised or before.get(name, {}).get("still_recognised"))
-    ]
+    return [LABELS.get(name, name) for name in changes(verdict, recognised=recognised)]
 
 
 def _one(name: str, verdict: Mapping[str, Any]) -> str:
     who, numbers = f"{name}, which gave no gradients,", _numbers(verdict)
     if verdict["still_recognised"] is None:
-        return f"{who} gives no verdict, because its threshold is unknown ({numbers}): nothing is known."
+        return f"{who} gives no verdict, because its threshold is unknown ({numbers})."
     if verdict["still_recognised"]:
         return f"{who} still takes this face for the original ({numbers})."
     told = f"{who} takes the saved face for another person ({numbers})"
     if again := _after(verdict, True):
-        return f"{told}, but for the original again after {_listed(again)}."
+        return f"{told}, but for the original again after {listed(again)}."
     also = _after(verdict, False)
-    return f"{told}{f', also after {_listed(also)}' if also else ''}. Other recognisers may decide otherwise."
+    return f"{told}{f', also after {listed(also)}' if also else ''}. Other recognisers may decide otherwise."
 
 
 def _several(judges: Verdicts) -> str:
     groups: dict[Outcome, list[str]] = {}
     for name, verdict in judges.items():
         outcome = judge_outcome(verdict)
-        said = f"after {_listed(_after(verdict, True))}" if outcome == "again" else _numbers(verdict)
+        said = f"after {listed(_after(verdict, True))}" if outcome == "again" else _numbers(verdict)
         said = f": {verdict['cannot_judge']}" if outcome == "not_judged" else f" {said}"
         groups.setdefault(outcome, []).append(f"{name}{said}")
     verbs: dict[Outcome, tuple[str, str]] = {
@@ -189,7 +153,7 @@ def _several(judges: Verdicts) -> str:
         for outcome, verb in verbs.items()
         if outcome in groups
     ]
-    return f"Of {len(judges)} held-out recognisers, {_listed(parts)}. Other recognisers may decide otherwise."
+    return f"Of {len(judges)} held-out recognisers, {listed(parts)}. Other recognisers may decide otherwise."
 
 
 def _in_gallery(name: str, verdict: Mapping[str, Any]) -> str:
@@ -212,9 +176,6 @@ def _numbers(verdict: Mapping[str, Any]) -> str:
     return similarity if verdict["threshold"] is None else f"{similarity}, same person from {verdict['threshold']:.3f}"
 
 
-def _are(count: int) -> str:
-    return f"{count} {'is' if count == 1 else 'are'}"
-
-
-def _listed(words: Sequence[str]) -> str:
+def listed(words: Sequence[str]) -> str:
+    """Return words with commas and an `and`."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -4,7 +4,7 @@ for (const pair of document.querySelectorAll(".compare")) {
   const slider = pair.querySelector("input");
   const show = () => {
     pair.style.setProperty("--at", slider.value + "%");
-    slider.setAttribute("aria-valuetext", slider.value + " % original, " + (100 - slider.value) + " % protected");
+    slider.setAttribute("aria-valuetext", slider.value + " % original, " + (100 - slider.value) + " % saved");
   };
   slider.addEventListener("input", show);
   pair.classList.add("live");
