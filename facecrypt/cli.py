@@ -289,12 +289,12 @@ def _ui(arguments: argparse.Namespace) -> int:
     if find_spec("starlette") is None or find_spec("uvicorn") is None:
         raise FacecryptError("ui: needs starlette and uvicorn, which are not installed. Install facecrypt[ui].")
     from facecrypt.ui.server import serve
-    from facecrypt.ui.session import recipes_by_strength
+    from facecrypt.ui.session import load_choices
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     interrupts.tell_ending("the page's photo and all that was made of it are removed; the same command starts anew")
-    recipes = recipes_by_strength(path, arguments.overrides, allow_env=arguments.allow_env)
-    serve(recipes, arguments.port, not arguments.no_browser)
+    choices = load_choices(path, arguments.overrides, allow_env=arguments.allow_env)
+    serve(choices, arguments.port, not arguments.no_browser)
     return DONE
 
 

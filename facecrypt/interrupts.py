@@ -199,7 +199,7 @@ class _Account:
             from facecrypt.journal import count_protected
 
             done = count_protected(Path(self._run["journal"]), _LOOK)
-            text = f"{done} of {self._run['photos']} photos are protected {self._run['where']}; "
+            text = f"{done} of {self._run['photos']} photos are written {self._run['where']}; "
             text += "the same command goes on from there"
         # Names of files come from anywhere, and some would move the cursor.
         return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -232,7 +232,7 @@ def write_planned(
         if backup is None:  # else it is the photo itself, which is compared with what was read of it
             check_unchanged(planned.destination, planned.seen)
         if manifest.has_made(photo.digest):
-            raise PhotoError(f"{planned.source}: became a protected photo while the run was at work, and stays.")
+            raise PhotoError(f"{planned.source}: became one that facecrypt made while the run was at work, and stays.")
         manifest.add(planned.source, photo.digest, planned.destination, written, settings, backup)
         if announce:
             announce(written)

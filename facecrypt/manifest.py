@@ -85,7 +85,7 @@ class Manifest:
             self._know(entry)
 
     def find_reason(self, photo: Path, destination: Path, recipe: str, digest: str | None = None) -> str | None:
-        """Return why a photo needs no work: it was protected before, is a protected photo, or is a backup.
+        """Return why a photo needs no work: it was written before, was made by facecrypt, or is a backup.
 
         Args:
             photo: The input file.
@@ -101,7 +101,7 @@ class Manifest:
         if (made := self._by_output.get(digest)) is not None:
             way_out = f" To protect it anew, restore {made.backup} first." if made.backup else ""
             settings = "these settings" if made.recipe_sha256 == recipe else "other settings"
-            return f"{photo}: is protected already, with {settings}.{way_out}"
+            return f"{photo}: was made by facecrypt already, with {settings}.{way_out}"
         if (kept := self.find_backup(photo)) is not None:
             return f"{photo}: is the backup of {kept.output}."
         before = self._by_place.get(self._relative(destination))
@@ -109,7 +109,7 @@ class Manifest:
             return None
         if file_digest(destination) != before.output_sha256:
             return None
-        return f"{photo}: was protected before with these settings, as {destination}."
+        return f"{photo}: was written before with these settings, as {destination}."
 
     def expected(self, destination: Path) -> str | None:
         """Return the SHA-256 that a protected photo has if it was not changed since; None where none is known.

@@ -161,7 +161,7 @@ def _keep_original(original: Path, digest: str, backup: Path) -> None:
     Raises:
         PhotoError: If the file is another by now, or another file is there.
     """
-    changed = PhotoError(f"{original}: was changed while it was being protected; it stays as it is. Run again.")
+    changed = PhotoError(f"{original}: was changed while the run was at work; it stays as it is. Run again.")
     if file_digest(original) != digest:
         raise changed
     if fault := backup_fault(original, digest, backup):

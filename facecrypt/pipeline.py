@@ -12,7 +12,6 @@ from typing import Any
 
 from facecrypt import limits, registry, report
 from facecrypt.crew import assemble, warn
-from facecrypt.encoding import QUALITY
 from facecrypt.errors import EmbeddingError, PhotoError
 from facecrypt.evaluation import FaceReport, Judge, make_judge, verify
 from facecrypt.face_rules import face_rules
@@ -205,11 +204,7 @@ def encoder_note(recipe: Recipe, photos: Sequence[dict[str, Any]]) -> str | None
     formats = sorted({str(photo["encoding"]).split()[1] for photo in photos if "lossy" in (photo["encoding"] or "")})
     if not formats or any(view.name == "jpeg" for view in recipe.views):
         return None
-    return (
-        f"photos were written with loss ({', '.join(formats)}), but the recipe has no jpeg view, so the masks "
-        f"were made without knowing of it. The numbers are those of the saved files. "
-        f"Add {{name: jpeg, args: {{quality: [75, {QUALITY}]}}}} to views, or set format: png"
-    )
+    return f"photos were written with loss ({', '.join(formats)}), which is measured, but masks were made without it"
 
 
 def by_hand_note(photos: Sequence[dict[str, Any]]) -> str | None:
@@ -234,7 +229,7 @@ def late_note(photos: Sequence[dict[str, Any]]) -> str | None:
     if not late:
         return None
     return (
-        f"{late} photo{'s were' if late > 1 else ' was'} protected by a run that was ended before it had measured "
+        f"{late} photo{'s were' if late > 1 else ' was'} written by a run that was ended before it had measured "
         f"{'them' if late > 1 else 'it'}: that was done now, which takes as long as it does after a mask is made"
     )
 

@@ -312,7 +312,7 @@ class _Checker:
                 digest, real = file_digest(source), os.path.realpath(source)
                 if any(entry.source_sha256 == digest or os.path.realpath(entry.source) == real for entry in made):
                     return ""
-                return f"is the protected version of {made[-1].source}"
+                return f"is what facecrypt made of {made[-1].source}"
         return "is not from facecrypt, or was changed since"
 
     def _is_kept(self, path: Path, older: bool) -> bool:

@@ -161,7 +161,7 @@ def _in_gallery(name: str, verdict: Mapping[str, Any]) -> str:
     if before is None:
         return ""
     if before["own_rank"] is None:
-        return f"{name} does not find the unprotected face in the gallery, so there is no rank to lose."
+        return f"{name} does not find the original face in the gallery, so there is no rank to lose."
     if after is None or after["own_rank"] is None:
         return ""
     start, end = before["own_rank"], after["own_rank"]

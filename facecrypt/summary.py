@@ -47,31 +47,35 @@ def summarise(photos: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) ->
     return " ".join(parts)
 
 
-def next_preset(recipe: Mapping[str, Any], faces: Sequence[Face]) -> str | None:
-    """Return the preset that is stronger than the masks of weak faces, or None where there is none.
+def next_choice(recipe: Mapping[str, Any], faces: Sequence[Face]) -> dict[str, Any] | None:
+    """Return what to try next for faces that are weak, as a key of the recipe: a preset, or a protection to ask for.
 
     Args:
         recipe: The recipe as report.json has it.
         faces: The faces as report.json has them.
+
+    Returns:
+        None where no face is weak, or where no stronger masks are known.
     """
-    weak = [face for face in faces if face.get("verdict") == "weak"]
-    names = list(load_presets())
+    weak = [face for face in faces if face["verdict"] == "weak"]
     if not weak:
         return None
-    levels = _levels(recipe)
+    names, levels = list(load_presets()), _levels(recipe)
     reached = {str(face.get("level") or recipe.get("preset")) for face in weak}
-    if levels and levels[-1] in reached and levels[-1] not in names:
+    known = {name for name in reached if name in names and (levels or _is_whole(recipe, name))}
+    strongest = {names[-1]} & known | set(levels[-1:])
+    if reached <= strongest:
         return None
-    known = [names.index(name) for name in reached if name in names and (levels or _is_whole(recipe, name))]
-    if not known:
-        return names[-1]
-    return names[max(known) + 1] if max(known) + 1 < len(names) else None
+    if not levels and not any(_judges(face, _RECOGNISED) for face in weak):
+        return {"protect": ASKED}
+    if known < reached or reached & strongest:  # Some masks are of other settings than presets, or strongest already.
+        return {"preset": names[-1]}
+    return {"preset": names[max(map(names.index, known)) + 1]}
 
 
 def _of_faces(faces: Sequence[Face], recipe: Mapping[str, Any]) -> list[str]:
-    verdict = worst(face.get("verdict") for face in faces)
-    if verdict is None:
-        return [f"No verdict: an earlier version measured {'this face' if len(faces) == 1 else 'these faces'}."]
+    verdict = worst(face["verdict"] for face in faces)
+    assert verdict is not None  # Reports of earlier versions get one when they are read.
     asked = _asked(recipe)
     why = _one(faces[0], asked) if len(faces) == 1 else _many(faces)
     parts = [f"{_WORDS[verdict]}: {why}{'' if why.endswith('.') else '.'}", _looks(faces), _advice(faces, recipe)]
@@ -97,13 +101,13 @@ def _one(face: Face, asked: float) -> str:
         return f"{_who(rid)} take{_s(rid)} this face for somebody else"
     told = of_others(face["expected"])
     told = told[0].lower() + told[1:]
-    return told if face["verdict"] == "pass" else f"{told}; asked for were {asked:.0%}"
+    return told if face["verdict"] == "pass" else f"{told}; asked for were {100 * asked:g} %"
 
 
 def _many(faces: Sequence[Face]) -> str:
     parts = []
     for verdict in _WORDS:
-        those = [face for face in faces if face.get("verdict") == verdict]
+        those = [face for face in faces if face["verdict"] == verdict]
         one = len(those) == 1
         verb = f"{'passes' if one else 'pass'}" if verdict == "pass" else f"{'is' if one else 'are'} {verdict}"
         if those:
@@ -134,24 +138,23 @@ def _judges(face: Face, outcomes: Collection[str]) -> set[str]:
 
 
 def _looks(faces: Sequence[Face]) -> str:
-    seen = most_visible(face.get("visible") for face in faces)
+    seen = most_visible(face["visible"] for face in faces)
     if seen is None:
         return ""
     return f"The change is {seen} visible." if len(faces) == 1 else f"The changes are {seen} visible at most."
 
 
 def _advice(faces: Sequence[Face], recipe: Mapping[str, Any]) -> str:
-    verdicts = {face.get("verdict") for face in faces}
+    verdicts = {face["verdict"] for face in faces}
     if "weak" not in verdicts:
         return "To know more, name a recogniser under held_out." if "not judged" in verdicts else ""
-    preset = next_preset(recipe, faces)
-    if preset is None:
+    choice = next_choice(recipe, faces)
+    if choice is None:
         which = "this face" if len(faces) == 1 else "the weak faces"
         return f"Stronger masks do not help: what remains is to leave {which} out of the photo or to cover it."
-    by_judges = any(_judges(face, _RECOGNISED) for face in faces)
-    if not by_judges and recipe.get("protect") is None and not recipe.get("strength"):
-        return f"A stronger mask may help: --protect {ASKED}."
-    return f"A stronger mask may help: {'strength=null ' if recipe.get('strength') else ''}preset={preset}."
+    if "protect" in choice:
+        return f"A stronger mask may help: --protect {choice['protect']}."
+    return f"A stronger mask may help: {'strength=null ' if recipe.get('strength') else ''}preset={choice['preset']}."
 
 
 def _asked(recipe: Mapping[str, Any]) -> float:

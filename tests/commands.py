@@ -15,7 +15,7 @@ from types import TracebackType
 
 ROOT = Path(__file__).parents[1]
 RUN = (
-    sys.executable, "-m", "facecrypt", "run", "recipes/quickstart.yaml", "steps=1", "max_targets=2",
+    sys.executable, "-m", "facecrypt", "run", "--allow-weak", "tests/judged.yaml", "steps=1", "max_targets=2",
     "target_selector={name: nearest}", "held_out=[]", "receipt.transforms=[]", "batch_size=1",
     "trainer.accelerator=cpu",
 )  # fmt: skip

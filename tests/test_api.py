@@ -24,7 +24,8 @@ from facecrypt.recipe import load_recipe
 from tests import processes
 
 ROOT = Path(__file__).parents[1]
-FAST: dict[str, Any] = {"steps": 2, "trainer": {"accelerator": "cpu"}}
+JUDGED: dict[str, Any] = {"surrogates": [{"name": "sface"}], "held_out": [{"name": "dlib_resnet"}], "preset": "mid"}
+FAST: dict[str, Any] = {**JUDGED, "steps": 2, "trainer": {"accelerator": "cpu"}}
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ def test_quickstart_is_the_recipe_of_that_name() -> None:
 
 
 def test_inputs_of_every_kind_become_results(results: list[facecrypt.Protected], jpeg: Path, pixels: Any) -> None:
-    assert [result.status for result in results] == ["protected"] * 4 + ["failed", "unchanged", "protected"]
+    assert [result.status for result in results] == ["written"] * 4 + ["failed", "unchanged", "written"]
     assert [result.source for result in results[:4]] == ["images[0]", "images[1]", "images[2]", str(jpeg)]
     assert [result.encoding for result in results[:4]] == ["lossless PNG"] * 3 + ["lossy JPEG"]
     for result in results[:4]:
@@ -107,7 +108,7 @@ def test_one_picture_gives_one_result_and_tells_of_its_progress(pixels: Any) -> 
     told: list[Progress] = []
     before = pixels.copy()
     result = facecrypt.protect(pixels, recipes_mapping(), on_progress=told.append, **FAST)
-    assert result.status == "protected"
+    assert result.status == "written"
     assert result.source == "image"
     assert np.array_equal(pixels, before)
     assert [(each.done, each.step) for each in told] == [(0, 0), (0, 1), (0, 2), (1, 2)]
@@ -203,8 +204,8 @@ def test_what_a_run_protected_is_not_protected_again(tmp_path: Path, photo: Phot
     Manifest(tmp_path / "manifest.json").add(Path("me.png"), "0", made, str(file_digest(made)), "r", None)
     result = facecrypt.protect(made, **FAST)
     assert (result.status, result.faces) == ("unchanged", ())
-    assert "is protected already, with other settings" in result.reason
-    with pytest.raises(PhotoError, match="is protected already") as caught:
+    assert "was made by facecrypt already, with other settings" in result.reason
+    with pytest.raises(PhotoError, match="was made by facecrypt already") as caught:
         result.save(tmp_path / "again.png")
     assert not isinstance(caught.value, NoFaceFoundError)
 

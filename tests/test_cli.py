@@ -100,13 +100,15 @@ def test_python_dash_m_is_the_same_program() -> None:
 def test_the_last_line_says_that_the_report_is_private(originals: bool, capsys: pytest.CaptureFixture[str]) -> None:
     from facecrypt import report
 
-    face = {"index": 1, "max_abs": 8, "ssim": 0.9, "level": None, "recognisers": {}}
-    photo = {"status": "protected", "source": "a.png", "output": "out/a.png", "skipped": [], "faces": [face]}
+    face = {
+        "index": 1, "max_abs": 8, "level": None, "recognisers": {}, "verdict": "weak", "expected": 0.2, "visible": None,
+    }  # fmt: skip
+    photo = {"status": "written", "source": "a.png", "output": "out/a.png", "skipped": [], "faces": [face]}
     values = {"surrogates": [{"name": "sface"}], "output": "out", "report": {"originals": originals}}
     cli._summarise(report.make(check_recipe(values), [], [photo], 1.0, "cpu"))
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("report: out/report.html (1.0 s)")
-    assert ("shows the unprotected faces, too: keep it private" in last) == originals
+    assert ("shows the original faces, too: keep it private" in last) == originals
 
 
 def test_a_broken_plugin_has_a_row(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

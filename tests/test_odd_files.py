@@ -22,7 +22,7 @@ from facecrypt.surrogates.onnx_file import onnx
 from facecrypt.targets import load_targets
 from tests.pictures import make_image
 
-QUICKSTART = Path(__file__).parents[1] / "recipes" / "quickstart.yaml"
+QUICKSTART = Path(__file__).parents[1] / "tests" / "judged.yaml"
 
 
 def pipe(path: Path) -> Path:

@@ -135,7 +135,7 @@ def test_an_output_folder_above_the_input() -> None:
     refused("a.png: is not from facecrypt", "overwrite: true", photos="in", output=".")
     assert perform(photos="in", output=".", overwrite=True) == {"in/a.png": "protected"}
     assert Path("a.png").read_bytes() != mine
-    said = "unchanged: in/a.png: was protected before with these settings, as a.png."
+    said = "unchanged: in/a.png: was written before with these settings, as a.png."
     assert perform(photos="in", output=".") == {"in/a.png": said}
 
 
@@ -277,7 +277,7 @@ def test_a_protected_photo_makes_way_for_its_own_photo_only() -> None:
     photo("one/a.png")
     photo("two/a.png", seed=5)
     perform(photos="one")
-    refused("out/a.png: is the protected version of one/a.png", "output", "overwrite: true", photos="two", epsilon=8)
+    refused("out/a.png: is what facecrypt made of one/a.png", "output", "overwrite: true", photos="two", epsilon=8)
     photo("one/a.png", seed=6)  # the same photo, edited
     assert perform(photos="one") == {"one/a.png": "protected"}
     Path("one").rename("moved")
@@ -453,7 +453,7 @@ def test_the_documented_backup_folder_any_number_of_times() -> None:
     keys = {"photos": "in", "in_place": True, "backup": "originals/{stem}{suffix}"}
     assert set(perform(**keys).values()) == {"protected"}
     made = snapshot()
-    again = "is protected already, with these settings. To protect it anew, restore originals"
+    again = "was made by facecrypt already, with these settings. To protect it anew, restore originals"
     for _ in range(3):
         assert perform(**keys) == {
             "in/a.png": f"unchanged: in/a.png: {again}/a.png first.",
@@ -647,7 +647,7 @@ def test_folders_that_cannot_be_written_to_close_no_other() -> None:
 # Outputs of earlier runs
 
 
-MADE = "is protected already, with these settings."
+MADE = "was made by facecrypt already, with these settings."
 
 
 @pytest.mark.parametrize(
@@ -803,7 +803,7 @@ def test_a_photo_becomes_a_protected_one_meanwhile() -> None:
     with begun(photos="in", in_place=True) as run:
         assert protect(run.made.photos[0], run.recipe) == "protected"
         shutil.copy("in/a.png", "in/b.png")
-        assert "became a protected photo while the run was at work" in protect(run.made.photos[1], run.recipe)
+        assert "became one that facecrypt made while the run was at work" in protect(run.made.photos[1], run.recipe)
     assert not Path("in/b.original.png").exists()
 
 
@@ -953,7 +953,7 @@ def test_what_an_interrupted_run_left_is_its_own(tmp_path: Path) -> None:
     whole = Path("out/manifest.json").read_bytes()
     Path("out/manifest.json").write_bytes(whole[:-20])
     became = perform(photos="in")
-    assert became["in/a.png"].startswith("unchanged: in/a.png: was protected before")
+    assert became["in/a.png"].startswith("unchanged: in/a.png: was written before")
     assert became["in/b.png"] == "protected"
 
 

@@ -9,7 +9,7 @@ import yaml
 from facecrypt import cli
 from facecrypt.benchmark import load_benchmark
 from facecrypt.errors import RecipeError
-from facecrypt.presets import KEYS, describe, fill, load_presets, override_with_preset
+from facecrypt.presets import KEYS, describe, fill, load_presets, settle_strength
 from facecrypt.recipe import Recipe, check_recipe, dump_recipe, level_recipes, load_recipe
 from facecrypt.recipe_parts import Budget
 
@@ -61,7 +61,7 @@ def test_a_preset_on_the_command_line_wins_over_the_file_and_gives_way_to_other_
     } == {key: value for key, value in preset.items() if key not in ("epsilon", "views", "budget")}
     assert recipe.budget == Budget(**preset["budget"])
     assert recipe.target_selector == plain.target_selector
-    assert override_with_preset(["epsilon=7"]) == ["epsilon=7"]
+    assert settle_strength(["epsilon=7"], {}) == ["epsilon=7"]
 
 
 def test_a_preset_in_a_benchmark_replaces_what_the_methods_recipe_says(tmp_path: Path) -> None:

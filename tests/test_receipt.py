@@ -317,7 +317,7 @@ def test_a_repeated_run_takes_over_what_was_measured(ran: Runs) -> None:
     for _ in range(2):  # What was taken over once is taken over again.
         after = ran.again()
         assert (after["status"], after["already"], after["carried_over"]) == ("unchanged", True, True)
-        assert "was protected before with these settings" in after["reason"]
+        assert "was written before with these settings" in after["reason"]
         kept = ("faces", "output", "encoding", "source_sha256", "output_sha256")
         assert {key: after[key] for key in kept} == json.loads(json.dumps({key: before[key] for key in kept}))
     loaded = json.loads((ran.output / "report.json").read_text())
@@ -347,7 +347,7 @@ def test_numbers_of_other_files_are_not_taken_over(change: str, tmp_path: Path) 
     source.write_bytes(b"original")
     output.write_bytes(b"protected")
     face = {"box": [0, 0, 1, 1], "target": "v", "seconds": 1.0, "max_abs": 1, "psnr": None, "ssim": 1.0, "mmd": 0.0}
-    entry = asdict(report.PhotoReport(str(source), str(output), "protected", ""))
+    entry = asdict(report.PhotoReport(str(source), str(output), "written", ""))
     entry |= {"faces": [face], "source_sha256": file_digest(source), "output_sha256": file_digest(output)}
     if change == "hash":
         entry["output_sha256"] = None

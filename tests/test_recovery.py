@@ -87,7 +87,7 @@ def check_same(now: dict[str, Any], then: dict[str, Any]) -> None:
 def test_what_nobody_measured_is_measured(which: str, request: pytest.FixtureRequest) -> None:
     folder, first = request.getfixturevalue(which)
     (folder.output / "report.json").unlink()
-    with pytest.warns(FacecryptWarning, match="2 photos were protected by a run that was ended before it had measured"):
+    with pytest.warns(FacecryptWarning, match="2 photos were written by a run that was ended before it had measured"):
         again = folder.run()
     for now, then in zip(_photos(again), first.photos, strict=True):
         assert (now["status"], now["already"], now["carried_over"]) == ("unchanged", True, False)
@@ -135,7 +135,7 @@ def test_without_the_original_there_are_no_numbers(backup: str, tmp_path: Path) 
         shutil.copy(folder.photos / "1.original.png", kept)
     photo = next(photo for photo in folder.run().photos if photo["source"] == str(folder.photos / "0.png"))
     assert (photo["already"], photo["faces"]) == (True, [])
-    assert photo["reason"].startswith(f"{folder.photos / '0.png'}: is protected already, with these settings.")
+    assert photo["reason"].startswith(f"{folder.photos / '0.png'}: was made by facecrypt already, with these settings.")
 
 
 def test_a_photo_that_is_gone_is_protected_anew(tmp_path: Path) -> None:
@@ -144,5 +144,5 @@ def test_a_photo_that_is_gone_is_protected_anew(tmp_path: Path) -> None:
     (folder.output / "report.json").unlink()
     (folder.output / "0.png").unlink()
     first, second = folder.run().photos
-    assert (first["status"], first["already"], len(first["faces"])) == ("protected", False, 1)
+    assert (first["status"], first["already"], len(first["faces"])) == ("written", False, 1)
     assert (second["status"], second["already"], len(second["faces"])) == ("unchanged", True, 1)

@@ -15,11 +15,11 @@ def made(tmp_path: Path) -> report.Report:
     """A report of a photo that was protected and one that failed."""
     face = {
         "box": [181.1, 62.2, 267.7, 172.1], "target": "v03", "seconds": 1.5, "max_abs": 5, "psnr": 31.25, "ssim": 0.875,
-        "mmd": 0.1, "recognisers": {},
+        "mmd": 0.1, "recognisers": {}, "verdict": "not judged",
     }  # fmt: skip
     photos = [
-        {"source": str(pipeline.sample_photo()), "output": str(tmp_path / "astronaut.png"), "status": "protected",
-         "reason": "", "faces": [face]},
+        {"source": str(pipeline.sample_photo()), "output": str(tmp_path / "astronaut.png"), "status": "written",
+         "reason": "", "faces": [face], "verdict": "not judged"},
         {"source": "me.jpg", "output": None, "status": "failed", "reason": "it is damaged", "faces": []},
     ]  # fmt: skip
     recipe = check_recipe({"surrogates": [{"name": "sface"}], "output": str(tmp_path)})
@@ -30,11 +30,16 @@ def test_report_json_holds_everything(made: report.Report, tmp_path: Path) -> No
     report.write(made, tmp_path, "surrogates: []\n")
     loaded = json.loads((tmp_path / "report.json").read_text())
     assert list(loaded) == [
-        "facecrypt", "versions", "recipe", "seed", "device", "seconds", "notes", "photos", "summary", "gallery"
+        "facecrypt", "versions", "recipe", "seed", "device", "seconds", "notes", "photos", "summary", "verdict",
+        "gallery",
     ]  # fmt: skip
     assert loaded["recipe"]["epsilon"] == 12
     assert loaded["seconds"] == 12.35
-    assert loaded["summary"].startswith("Not judged: no held-out recogniser judged this face")
+    assert loaded["summary"] == (
+        "Not judged: no recogniser that gave no gradients judged this face, and what others make of it cannot be "
+        "expected. To know more, name a recogniser under held_out. 1 of 2 photos failed."
+    )
+    assert loaded["verdict"] == "not judged"
     assert loaded["gallery"] is None
     assert not made.complete
     assert {path.name for path in tmp_path.iterdir()} == {"report.json", "report.html", "recipe.yaml"}

@@ -77,10 +77,12 @@ def made(tmp_path: Path) -> report.Report:
             "inside": verdict(True, 0.1, 0.2), "judge": verdict(False, 0.6, 0.7, rank=98_765),
             "again": verdict(False, 0.2, 0.8), "away": verdict(False, 0.1, 0.3), "blind": verdict(False, None, None),
             "unsure": verdict(False, 0.4, 0.4, None)},
+        "verdict": "weak", "expected": 0.3, "visible": "slightly",
     }  # fmt: skip
     photos = [
-        {"source": str(pipeline.sample_photo()), "output": str(tmp_path / "astronaut.png"), "status": "protected",
-         "reason": "", "faces": [face], "backup": None, "encoding": "lossless PNG", "already": False},
+        {"source": str(pipeline.sample_photo()), "output": str(tmp_path / "astronaut.png"), "status": "written",
+         "reason": "", "faces": [face], "backup": None, "encoding": "lossless PNG", "already": False,
+         "verdict": "weak"},
         {"source": "/a/" + "long" * 30 + "/<b>me & you</b>.jpg", "output": None, "status": "failed",
          "reason": "it is damaged", "faces": []},
     ]  # fmt: skip
@@ -113,14 +115,14 @@ def test_the_page_shows_the_mask_amplified(made: report.Report) -> None:
 
 
 def test_without_originals_the_page_shows_the_protected_faces_alone(made: report.Report, tmp_path: Path) -> None:
-    assert "holds <strong>unprotected</strong> pictures of the faces" in report_page.render(made)
+    assert "shows the <strong>original</strong> faces, too" in report_page.render(made)
     _, protected, _ = pictures(report_page.render(made))
     bare = replace(made, recipe=made.recipe | {"report": {"originals": False}})
     html = report_page.render(bare)
     (shown,) = pictures(html)
     assert np.array_equal(shown, protected)
-    assert "The unprotected faces are not in this page" in html
-    for word in ("<strong>unprotected</strong>", "amplified", 'class="original"', 'type="range"'):
+    assert "The original faces are not in this page" in html
+    for word in ("<strong>original</strong> faces", "amplified", 'class="original"', 'type="range"'):
         assert word not in html
     assert html.count("data:image") == 1
     # Nor is a picture that somebody put there since, which may be the original.
@@ -161,7 +163,8 @@ def test_a_surrogate_is_marked_and_never_praised(made: report.Report) -> None:
     assert 'class="good"' not in receipt
     # Held-out recognisers come first.
     assert html.index("<h4>unsure</h4>") < html.index("<h4>inside*</h4>")
-    assert '<p class="says lead recognised">Of 5 held-out recognisers, 1 still takes this face' in html
+    assert '<p class="says lead weak">Weak: judge, which gave no gradients, still takes this face for the' in html
+    assert '<p class="says weak"><strong>Weak</strong>, slightly visible. Of 5 held-out recognisers, 1 still' in html
 
 
 def test_a_judge_that_chose_the_strength_is_never_praised(made: report.Report) -> None:
@@ -277,7 +280,7 @@ def test_the_slider_moves_by_keyboard(browser: Any, page: Path) -> None:
         reached.append(browser.switch_to.active_element.tag_name)
         if reached[-1] == "input":
             break
-    assert reached == ["summary", "summary", "input"]
+    assert reached == ["summary", "summary", "summary", "input"]
     slider = browser.switch_to.active_element
     assert slider.accessible_name == "Compare original and protected, face 1 of astronaut.png"
     assert picture.value_of_css_property("clip-path") == "inset(0px 0px 0px 50%)"

@@ -134,7 +134,7 @@ def test_a_run_says_who_chose_and_whether_it_was_enough(
     }
     arguments = ["max_targets=2", "target_selector={name: nearest}", "trainer.accelerator=cpu", "held_out=[]"]
     output = tmp_path / "out"
-    recipe = str(ROOT / "recipes" / "quickstart.yaml")
+    recipe = str(ROOT / "tests" / "judged.yaml")
     status = cli.main(["run", recipe, f"output={output}", *arguments, f"strength={json.dumps(strength)}"])
     printed = capsys.readouterr()
     assert status == cli.DONE, printed.err
@@ -188,7 +188,7 @@ def test_who_judges_computes_in_full_precision(tmp_path: Path, monkeypatch: pyte
 def test_a_judge_without_a_threshold_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     judge = {"path": str(mobilefacenet(tmp_path / "judge.onnx")), "dimension": 16}
     strength = {"judges": [{"name": "onnx", "args": judge}]}
-    recipe = str(ROOT / "recipes" / "quickstart.yaml")
+    recipe = str(ROOT / "tests" / "judged.yaml")
     status = cli.main(["run", recipe, f"output={tmp_path / 'out'}", f"strength={json.dumps(strength)}"])
     assert status == cli.WRONG
     assert "judges[0]: the threshold of 'onnx' is unknown" in capsys.readouterr().err

@@ -27,8 +27,9 @@ from facecrypt.api import quickstart
 from facecrypt.faces import FaceDetector
 from facecrypt.photos import read_photo
 from facecrypt.private_files import remove_temporary_folder
+from facecrypt.recipe import level_recipes
 from facecrypt.ui.server import _write_opener
-from facecrypt.ui.session import _safe_name, make_folder, recipes_by_strength
+from facecrypt.ui.session import _safe_name, load_choices, make_folder
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -212,7 +213,8 @@ def test_one_photo_is_protected_at_a_time_and_can_be_cancelled(server: Server, t
     assert server.ask("POST", "run", order).status_code == 409  # no photo yet
     assert server.ask("POST", "photo?name=a.png", two_faces.read_bytes()).status_code == 200
     wrong_orders = [{"faces": faces, "strength": "mid"} for faces in ([], [2], [-1], "all")]
-    for wrong in (*wrong_orders, {"faces": [0], "strength": "utmost"}, {"faces": [0]}):
+    for wrong in (*wrong_orders, {"faces": [0], "strength": "utmost"}, {"faces": [0]},
+                  {"faces": [0], "strength": "protect", "asked": 1}):  # fmt: skip
         assert server.ask("POST", "run", json.dumps(wrong).encode()).status_code == 400
     assert server.ask("POST", "run", b"x" * 20_000).status_code == 413
     assert server.ask("POST", "run", order).json()["state"] == "running"
@@ -303,8 +305,14 @@ def test_the_page_in_a_real_browser(server: Server, two_faces: Path, tmp_path: P
         boxes[1].click()
         assert not one("#start").is_enabled()
         boxes[1].click()
-        one("input[value=low]").click()
+        # Protection is asked for at first; moving the slider asks for it again.
+        assert one("input[value=protect]").is_selected()
+        one("input[value=max]").click()
+        one("#asked").send_keys(Keys.ARROW_LEFT)
+        assert one("input[value=protect]").is_selected()
+        assert one("#share").text == "79 %"
         picture("3-faces")
+        one("input[value=low]").click()
 
         # Progress is seen, and survives a reload. A fast machine has ended before the page asks for the first time.
         one("#start").click()
@@ -341,6 +349,7 @@ def test_the_page_in_a_real_browser(server: Server, two_faces: Path, tmp_path: P
         until(lambda _: (downloads / "report.json").exists())
         (photo,) = json.loads((downloads / "report.json").read_text())["photos"]
         assert [face["box"] for face in photo["faces"]] == [[round(value, 1) for value in faces[1].box]]
+        assert one("#summary").text == json.loads((downloads / "report.json").read_text())["summary"]
         said = [each.text for each in browser.find_elements(By.CSS_SELECTOR, "#verdicts p")]
         assert photo["faces"][0]["sentence"] in said
         assert any(f"at most {photo['faces'][0]['max_abs']} grey levels" in text for text in said)
@@ -382,13 +391,28 @@ def test_temporary_files_go_when_the_program_is_interrupted_in_a_run(tmp_path: P
 
 
 def test_overrides_hold_at_every_strength() -> None:
-    budgets = [each.budget.jod for each in recipes_by_strength(quickstart(), []).values() if each.budget]
+    budgets = [each.budget.jod for each in load_choices(quickstart(), []).presets.values() if each.budget]
     assert len(budgets) == 4
     assert budgets == sorted(budgets, reverse=True)
-    recipes = recipes_by_strength(quickstart(), ["epsilon=4", "faces=largest", "output=x", "in_place=true", "photos=y"])
-    for recipe in recipes.values():
+    choices = load_choices(quickstart(), ["epsilon=4", "faces=largest", "output=x", "in_place=true", "photos=y"])
+    assert choices.protect is not None
+    for recipe in (*choices.presets.values(), choices.protect):
         assert (recipe.epsilon, recipe.faces, recipe.photos, recipe.in_place) == (4, "all", None, False)
         assert all(judge.optional for judge in recipe.held_out)
+    assert all(level.epsilon == 4 for level in level_recipes(choices.protect))
+
+
+def test_the_page_opens_with_what_the_recipe_says() -> None:
+    choices = load_choices(quickstart(), [])
+    assert (choices.first, choices.protect and choices.protect.protect) == ("protect", 0.8)
+    choices = load_choices(quickstart(), ["protect=0.6"])
+    assert (choices.first, choices.protect and choices.protect.protect) == ("protect", 0.6)
+    choices = load_choices(quickstart(), ["preset=high"])
+    assert (choices.first, choices.protect and choices.protect.protect) == ("high", 0.8)
+    assert [recipe.preset for recipe in choices.presets.values()] == ["low", "mid", "high", "max"]
+    # What nothing can be expected of has no protection to ask for, nor has what gives the budget itself.
+    assert load_choices(ROOT / "tests" / "judged.yaml", []).protect is None
+    assert load_choices(quickstart(), ["preset=mid", "budget.jod=9.5"]).protect is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")

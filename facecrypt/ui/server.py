@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from importlib import resources
 from pathlib import Path
@@ -35,9 +35,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from facecrypt import console
 from facecrypt.errors import FacecryptError
 from facecrypt.photos import FORMATS
-from facecrypt.recipe import Recipe
 from facecrypt.ui.connections import MOST_CONNECTIONS, Connection, StalledError, in_time
-from facecrypt.ui.session import BusyError, Session, make_folder
+from facecrypt.ui.session import BusyError, Choices, Session, make_folder
 
 MAX_UPLOAD = 50_000_000
 """Largest photo in bytes."""
@@ -67,11 +66,11 @@ class _Json(JSONResponse):
         return json.dumps(content, allow_nan=False).encode()
 
 
-def serve(recipes: Mapping[str, Recipe], port: int, open_browser: bool) -> None:
+def serve(choices: Choices, port: int, open_browser: bool) -> None:
     """Show the page until the program is ended; remove all its files then.
 
     Args:
-        recipes: The recipe at every strength.
+        choices: What the page offers.
         port: Where to listen on the loopback address; 0 for any free port.
         open_browser: Whether to open the page in the user's browser.
 
@@ -82,7 +81,7 @@ def serve(recipes: Mapping[str, Recipe], port: int, open_browser: bool) -> None:
         port = listener.getsockname()[1]
         secret = secrets.token_urlsafe(16)
         folder = make_folder()
-        session = Session(folder, recipes)
+        session = Session(folder, choices)
         try:
             address = f"http://{_LOOPBACK}:{port}/{secret}/"
             # In full, for whoever reads it from a pipe as well.
@@ -147,7 +146,11 @@ def make_app(session: Session, secret: str, port: int) -> ASGIApp:
     async def page(request: Request) -> Response:
         environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
         text = environment.from_string(_asset("index.html.jinja")).render(
-            strengths=session.strengths, accepted=",".join(FORMATS), max_upload=MAX_UPLOAD
+            presets=session.presets,
+            asked=session.asked,
+            first=session.first,
+            accepted=",".join(FORMATS),
+            max_upload=MAX_UPLOAD,
         )
         return HTMLResponse(text)
 
@@ -181,7 +184,7 @@ def make_app(session: Session, secret: str, port: int) -> ASGIApp:
             order = _Order.model_validate_json(await request.body())
         except pydantic.ValidationError as error:
             raise FacecryptError(f"order: {error.errors()[0]['msg']}. Reload the page.") from error
-        session.start(order.faces, order.strength)
+        session.start(order.faces, order.strength, order.asked)
         return _Json(session.status())
 
     async def cancel(request: Request) -> Response:
@@ -282,6 +285,7 @@ class Guard:
 class _Order(pydantic.BaseModel):
     faces: Annotated[list[int], pydantic.Field(max_length=1000)]
     strength: str
+    asked: Annotated[float, pydantic.Field(gt=0, lt=1)] | None = None
 
 
 _FOREIGN = PlainTextResponse("facecrypt: the page answers only to itself, at the address that the terminal shows.", 403)

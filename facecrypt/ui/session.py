@@ -18,7 +18,7 @@ from PIL import Image
 
 from facecrypt import limits, pipeline
 from facecrypt.api import resolve_recipe
-from facecrypt.errors import FacecryptError, PhotoError
+from facecrypt.errors import FacecryptError, PhotoError, RecipeError
 from facecrypt.face_rules import Faces
 from facecrypt.faces import Face, FaceDetector
 from facecrypt.lightning_loop import Progress
@@ -26,6 +26,8 @@ from facecrypt.photos import FORMATS, Photo, output_path, read_photo
 from facecrypt.presets import load_presets
 from facecrypt.private_files import make_temporary_folder, remove_temporary_folder, sweep_temporary_folders
 from facecrypt.recipe import Recipe, load_recipe
+from facecrypt.summary import next_choice
+from facecrypt.verdict import ASKED
 
 RECEIPTS = ("report.html", "report.json", "recipe.yaml")
 
@@ -51,30 +53,57 @@ class _Run:
 
     picked: list[int]
     strength: str
+    asked: float | None
     steps: int
     step: int = 0
     similarity: float | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 
-def recipes_by_strength(path: str | Path, overrides: Sequence[str], *, allow_env: bool = False) -> dict[str, Recipe]:
-    """Return a recipe with every preset.
+@dataclass(frozen=True)
+class Choices:
+    """What the page offers: how visible the masks may be, or how much they are to protect.
+
+    Attributes:
+        presets: The recipe with every preset, by its name.
+        protect: The recipe with a protection that is asked for; None where nothing can be expected of its masks.
+        first: What is chosen when the page opens: the name of a preset, or ``protect``.
+    """
+
+    presets: Mapping[str, Recipe]
+    protect: Recipe | None
+    first: str
+
+
+def load_choices(path: str | Path, overrides: Sequence[str], *, allow_env: bool = False) -> Choices:
+    """Return a recipe with everything that the page offers.
 
     Args:
         path: A YAML file.
-        overrides: ``key=value`` each; they hold at every strength.
+        overrides: ``key=value`` each; they hold whatever is chosen, but for a preset or a protection that they name,
+            which is chosen when the page opens.
         allow_env: Whether ``${oc.env:NAME}`` in the recipe may read the environment.
 
     Raises:
         RecipeError: With every fault.
     """
-    recipes = {}
-    for name in load_presets():
-        recipe = load_recipe(path, [f"preset={name}", *overrides], allow_env=allow_env)
+
+    def load(*more: str) -> Recipe:
+        recipe = load_recipe(path, [*overrides, *more], allow_env=allow_env)
         # Where a judge is not installed, the page works without it, and the receipt says so.
         judges = [replace(judge, optional=True) for judge in recipe.held_out]
-        recipes[name] = resolve_recipe(replace(recipe, held_out=judges, faces="all"))
-    return recipes
+        return resolve_recipe(replace(recipe, held_out=judges, faces="all"))
+
+    given = load()
+    presets = {name: load(f"preset={name}") for name in load_presets()}
+    protect: Recipe | None = given
+    if given.protect is None:
+        try:
+            protect = load(f"protect={ASKED}")
+        except RecipeError:  # All is right with presets: it is that nothing can be expected, or found.
+            protect = None
+    first = "protect" if given.protect is not None else str(given.preset)
+    return Choices(presets, protect, first if first in (*presets, "protect") else "mid")
 
 
 class Session:
@@ -82,12 +111,12 @@ class Session:
 
     Args:
         folder: From `make_folder`; `close` removes it.
-        recipes: From `recipes_by_strength`.
+        choices: From `load_choices`.
     """
 
-    def __init__(self, folder: Path, recipes: Mapping[str, Recipe]) -> None:
+    def __init__(self, folder: Path, choices: Choices) -> None:
         self._folder = folder
-        self._recipes = recipes
+        self._choices = choices
         self._detector = FaceDetector()
         self._lock = threading.Lock()
         self._state: State = "empty"
@@ -100,9 +129,19 @@ class Session:
         self._thread: threading.Thread | None = None
 
     @property
-    def strengths(self) -> dict[str, float | None]:
-        """The JOD that each strength keeps; None where the recipe has no budget of it."""
-        return {name: recipe.budget.jod if recipe.budget else None for name, recipe in self._recipes.items()}
+    def presets(self) -> dict[str, float | None]:
+        """The JOD that each preset keeps; None where the recipe has no budget of it."""
+        return {name: recipe.budget.jod if recipe.budget else None for name, recipe in self._choices.presets.items()}
+
+    @property
+    def asked(self) -> float | None:
+        """The protection that is asked for unless somebody says how much; None where none can be."""
+        return self._choices.protect.protect if self._choices.protect else None
+
+    @property
+    def first(self) -> str:
+        """What is chosen when the page opens: the name of a preset, or ``protect``."""
+        return self._choices.first
 
     def expect(self, name: str) -> Path:
         """Return the file to write a new photo into, which takes the old one's place; then call `take` or `abandon`.
@@ -131,7 +170,7 @@ class Session:
         Raises:
             PhotoError: If it is no photo that can be read; call `abandon` then.
         """
-        with limits.applied(limits.resolve(next(iter(self._recipes.values())).limits)):
+        with limits.applied(limits.resolve(next(iter(self._choices.presets.values())).limits)):
             photo = self._read(path)
             faces = self._detector.find(photo, "all")
         with self._lock:
@@ -153,12 +192,13 @@ class Session:
                 raise BusyError("The photo is being worked on. Wait for it, or cancel it.")
             self._forget()
 
-    def start(self, picked: Sequence[int], strength: str) -> None:
+    def start(self, picked: Sequence[int], strength: str, asked: float | None = None) -> None:
         """Protect some faces of the photo, in another thread.
 
         Args:
             picked: Positions of the faces, from 0, the largest first.
-            strength: Name of one of the recipes.
+            strength: Name of a preset, or ``protect``.
+            asked: For the latter, the share of unseen recognisers that are to take each face for somebody else.
 
         Raises:
             BusyError: If a run is under way, or there is no photo.
@@ -167,14 +207,13 @@ class Session:
         with self._lock:
             if self._photo is None or self._state in ("looking", "running"):
                 raise BusyError("There is no photo to protect now. Choose one, or wait for the one at work.")
-            if strength not in self._recipes:
-                raise FacecryptError(f"strength: {strength!r} is not known. Allowed: {', '.join(self._recipes)}.")
+            chosen_recipe = self._recipe(strength, asked)
             chosen = sorted(set(picked))
             if not chosen or chosen[0] < 0 or chosen[-1] >= len(self._faces):
                 raise FacecryptError(f"faces: {list(picked)} are not among the {len(self._faces)} faces of the photo.")
             at_once = min(len(chosen), _MOST_AT_ONCE)
             recipe = replace(
-                self._recipes[strength],
+                chosen_recipe,
                 faces=Faces(index=[place + 1 for place in chosen]),
                 output=str(self._output),
                 batch_size=at_once,
@@ -182,7 +221,8 @@ class Session:
             )
             self._clear_result()
             rounds = -(-len(chosen) // at_once)
-            self._run, self._state = _Run(chosen, strength, recipe.steps * rounds), "running"
+            self._run = _Run(chosen, strength, chosen_recipe.protect, recipe.steps * rounds)
+            self._state = "running"
             self._thread = threading.Thread(target=self._work, args=(recipe, self._photo.path, self._run), daemon=True)
             self._thread.start()
 
@@ -201,7 +241,7 @@ class Session:
                 boxes = [list(face.box) for face in self._faces]
                 photo = {"name": self._photo.path.name, "width": width, "height": height, "faces": boxes}
             run = self._run
-            order = run and {"picked": run.picked, "strength": run.strength}
+            order = run and {"picked": run.picked, "strength": run.strength, "asked": run.asked}
             progress = run and {"step": run.step, "steps": run.steps, "similarity": run.similarity}
             return {
                 "state": self._state,
@@ -243,6 +283,13 @@ class Session:
             self._thread.join(timeout=10)
         remove_temporary_folder(self._folder)
 
+    def _recipe(self, strength: str, asked: float | None) -> Recipe:
+        allowed = {**self._choices.presets, **({"protect": self._choices.protect} if self._choices.protect else {})}
+        if strength not in allowed:
+            raise FacecryptError(f"strength: {strength!r} is not known. Allowed: {', '.join(allowed)}.")
+        recipe = allowed[strength]
+        return recipe if strength != "protect" or asked is None else replace(recipe, protect=asked)
+
     @property
     def _output(self) -> Path:
         return self._folder / "out"
@@ -271,8 +318,11 @@ class Session:
                 raise _CancelledError
             if progress.similarity is not None:
                 with self._lock:
+                    if run.step == run.steps:  # The masks were too weak, and stronger ones are made.
+                        run.steps += first
                     run.step, run.similarity = run.step + 1, progress.similarity
 
+        first = run.steps
         state: State = "failed"
         message = ""
         result: dict[str, Any] | None = None
@@ -283,12 +333,15 @@ class Session:
             (photo,) = report.photos
             if run.cancelled.is_set():
                 raise _CancelledError
-            if photo["status"] == "protected":
+            if photo["status"] == "written":
                 state, files = "done", {name: self._output / name for name in RECEIPTS}
                 files[destination.name] = destination
                 result = {
                     "name": destination.name,
                     "receipts": RECEIPTS,
+                    "summary": report.summary,
+                    "verdict": report.verdict,
+                    "next": next_choice(report.recipe, photo["faces"]),
                     "notes": report.notes,
                     "encoding": photo["encoding"],
                     "faces": photo["faces"],

@@ -76,7 +76,7 @@ function showPhoto(photo, order) {
   version += 1;
   const count = photo.faces.length;
   picked = new Set(order ? order.picked : photo.faces.keys());
-  if (order) document.querySelector(`input[name=strength][value="${CSS.escape(order.strength)}"]`).checked = true;
+  if (order) choose(order.strength, order.asked);
   $("name").textContent = `${photo.name}, ${photo.width} × ${photo.height}`;
   $("preview").src = `preview/original?${version}`;
   $("preview").alt = `${photo.name} with ${count} faces marked`;
@@ -90,6 +90,18 @@ function showPhoto(photo, order) {
   $("strength").hidden = $("start").hidden = count === 0;
   $("boxes").replaceChildren(...photo.faces.map((box, place) => faceButton(photo, box, place)));
   showPicked();
+}
+
+function choose(strength, asked) {
+  document.querySelector(`input[name=strength][value="${CSS.escape(strength)}"]`).checked = true;
+  if (strength === "protect" && asked) {
+    $("asked").value = asked;
+    showShare();
+  }
+}
+
+function showShare() {
+  $("share").textContent = `${Math.round(100 * $("asked").value)} %`;
 }
 
 function faceButton(photo, box, place) {
@@ -139,6 +151,21 @@ function showResult({ result, photo, order }) {
   $("download").textContent = `Download ${result.name}`;
   $("receipt").href = `${fileAddress("report.html")}?view`;
   $("encoding").textContent = `Saved as ${result.encoding}. The numbers below are those of this file, in which the faces were found afresh.`;
+  $("summary").textContent = result.summary;
+  $("summary").className = `verdict ${result.verdict.replaceAll(" ", "-")}`;
+  const next = result.next;
+  $("next").hidden = !next;
+  if (next) {
+    const label = next.preset && document.querySelector(`input[name=strength][value="${CSS.escape(next.preset)}"] ~ span b`);
+    $("next").textContent = next.preset
+      ? `Try again: ${label ? label.textContent : next.preset}`
+      : `Try again: ask for ${Math.round(100 * next.protect)} %`;
+    $("next").onclick = () => {
+      choose(next.preset || "protect", next.protect);
+      $("start").click();
+    };
+  }
+  $("remarks").hidden = result.notes.length === 0;
   $("notes").replaceChildren(...result.notes.map((note) => element("p", note, "note")));
   const reports = result.faces.map((face, number) => faceReport(face, order.picked[number] + 1, photo));
   $("verdicts").replaceChildren(...reports);
@@ -159,7 +186,10 @@ function faceReport(face, number, photo) {
   const title = element("h3", `Face ${number}`);
   const closeups = element("div", undefined, "closeups");
   closeups.append(closeup("before", face.box, photo), closeup("after", face.box, photo));
-  const text = element("p", `Changed by at most ${face.max_abs} grey levels, JOD ${face.jod.monitor.toFixed(2)} of 10.`);
+  const level = face.level === null ? "" : ` Strength: ${face.level}.`;
+  const text = element(
+    "p", `Changed by at most ${face.max_abs} grey levels, JOD ${face.jod.monitor.toFixed(2)} of 10.${level}`,
+  );
   const sentence = element("p", face.sentence);
   const table = element("table");
   const head = element("tr");
@@ -194,7 +224,7 @@ function closeup(picture, [left, top, right, bottom], photo) {
   const side = 1.5 * Math.max(right - left, bottom - top);
   canvas.width = canvas.height = 320;
   canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", `Close-up, ${picture === "before" ? "original" : "protected"}`);
+  canvas.setAttribute("aria-label", `Close-up, ${picture === "before" ? "original" : "saved"}`);
   $(picture).addEventListener(
     "load",
     () => {
@@ -206,7 +236,7 @@ function closeup(picture, [left, top, right, bottom], photo) {
     { once: true },
   );
   const figure = element("figure");
-  figure.append(canvas, element("figcaption", picture === "before" ? "original" : "protected"));
+  figure.append(canvas, element("figcaption", picture === "before" ? "original" : "saved"));
   return figure;
 }
 
@@ -253,9 +283,11 @@ $("none").addEventListener("click", () => {
   showPicked();
 });
 $("other").addEventListener("click", () => order("DELETE", "photo"));
+$("asked")?.addEventListener("input", () => choose("protect", $("asked").value));
 $("cancel").addEventListener("click", () => order("DELETE", "run"));
 $("start").addEventListener("click", () => {
   const strength = document.querySelector("input[name=strength]:checked").value;
-  order("POST", "run", JSON.stringify({ faces: [...picked], strength }));
+  const asked = strength === "protect" ? Number($("asked").value) : null;
+  order("POST", "run", JSON.stringify({ faces: [...picked], strength, asked }));
 });
 refresh();
