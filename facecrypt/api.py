@@ -74,10 +74,10 @@ class Protected:
     status: Status
     reason: str
     faces: tuple[FaceReport, ...]
-    verdict: FaceVerdict | None
-    summary: str
     encoding: str | None
     _metadata: MetadataPolicy
+    verdict: FaceVerdict | None = None
+    summary: str = ""
     _photo: Photo | None = field(default=None)
     _file: bytes = field(default=b"")
     _pixels: NDArray[np.uint8] | None = field(default=None)

@@ -385,7 +385,7 @@ def _protect_faults(recipe: Recipe, giving: Sequence[tuple[str, ...]], judging: 
         faults.append(f"protect: stands beside preset. {one_of_two}.")
     if recipe.strength is not None:
         faults.append(f"protect: stands beside strength, which chooses the masks too. {one_of_two}.")
-    budgets = [level.get("budget", recipe.budget) for level in recipe.levels or []]
+    budgets = [level.get("budget", recipe.budget) for level in recipe.levels or [] if "preset" in level]
     if len(budgets) > 1 and budgets[0] is not None and all(each == budgets[0] for each in budgets):
         faults.append(f"protect: stands beside a budget. {one_of_two}.")
     certain = not any(slot.optional or slot.fallback for slot in recipe.surrogates)

@@ -63,7 +63,7 @@ def next_choice(recipe: Mapping[str, Any], faces: Sequence[Face]) -> dict[str, A
     names, levels = list(load_presets()), _levels(recipe)
     reached = {str(face.get("level") or recipe.get("preset")) for face in weak}
     known = {name for name in reached if name in names and (levels or _is_whole(recipe, name))}
-    strongest = {names[-1]} & known | set(levels[-1:])
+    strongest = {names[-1]} & known | set(levels[-1:]) - set(names)
     if reached <= strongest:
         return None
     if not levels and not any(_judges(face, _RECOGNISED) for face in weak):

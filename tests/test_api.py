@@ -233,7 +233,10 @@ def test_notebooks_show_both_pictures(results: list[facecrypt.Protected], photo:
     assert 'src="data:image/png;base64,' in html
     assert failed._repr_png_() is None
     assert "text.jpg: is not a photo" in failed._repr_html_()
-    assert repr(result) == "<Protected 'images[0]': protected, 1 face>"
+    assert result.verdict == result.faces[0].verdict
+    assert result.summary.split(":")[0].lower() == result.verdict
+    assert repr(result) == f"<Protected 'images[0]': written. {result.summary}>"
+    assert result.summary in html
     assert "failed" in repr(failed)
 
 

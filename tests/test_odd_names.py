@@ -39,7 +39,7 @@ def test_odd_names_go_through_everything(
     assert cli.main(["run", "--allow-weak", QUICKSTART, "photos=in", f"output={output}", *QUICK]) == cli.DONE
     out, err = capsys.readouterr()
     assert unseen(out + err) == []
-    assert r"protected: in/caf\xe9.png -> " in out
+    assert r"written: in/caf\xe9.png -> " in out
     assert {path.name for path in output.iterdir()} >= {*NAMES, "report.json", "report.html", "recipe.yaml"}
 
     report: dict[str, Any] = json.loads((output / "report.json").read_text(encoding="utf-8"))
