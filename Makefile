@@ -11,7 +11,7 @@ PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install -c .ci/const
 .PHONY: demo test minimums lint types check docs gallery site clean
 
 demo: $(VENV)/.runtime
-	$(VENV)/bin/facecrypt run recipes/quickstart.yaml
+	$(VENV)/bin/facecrypt run --allow-weak recipes/quickstart.yaml
 
 test: $(VENV)/.development
 	$(VENV)/bin/pytest -n 2 --dist loadfile
@@ -30,7 +30,7 @@ types: $(VENV)/.development
 
 check: lint types test site
 	$(VENV)/bin/pytest plugins/facecrypt-example/tests
-	$(VENV)/bin/facecrypt run plugins/facecrypt-example/recipe.yaml output=protected/example
+	$(VENV)/bin/facecrypt run --allow-weak plugins/facecrypt-example/recipe.yaml output=protected/example
 
 docs: $(VENV)/.development
 	$(VENV)/bin/python docs/generate.py
