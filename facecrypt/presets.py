@@ -83,7 +83,7 @@ def settle_strength(overrides: Sequence[str | Override], file: Mapping[str, Any]
         made = {**list(presets.values())[-1], "preset": None, "strength": None, "levels": levels}
     elif last == "strength":
         made = {"protect": None, "levels": None}
-    changed = {key for key, _ in said} & set(KEYS)
+    changed = {key for key, _ in said} & set(KEYS) - {"preset"}
     tried = made.get("levels", file.get("levels"))
     if changed and isinstance(tried, list):
         made["levels"] = [_without(level, changed) for level in tried]
@@ -132,7 +132,7 @@ def fill(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """
     filled, faults = _fill(values, "preset")
     presets = load_presets()
-    if filled.get("protect") is not None:
+    if filled.get("protect") is not None or filled.get("levels") is not None:
         own = {key: value for key, value in values.items() if key in KEYS}
         tried = filled.get("levels")
         filled["levels"], found = _fill_levels(list(presets) if tried is None else tried, "levels", own)

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from facecrypt import cli, registry, weights
-from facecrypt.recipe import check_recipe
+from facecrypt.recipe import Recipe, check_recipe, load_recipe
 from tests import processes
 
 ROOT = Path(__file__).parents[1]
@@ -109,6 +110,69 @@ def test_the_last_line_says_that_the_report_is_private(originals: bool, capsys: 
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("report: out/report.html (1.0 s)")
     assert ("shows the original faces, too: keep it private" in last) == originals
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "failed", "status", "allowed"),
+    [
+        (["pass", "pass"], 0, 0, 0),
+        (["pass", "weak"], 0, 3, 0),
+        (["not judged"], 0, 3, 0),
+        (["not found again", "pass"], 0, 3, 0),
+        (["pass"], 1, 1, 1),
+        (["weak"], 1, 1, 1),  # What failed stands above what is weak.
+        ([], 1, 1, 1),
+        ([], 0, 0, 0),
+    ],
+)
+def test_the_exit_status_tells_the_verdict(
+    verdicts: list[str], failed: int, status: int, allowed: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    from facecrypt import pipeline, report
+    from tests.verdicts import verdict
+
+    known: dict[str, Any] = {"index": 1, "max_abs": 8, "level": None, "expected": None, "visible": "hardly"}
+    judges = {"pass": verdict(0.1), "weak": verdict(0.9), "not judged": verdict(0.1, cannot="a NaN")}
+    faces = [
+        {**known, "verdict": each, "recognisers": {"a": {"cannot_judge": "", **judges.get(each, verdict(None))}}}
+        for each in verdicts
+    ]
+    photo = {"status": "written", "source": "a.png", "output": "out/a.png", "skipped": [], "reason": ""}
+    photos = [{**photo, "faces": [face], "verdict": face["verdict"]} for face in faces]
+    photos += [{**photo, "status": "failed", "faces": [], "verdict": None}] * failed
+
+    def run(recipe: Recipe, **_: Any) -> report.Report:
+        return report.make(recipe, [], photos, 1.0, "cpu")
+
+    monkeypatch.setattr(pipeline, "run", run)
+    command = ["run", QUICKSTART, f"output={tmp_path}"]
+    assert cli.main(command) == status
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first == run(load_recipe(QUICKSTART)).summary
+    assert rest[-1].startswith("report: ")
+    assert cli.main([*command, "--allow-weak"]) == allowed
+    assert cli.main(["run", "--allow-weak", *command[1:]]) == allowed
+
+
+def test_the_help_tells_every_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    told = capsys.readouterr().out
+    for status in (cli.DONE, cli.SOME_FAILED, cli.WRONG, cli.WEAK, cli.INTERRUPTED):
+        assert f"\n  {status} " in told
+    readme = (ROOT / "README.md").read_text()
+    assert all(f"\n| {status} |" in readme for status in (0, 1, 2, 3, 130))
+
+
+def test_protect_is_an_option_of_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", QUICKSTART, "--protect", "2"]) == cli.WRONG
+    assert "protect: 2 is wrong" in capsys.readouterr().err
+    assert cli.main(["run", QUICKSTART, "surrogates=[{name: sface}]", "preset=mid", "--protect", "0.9"]) == cli.WRONG
+    assert "protect: what others make of masks by sface was not measured" in capsys.readouterr().err
+    assert cli.main(["show", QUICKSTART, "protect=0.9"]) == cli.DONE
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert (shown["protect"], shown["preset"], len(shown["levels"])) == (0.9, None, 4)
 
 
 def test_a_broken_plugin_has_a_row(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

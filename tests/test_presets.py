@@ -132,3 +132,126 @@ def test_a_wrong_choice_of_strength_is_refused(strength: dict[str, Any], fault: 
     with pytest.raises(RecipeError) as caught:
         check_recipe({"surrogates": [SFACE], "held_out": [DLIB], "strength": strength})
     assert any(each.startswith(fault) for each in caught.value.faults), caught.value.faults
+
+
+BOTH = [SFACE, DLIB]
+
+
+def test_protect_tries_every_preset() -> None:
+    recipe = check_recipe({"surrogates": BOTH, "protect": 0.8})
+    assert (recipe.protect, recipe.preset, recipe.strength) == (0.8, None, None)
+    levels = level_recipes(recipe)
+    assert [level.preset for level in levels] == NAMES
+    for name, level in zip(NAMES, levels, strict=True):
+        alone = check_recipe({"surrogates": BOTH, "preset": name})
+        assert dump_recipe(level) == dump_recipe(alone)
+    # The resolved recipe holds the levels, so that it says the same when the presets have changed.
+    resolved = yaml.safe_load(dump_recipe(recipe))
+    assert check_recipe(resolved) == recipe
+    assert fill(resolved)[0]["levels"] == resolved["levels"]
+    assert level_recipes(check_recipe(resolved)) == levels
+
+
+def test_keys_that_the_recipe_names_hold_at_every_level() -> None:
+    values = {"surrogates": BOTH, "protect": 0.8, "steps": 7, "epsilon": 5}
+    recipe = check_recipe(values)
+    assert {(level.steps, level.epsilon) for level in level_recipes(recipe)} == {(7, 5)}
+    assert len({level.budget.jod for level in level_recipes(recipe) if level.budget}) == len(NAMES)
+    assert fill(fill(values)[0]) == fill(values)
+    mixed = check_recipe({**values, "levels": ["low", {"preset": "max", "steps": 9}, {"epsilon": 30.0}]})
+    low, high, own = level_recipes(mixed)
+    assert (low.steps, low.epsilon, high.steps, high.epsilon) == (7, 5, 9, 5)
+    assert (own.preset, own.steps, own.epsilon, own.budget) == (None, 7, 30, None)
+
+
+@pytest.mark.parametrize(
+    ("file", "overrides", "preset", "protect", "steps"),
+    [
+        ({"protect": 0.8}, ["preset=high"], "high", None, 50),
+        ({"protect": 0.8}, ["protect=0.9"], None, 0.9, 50),
+        ({"protect": 0.8}, ["preset=null"], None, 0.8, 50),
+        ({"preset": "low"}, ["protect=0.9"], None, 0.9, 50),
+        ({"preset": "low", "steps": 3}, ["protect=0.9"], None, 0.9, 50),  # As a preset does, it replaces what is there.
+        ({"preset": "low"}, ["protect=null"], "low", None, 50),
+        ({"epsilon": 3}, ["protect=0.9"], None, 0.9, 50),
+        ({"protect": 0.8, "steps": 4}, ["protect=0.9"], None, 0.9, 4),
+        ({"protect": 0.8}, ["protect=0.9", "steps=3"], None, 0.9, 3),
+        ({"preset": "low"}, ["steps=3", "protect=0.9"], None, 0.9, 3),
+        # Of two that contradict each other, the later one.
+        ({}, ["preset=high", "protect=0.9"], None, 0.9, 50),
+        ({}, ["protect=0.9", "preset=high"], "high", None, 50),
+        ({"protect": 0.5}, ["protect=0.9", "preset=high", "steps=3"], "high", None, 3),
+        ({"protect": 0.8, "levels": ["low"]}, ["preset=high"], "high", None, 50),
+        ({"protect": 0.8}, ["strength={judges: [{name: cosface_vit_tiny}]}"], None, None, 50),
+        ({"strength": {"judges": [{"name": "cosface_vit_tiny"}]}}, ["protect=0.9"], None, 0.9, 50),
+    ],
+)
+def test_what_is_given_afterwards_takes_away_what_it_contradicts(
+    file: dict[str, Any], overrides: list[str], preset: str | None, protect: float | None, steps: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({"surrogates": BOTH, **file}))
+    recipe = load_recipe(path, overrides)
+    assert (recipe.preset, recipe.protect) == (preset, protect)
+    if protect is not None:
+        names = ["low"] if "levels" in file else NAMES
+        assert recipe.strength is None
+        assert [(level.preset, level.steps) for level in level_recipes(recipe)] == [(name, steps) for name in names]
+    elif preset:
+        assert recipe.steps == steps
+        assert recipe.budget == Budget(**load_presets()[preset]["budget"])
+        assert recipe.levels is None
+    # The same holds for a recipe that was resolved before.
+    resolved = tmp_path / "resolved.yaml"
+    resolved.write_text(dump_recipe(load_recipe(path)))
+    again = load_recipe(resolved, overrides)
+    assert (again.preset, again.protect) == (preset, protect)
+    if protect is not None:
+        assert level_recipes(again) == level_recipes(recipe)
+
+
+def test_an_override_holds_at_every_level_of_a_resolved_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(dump_recipe(check_recipe({"surrogates": BOTH, "protect": 0.8})))
+    changed = load_recipe(path, ["steps=3", "epsilon=8", "optimizer.args.decay=0.5"])
+    assert changed.protect == 0.8
+    for level in level_recipes(changed):
+        assert (level.steps, level.epsilon, level.optimizer.args["decay"]) == (3, 8, 0.5)
+    assert [level.preset for level in level_recipes(changed)] == NAMES
+    with pytest.raises(RecipeError, match="protect: stands beside a budget"):
+        load_recipe(path, ["budget.jod=9.1"])
+
+
+@pytest.mark.parametrize(
+    ("keys", "fault"),
+    [
+        ({"protect": 0.8, "preset": "mid"}, "protect: stands beside preset. One of the two is given, the other"),
+        ({"protect": 0.8, "strength": {"judges": [{"name": "cosface_vit_tiny"}]}}, "protect: stands beside strength"),
+        ({"protect": 0.8, "budget": {"jod": 9.1}}, "protect: stands beside a budget. One of the two is given"),
+        ({"protect": 0}, "protect: 0 is wrong"),
+        ({"protect": 1.0}, "protect: 1.0 is wrong"),
+        ({"protect": 80}, "protect: 80 is wrong"),
+        ({"protect": "much"}, "protect: 'much' is wrong"),
+        ({"protect": True}, "protect: True is wrong"),
+        ({"levels": ["low"]}, "levels: are what protect tries. Give protect, or leave them out."),
+        ({"protect": 0.8, "levels": []}, "levels: [] is wrong"),
+        ({"protect": 0.8, "levels": "low"}, "levels: 'low' is wrong"),
+        ({"protect": 0.8, "levels": ["lo"]}, "levels[0]: 'lo' is no preset. Did you mean 'low'?"),
+        ({"protect": 0.8, "levels": [{"seed": 2}]}, "levels[0]: 'seed' cannot differ between levels."),
+        ({"protect": 0.8, "levels": [{"epsilon": 0}]}, "levels[0]: epsilon: 0 is wrong"),
+        ({"protect": 0.8, "surrogates": [{"name": "facenet_casia"}]},
+         "protect: what others make of masks by facenet_casia was not measured, so nothing can be expected."),
+        ({"protect": 0.8, "held_out": [DLIB], "allow_white_box": True},
+         "protect: needs surrogates that do not judge as well."),
+    ],
+)  # fmt: skip
+def test_a_wrong_protection_is_refused(keys: dict[str, Any], fault: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        check_recipe({"surrogates": BOTH, **keys})
+    assert any(each.startswith(fault) for each in caught.value.faults), caught.value.faults
+
+
+def test_the_quickstart_asks_for_protection() -> None:
+    recipe = load_recipe(QUICKSTART)
+    assert (recipe.protect, [slot.optional for slot in recipe.held_out]) == (0.8, [True, True])
+    assert {slot.name for slot in recipe.surrogates} == {"sface", "dlib_resnet"}
