@@ -7,6 +7,7 @@ import pytest
 
 from facecrypt import pipeline, report
 from facecrypt.errors import PhotoError
+from facecrypt.photos import file_digest
 from facecrypt.recipe import check_recipe
 
 
@@ -15,7 +16,7 @@ def made(tmp_path: Path) -> report.Report:
     """A report of a photo that was protected and one that failed."""
     face = {
         "box": [181.1, 62.2, 267.7, 172.1], "target": "v03", "seconds": 1.5, "max_abs": 5, "psnr": 31.25, "ssim": 0.875,
-        "mmd": 0.1, "recognisers": {}, "verdict": "not judged",
+        "mmd": 0.1, "recognisers": {}, "verdict": "not judged", "visible": None, "expected": None,
     }  # fmt: skip
     photos = [
         {"source": str(pipeline.sample_photo()), "output": str(tmp_path / "astronaut.png"), "status": "written",
@@ -49,3 +50,38 @@ def test_a_folder_that_cannot_be_is_a_clear_error(made: report.Report, tmp_path:
     (tmp_path / "file").touch()
     with pytest.raises(PhotoError, match=r"report.json: cannot be written \((File exists|Not a directory)\)"):
         report.write(made, tmp_path / "file", "")
+
+
+def test_a_report_of_an_old_version_is_taken_over_with_a_verdict(tmp_path: Path) -> None:
+    """As it was written before there were verdicts: with another word for what was written."""
+    source, output = tmp_path / "a.png", tmp_path / "out" / "a.png"
+    output.parent.mkdir()
+    source.write_bytes(b"original")
+    output.write_bytes(b"changed")
+    sight = {"similarity": 0.95, "still_recognised": True, "place": None, "cannot_judge": ""}
+    seen = {
+        "white_box": False, "similarity": 0.95, "target_similarity": None, "threshold": 0.91, "still_recognised": True,
+        "chooses": False, "person": None, "before": {"none": sight}, "after": {"none": sight}, "cannot_judge": "",
+    }  # fmt: skip
+    face = {
+        "box": [0, 0, 9, 9], "target": "v03", "seconds": 1.5, "max_abs": 5, "psnr": 31.25, "ssim": 0.875, "mmd": 0.1,
+        "recognisers": {"dlib_resnet": seen}, "jod": {"monitor": 9.6, "phone": 9.4, "enlarged": 9.0}, "found_again": "detected",
+    }  # fmt: skip
+    old = {
+        "source": str(source), "output": str(output), "status": "protected", "reason": "", "faces": [face],
+        "source_sha256": file_digest(source), "output_sha256": file_digest(output),
+    }  # fmt: skip
+    (output.parent / "report.json").write_text(json.dumps({"photos": [old]}))
+    earlier = report.read_earlier(output.parent, tmp_path / "none")
+    assert earlier[str(source)].status == "written"
+    now = {"source": str(source), "output": None, "status": "unchanged", "reason": "done", "faces": [], "already": True}
+    (carried,) = report.carry_over([now], [output], earlier)
+    assert (carried["carried_over"], carried["verdict"]) == (True, "weak")
+    assert [carried["faces"][0][key] for key in ("verdict", "expected", "visible")] == ["weak", None, "slightly"]
+    recipe = check_recipe({"surrogates": [{"name": "sface"}], "output": str(output.parent)})
+    made = report.make(recipe, [], [carried], 1.0, "cpu")
+    assert (made.verdict, made.complete) == ("weak", True)
+    assert made.summary.startswith(
+        "Weak: dlib_resnet, which gave no gradients, still takes this face for the original."
+    )
+    report.write(made, output.parent, None)
