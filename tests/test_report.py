@@ -65,7 +65,8 @@ def test_a_report_of_an_old_version_is_taken_over_with_a_verdict(tmp_path: Path)
     }  # fmt: skip
     face = {
         "box": [0, 0, 9, 9], "target": "v03", "seconds": 1.5, "max_abs": 5, "psnr": 31.25, "ssim": 0.875, "mmd": 0.1,
-        "recognisers": {"dlib_resnet": seen}, "jod": {"monitor": 9.6, "phone": 9.4, "enlarged": 9.0}, "found_again": "detected",
+        "recognisers": {"dlib_resnet": seen}, "jod": {"monitor": 9.6, "phone": 9.4, "enlarged": 9.0},
+        "found_again": "detected",
     }  # fmt: skip
     old = {
         "source": str(source), "output": str(output), "status": "protected", "reason": "", "faces": [face],

@@ -285,11 +285,11 @@ def test_the_slider_moves_by_keyboard(browser: Any, page: Path) -> None:
             break
     assert reached == ["summary", "summary", "summary", "input"]
     slider = browser.switch_to.active_element
-    assert slider.accessible_name == "Compare original and protected, face 1 of astronaut.png"
+    assert slider.accessible_name == "Compare original and saved, face 1 of astronaut.png"
     assert picture.value_of_css_property("clip-path") == "inset(0px 0px 0px 50%)"
     slider.send_keys(Keys.ARROW_RIGHT * 3)
     assert picture.value_of_css_property("clip-path") == "inset(0px 0px 0px 53%)"
-    assert slider.get_attribute("aria-valuetext") == "53 % original, 47 % protected"
+    assert slider.get_attribute("aria-valuetext") == "53 % original, 47 % saved"
     assert slider.value_of_css_property("outline-style") == "solid"  # It can be seen where one is.
     for key, share in ((Keys.HOME, 0), (Keys.END, 100)):
         slider.send_keys(key)
