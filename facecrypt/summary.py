@@ -101,7 +101,7 @@ def _one(face: Face, asked: float) -> str:
         return f"{_who(rid)} take{_s(rid)} this face for somebody else"
     told = of_others(face["expected"])
     told = told[0].lower() + told[1:]
-    return told if face["verdict"] == "pass" else f"{told}; asked for were {100 * asked:g} %"
+    return told if face["verdict"] == "pass" else f"{told}; {100 * asked:g} % would be enough"
 
 
 def _many(faces: Sequence[Face]) -> str:

@@ -53,7 +53,7 @@ KEPT, AGAIN, GONE = {"a": verdict(0.8)}, {"a": verdict(0.2, blur=0.8, jpeg_75=0.
          f"{SLIGHTLY} A stronger mask may help: preset=high."),
         (face("weak", expected=0.4),
          "Weak: of 4 recognisers that gave no gradients, about 2 would take this face for somebody else (expected, not "
-         f"measured); asked for were 80 %. {SLIGHTLY} A stronger mask may help: --protect 0.8."),
+         f"measured); 80 % would be enough. {SLIGHTLY} A stronger mask may help: --protect 0.8."),
         (face("not judged", visible=None),
          "Not judged: no recogniser that gave no gradients judged this face, and what others make of it cannot be "
          "expected. To know more, name a recogniser under held_out."),
