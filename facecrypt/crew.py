@@ -43,16 +43,15 @@ def assemble(recipe: Recipe) -> Crew:
     crew = Crew()
     crew.surrogates = build_surrogates(recipe, crew.notes)
     crew.judges = [(surrogate.name, surrogate.embedder, True) for surrogate in crew.surrogates]
-    held_out, absent, told_below = 0, list[str](), list[str]()
+    held_out, quiet = 0, list[str]()
     for index, judge in enumerate(recipe.held_out):
         try:
             embedder = build_recogniser(judge.name, judge.args)
         except WeightsError as error:
             if not judge.optional:
                 raise
-            absent.append(judge.name)
-            told_below.append(f"held-out {judge.name} does not judge this run: {error}")
-            crew.notes.append(told_below[-1])
+            quiet.append(f"held-out {judge.name} does not judge this run: {error}")
+            crew.notes.append(quiet[-1])
             continue
         _permit(recipe, f"held_out[{index}]", judge.name, embedder)
         white_box = any(same_network(embedder, surrogate.embedder) for surrogate in crew.surrogates)
@@ -73,14 +72,11 @@ def assemble(recipe: Recipe) -> Crew:
             )
         crew.choosers[index] = _unused(name, [taken for taken, _, _ in crew.judges]), embedder
     if not held_out:
-        told_below.append("no held-out recogniser judged this run: what others make of its masks was not measured")
-        crew.notes.append(told_below[-1])
-    # What the verdict says as well is a note of the report, and one line here at most.
+        quiet.append("no held-out recogniser judged this run: what others make of its masks was not measured")
+        crew.notes.append(quiet[-1])
     for note in crew.notes:
-        if note not in told_below:
+        if note not in quiet:  # The verdict says whether anybody judged, and the report's notes why not.
             warn(note)
-    if absent:
-        warn(f"not here, so no judge of this run: {', '.join(absent)} (the report's notes say why)")
     return crew
 
 

@@ -204,7 +204,7 @@ def encoder_note(recipe: Recipe, photos: Sequence[dict[str, Any]]) -> str | None
     formats = sorted({str(photo["encoding"]).split()[1] for photo in photos if "lossy" in (photo["encoding"] or "")})
     if not formats or any(view.name == "jpeg" for view in recipe.views):
         return None
-    return f"photos were written with loss ({', '.join(formats)}), which is measured, but masks were made without it"
+    return f"photos were written with loss ({', '.join(formats)}); the numbers are those of these files"
 
 
 def by_hand_note(photos: Sequence[dict[str, Any]]) -> str | None:
