@@ -72,7 +72,8 @@ def settle_strength(overrides: Sequence[str | Override], file: Mapping[str, Any]
         file: The keys of the file, unchecked.
     """
     said = [_said(each) for each in overrides]
-    given = [(key, text) for key, text in said if key in _CONTRADICTED and text not in _NOTHING]
+    latest = dict(said)
+    given = [(key, latest[key]) for key, _ in said if key in _CONTRADICTED and latest[key] not in _NOTHING]
     last, name = given[-1] if given else ("", "")
     presets = load_presets()
     made: dict[str, Any] = {}

@@ -181,6 +181,7 @@ def test_keys_that_the_recipe_names_hold_at_every_level() -> None:
         ({}, ["preset=high", "protect=0.9"], None, 0.9, 50),
         ({}, ["protect=0.9", "preset=high"], "high", None, 50),
         ({"protect": 0.5}, ["protect=0.9", "preset=high", "steps=3"], "high", None, 3),
+        ({"preset": "low"}, ["protect=0.9", "protect=null"], "low", None, 50),
         ({"protect": 0.8, "levels": ["low"]}, ["preset=high"], "high", None, 50),
         ({"protect": 0.8}, ["strength={judges: [{name: cosface_vit_tiny}]}"], None, None, 50),
         ({"strength": {"judges": [{"name": "cosface_vit_tiny"}]}}, ["protect=0.9"], None, 0.9, 50),
