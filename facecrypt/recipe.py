@@ -372,7 +372,9 @@ def _contradictions(recipe: Recipe) -> list[str]:
             "masks depend on it. Give a number, or set over: views."
         )
     faults += _protect_faults(recipe, giving, judging) + _strength_faults(recipe, giving, judging)
-    return faults + face_faults(recipe.faces) + _file_faults(recipe)
+    faults += face_faults(recipe.faces) + _file_faults(recipe)
+    # What is wrong with the recipe is wrong with every level, and told once.
+    return faults or (_level_faults(recipe) if recipe.protect is not None else [])
 
 
 def _protect_faults(recipe: Recipe, giving: Sequence[tuple[str, ...]], judging: Sequence[tuple[str, ...]]) -> list[str]:
@@ -393,11 +395,15 @@ def _protect_faults(recipe: Recipe, giving: Sequence[tuple[str, ...]], judging: 
         faults.append(fault)
     if set(judging) & set(giving):
         faults.append("protect: needs surrogates that do not judge as well. Take them out of held_out.")
+    return faults
+
+
+def _level_faults(recipe: Recipe) -> list[str]:
     try:
         level_recipes(recipe)
     except RecipeError as error:
-        faults += error.faults
-    return faults
+        return list(error.faults)
+    return []
 
 
 def expectation_fault(surrogates: Sequence[str]) -> str:
@@ -437,12 +443,7 @@ def _strength_faults(
                 f"{path}: the network of {slot.name!r} gives gradients in this recipe, so escaping it says nothing. "
                 "Name another recogniser."
             )
-    if recipe.protect is None:
-        try:
-            level_recipes(recipe)
-        except RecipeError as error:
-            faults += error.faults
-    return faults
+    return faults if recipe.protect is not None else faults + _level_faults(recipe)
 
 
 def _file_faults(recipe: Recipe) -> list[str]:

@@ -346,10 +346,12 @@ def test_a_face_without_any_judge_is_not_judged(
     register("blind", lambda: nonsense("nan"))
     assert run(tmp_path / "out", "held_out=[{name: blind}]", "receipt.transforms=[]") == cli.DONE
     report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert report["summary"].startswith("Not judged: blind could not judge this face (its embedding holds numbers")
+    assert report["summary"].startswith("Not judged: no recogniser that gave no gradients judged this face")
+    (face,) = report["photos"][0]["faces"]
+    assert face["sentence"].startswith("blind could not judge this face (its embedding holds numbers")
     assert any("no held-out recogniser judged this run" in note for note in report["notes"])
     assert "another person" not in report["summary"]
-    assert 'class="says lead not_judged"' in (tmp_path / "out" / "report.html").read_text()
+    assert 'class="says lead not-judged"' in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_the_api_and_the_gallery(register: Register, tmp_path: Path, photo: Photo) -> None:
@@ -360,7 +362,7 @@ def test_the_api_and_the_gallery(register: Register, tmp_path: Path, photo: Phot
     with pytest.warns(match="blind could not judge"):
         result = api.protect(
             photo.path, steps=1, max_targets=2, target_selector={"name": "nearest"}, trainer={"accelerator": "cpu"},
-            held_out=[{"name": "blind"}, {"name": "dlib_resnet"}],
+            surrogates=[{"name": "sface"}], held_out=[{"name": "blind"}, {"name": "dlib_resnet"}], preset="mid",
             receipt={"transforms": [], "gallery": str(tmp_path)},
         )  # fmt: skip
     verdicts = result.faces[0].recognisers

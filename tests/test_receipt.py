@@ -304,7 +304,7 @@ def test_a_run_with_a_gallery(
     now = cut(changed, detector.find(changed, "all")[0])
     measured = verdict["after"]["jpeg_75"]["similarity"]
     assert measured == pytest.approx(similarity(dlib_embedder, photo, face, now), abs=1e-3)
-    assert seen["sentence"] == ran.first.summary
+    assert ran.first.summary.startswith("Weak: dlib_resnet, which gave no gradients, still takes this face for the ")
     assert seen["sentence"].startswith("dlib_resnet, which gave no gradients,")
     html = report.render(ran.first)
     assert "in the gallery: astronaut" in html
