@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from tests.processes import begin
+
 ROOT = Path(__file__).parents[1]
 RUN = (
     sys.executable, "-m", "facecrypt", "run", "recipes/quickstart.yaml", "steps=1", "max_targets=2",
@@ -42,6 +44,7 @@ class Command:
         self._err, self._out = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
 
         def prepare() -> None:
+            begin()
             before()
             for stream in closed:
                 os.close(stream)

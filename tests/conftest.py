@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from facecrypt import pipeline
+from facecrypt import limits, pipeline
 from facecrypt.faces import Face, FaceDetector, FaceImage, cut
 from facecrypt.photos import Photo, read_photo
 from facecrypt.surrogates import dlib_resnet, sface
@@ -25,6 +25,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
 
 Pixels = NDArray[np.float32]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def free_memory() -> Iterator[None]:
+    """What photos and graphs may take follows from what is free, which is the same here for every test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "free_memory", lambda: 16 << 30)
+        yield
 
 
 @pytest.fixture(scope="session")

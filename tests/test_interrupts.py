@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from facecrypt.journal import Journal
 from tests.commands import ROOT, RUN, Command
 from tests.fileserver import serve
 from tests.kill_runs import kill
+from tests.processes import run
 from tests.test_identification import make as make_benchmark
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -318,7 +318,7 @@ def test_where_nobody_waits_ctrl_c_says_the_same(tmp_path: Path) -> None:
         "registry.list_components = lambda kind: signal.raise_signal(signal.SIGINT)\n"
         "raise SystemExit(cli.main(['list']))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    done = run([sys.executable, "-c", code])
     assert done.returncode == 130
     assert done.stderr == "facecrypt: stopped: nothing was changed; the same command starts again\n"
 

@@ -7,7 +7,6 @@ import os
 import re
 import resource
 import shutil
-import subprocess
 import sys
 import zlib
 from collections.abc import Callable
@@ -36,6 +35,7 @@ from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.onnx_file import OnnxNetwork
 from facecrypt.surrogates.onnx_graph import OnnxGraph
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
+from tests import processes
 from tests.pictures import contact_sheet
 from tests.surrogates.onnx_files import NETWORKS, Writer, mobilefacenet
 
@@ -150,7 +150,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, str]
         f"photos={folder}",
         f"output={output}",
     ]
-    done = subprocess.run([*command, *QUICK], capture_output=True, text=True, cwd=ROOT, check=False)
+    done = processes.run([*command, *QUICK])
     after = {path.name: path.read_bytes() for path in folder.rglob("*.*")}
     assert after == before  # Whatever happened, no input was touched, and nothing was left beside them.
     return Run(done.returncode, done.stdout, done.stderr, output), says, before
@@ -309,10 +309,8 @@ def test_a_full_disk(tmp_path: Path) -> None:
     """A limit on the size of files stands in for a full disk: writing fails half-way, with the same kind of error."""
     output = tmp_path / "out"
     command = [sys.executable, "-m", "facecrypt", "run", "recipes/quickstart.yaml", f"output={output}", *QUICK]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
-    )  # fmt: skip
+    limit = (100_000, 100_000)
+    done = processes.run(command, before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
     assert "Traceback" not in done.stderr
     assert done.returncode == cli.SOME_FAILED
     assert "failed: " in done.stdout
@@ -733,10 +731,7 @@ def test_two_processes_share_the_photos(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "facecrypt", "run", "recipes/quickstart.yaml", *arguments, f"output={output}"]
         strategy = [f"trainer.devices={devices}"] + (["trainer.strategy=ddp"] if devices > 1 else [])
         # Two processes with as many threads as there are cores would spend their time waiting for each other.
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [*command, *strategy], capture_output=True, text=True, cwd=ROOT, env=environment, check=False
-        )
+        done = processes.run([*command, *strategy], environment=os.environ | {"OMP_NUM_THREADS": "1"})
         assert done.returncode == cli.DONE, done.stderr
         results.append(Run(done.returncode, done.stdout, done.stderr, output))
     assert [Path(photo["source"]).name for photo in results[1].report["photos"]] == ["0.png", "1.png", "2.png"]
