@@ -24,6 +24,11 @@ RUN = (
 """A run that makes its masks in no time."""
 
 
+def promise() -> float:
+    """Seconds within which a command ends that is asked to: 5 where nothing else runs."""
+    return 5.0 * (1 + os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 class Command:
     """A program and what it starts. Linux only: processes are found in /proc.
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from facecrypt import interrupts
 from facecrypt.journal import Journal
-from tests.commands import ROOT, RUN, Command
+from tests.commands import ROOT, RUN, Command, promise
 from tests.fileserver import serve
 from tests.kill_runs import kill
 from tests.processes import run
@@ -23,8 +23,6 @@ from tests.test_identification import make as make_benchmark
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
-PROMISE = 5.0
-"""Seconds within which a command ends. Measured, though the machine may be busy: it is what is promised."""
 
 PROGRAM = """
 import ctypes, os, subprocess, sys, time
@@ -80,7 +78,7 @@ BODIES = {
 def test_whatever_it_does_a_signal_ends_it(tmp_path: Path, body: str, number: int, group: bool) -> None:
     with start(tmp_path, BODIES[body]) as command:
         started(command, tmp_path)
-        assert stopped(command, number, group=group) < PROMISE
+        assert stopped(command, number, group=group) < promise()
         assert command.stderr == "facecrypt: stopped: nothing was changed; the same command starts again\n"
 
 
@@ -155,7 +153,7 @@ def test_what_it_started_ends_too(tmp_path: Path, number: int, end: str) -> None
         else:
             started(command, tmp_path)
             command.until(lambda: len(command.living()) >= 6)
-            assert stopped(command, number) < PROMISE
+            assert stopped(command, number) < promise()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -271,7 +269,7 @@ def test_a_reader_that_stopped_reading_does_not_hold_it_up(tmp_path: Path) -> No
         os.set_blocking(other, True)
     with start(tmp_path, "ready(); time.sleep(600)", before=lambda: os.dup2(other, 2)) as command:
         started(command, tmp_path)
-        assert stopped(command, signal.SIGINT) < PROMISE
+        assert stopped(command, signal.SIGINT) < promise()
     os.close(full)
     os.close(other)
 
@@ -364,7 +362,7 @@ def test_a_run_is_stopped_and_goes_on(photos: Path, tmp_path: Path) -> None:
         began = time.monotonic()
         command.send(signal.SIGINT, group=True)
         assert command.wait() == 130
-        assert time.monotonic() - began < PROMISE
+        assert time.monotonic() - began < promise()
         assert command.living() == []
         done = sorted(path.name for path in output.glob("*.png"))
         assert said(command) == (
@@ -399,7 +397,7 @@ def test_a_download_is_stopped(tmp_path: Path) -> None:
         known = {"FACECRYPT_CACHE": str(tmp_path), "FACECRYPT_MIRROR": server.address, "NO_PROXY": "*"}
         with Command(fetch, known) as command:
             command.until(lambda: server.requests)
-            assert stopped(command, signal.SIGINT, group=True) < PROMISE
+            assert stopped(command, signal.SIGINT, group=True) < promise()
             assert said(command).endswith("what was downloaded so far is kept; the same command goes on from there")
 
 
@@ -419,7 +417,7 @@ def test_every_command_at_every_moment(name: str, seconds: float, number: int, p
     with Command([sys.executable, "-m", "facecrypt", name, *arguments], {"TMPDIR": str(tmp_path)}) as command:
         time.sleep(seconds)
         if command.process.poll() is None:
-            assert stopped(command, number, group=True) < PROMISE
+            assert stopped(command, number, group=True) < promise()
             said(command)
     assert list(tmp_path.glob("facecrypt-*-*")) == []
 
@@ -446,7 +444,7 @@ def test_a_run_of_two_processes(whom: str, number: int, photos: Path, tmp_path: 
         command.until_gone(20)
         if number != signal.SIGKILL:
             assert status == 128 + number
-            assert spent < PROMISE
+            assert spent < promise()
             done = len(list(output.glob("*.png")))
             assert SAYS.fullmatch(said(command))[1] == str(done)  # type: ignore[index]
         else:
