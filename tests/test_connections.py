@@ -74,9 +74,9 @@ class Page:
 @pytest.fixture(scope="module")
 def patience() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connections, "_HEADER_SECONDS", 2.0)
-        patch.setattr(connections, "_STALL_SECONDS", 2.0)
-        patch.setattr(connections, "_ANSWER_SECONDS", 2.0)
+        patch.setattr(connections, "_HEADER_SECONDS", 1.0)
+        patch.setattr(connections, "_STALL_SECONDS", 1.0)
+        patch.setattr(connections, "_ANSWER_SECONDS", 1.0)
         yield patch
 
 

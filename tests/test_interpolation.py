@@ -154,9 +154,9 @@ def test_long_chains_end_soon() -> None:
     "line",
     [
         "${" * 19 + "y" + "}" * 19,
-        "${f:" * 19 + "}" * 19,
-        "${oc.env:FACECRYPT_TEST_NONE," * 19 + "y" + "}" * 19,
-        "${f:" + "[" * 19 + "]" * 19 + "}",
+        pytest.param("${f:" * 19 + "}" * 19, marks=pytest.mark.slow),
+        pytest.param("${oc.env:FACECRYPT_TEST_NONE," * 19 + "y" + "}" * 19, marks=pytest.mark.slow),
+        pytest.param("${f:" + "[" * 19 + "]" * 19 + "}", marks=pytest.mark.slow),
         "${f:" + "a," * 900 + "a}",
         "a$" * 900 + "${y}",
     ],

@@ -72,9 +72,20 @@ BODIES = {
 
 
 @pytest.mark.parametrize(
-    ("number", "group"), [(signal.SIGINT, True), (signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGHUP, True)]
+    ("body", "number", "group"),
+    [
+        pytest.param(
+            body, number, group, marks=[] if body == "sleeps" or number == signal.SIGTERM else pytest.mark.slow
+        )
+        for body in BODIES
+        for number, group in (
+            (signal.SIGINT, True),
+            (signal.SIGINT, False),
+            (signal.SIGTERM, False),
+            (signal.SIGHUP, True),
+        )
+    ],
 )
-@pytest.mark.parametrize("body", BODIES)
 def test_whatever_it_does_a_signal_ends_it(tmp_path: Path, body: str, number: int, group: bool) -> None:
     with start(tmp_path, BODIES[body]) as command:
         started(command, tmp_path)
