@@ -31,7 +31,7 @@ Pixels = NDArray[np.float32]
 def free_memory() -> Iterator[None]:
     """What photos and graphs may take follows from what is free, which is the same here for every test."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(limits, "free_memory", lambda: 16 << 30)
+        patch.setattr(limits, "free_memory", lambda: 8 << 30)
         yield
 
 

@@ -133,10 +133,11 @@ def _kill(pid: int) -> None:
 
 
 def begin() -> None:
-    """Let this new process end with the thread that started it, where the system knows that, and hear of Ctrl-C.
+    """Let this new process end with the thread that started it, where the system knows that, and hear every signal.
 
-    What a shell starts in the background ignores Ctrl-C, and so does all that it starts.
+    What a shell or nohup starts in the background ignores some, and so would all that it starts.
     """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     if _LIBC:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
