@@ -17,7 +17,7 @@ from tests.processes import begin
 
 ROOT = Path(__file__).parents[1]
 RUN = (
-    sys.executable, "-m", "facecrypt", "run", "recipes/quickstart.yaml", "steps=1", "max_targets=2",
+    sys.executable, "-m", "facecrypt", "run", "recipes/quickstart.yaml", "steps=1", "budget=null", "max_targets=2",
     "target_selector={name: nearest}", "held_out=[]", "receipt.transforms=[]", "batch_size=1",
     "trainer.accelerator=cpu",
 )  # fmt: skip

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import functools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from facecrypt import limits, pipeline
 from facecrypt.faces import Face, FaceDetector, FaceImage, cut
 from facecrypt.photos import Photo, read_photo
 from facecrypt.surrogates import dlib_resnet, sface
+from facecrypt.surrogates.catalogue import SFACE
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import VIRTUAL, Target, load_targets
 
@@ -32,6 +35,16 @@ def free_memory() -> Iterator[None]:
     """What photos and graphs may take follows from what is free, which is the same here for every test."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(limits, "free_memory", lambda: 8 << 30)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def networks() -> Iterator[None]:
+    """SFace's file is read once; whoever builds the recogniser gets a network of its own."""
+    read, own = sface.read_network, SFACE.weights.find()
+    kept = functools.cache(read)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sface, "read_network", lambda path: copy.deepcopy(kept(path)) if path == own else read(path))
         yield
 
 

@@ -24,7 +24,13 @@ from facecrypt.recipe import load_recipe
 from tests import processes
 
 ROOT = Path(__file__).parents[1]
-FAST: dict[str, Any] = {"steps": 2, "max_targets": 2, "receipt": {"transforms": []}, "trainer": {"accelerator": "cpu"}}
+FAST: dict[str, Any] = {
+    "steps": 2,
+    "max_targets": 2,
+    "budget": None,
+    "receipt": {"transforms": []},
+    "trainer": {"accelerator": "cpu"},
+}
 
 
 @pytest.fixture(scope="module")

@@ -142,7 +142,7 @@ def test_a_folder_loses_the_bad_photos_alone(photos: Path, tmp_path: Path) -> No
     written(b"\xff\xd8\xff" + b"\xff" * 3_000_000, photos / "bad-padding.jpg")
     written(random.Random(0).randbytes(10_000), photos / "bad-noise.jpg")
     keys = [f"photos={photos}", f"output={tmp_path / 'out'}", "steps=1", "workers=1"]
-    keys += ["receipt.transforms=[]", "limits.memory=2 GiB", "limits.seconds=1"]
+    keys += ["receipt.transforms=[]", "budget=null", "limits.memory=2 GiB", "limits.seconds=1"]
     report = pipeline.run(load_recipe(QUICKSTART, keys))
     told = {Path(photo["source"]).name: photo["reason"] or photo["status"] for photo in report.photos}
     for name, says in (

@@ -137,7 +137,7 @@ def test_the_whole_program_killed(tmp_path: Path, mode: str) -> None:
     originals = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.png")}
     command = [
         sys.executable, "-m", "facecrypt", "run", "recipes/quickstart.yaml", f"photos={folder}", f"output={output}",
-        "steps=1", "max_targets=2", "target_selector={name: nearest}", "held_out=[]", "batch_size=1",
+        "steps=1", "budget=null", "max_targets=2", "target_selector={name: nearest}", "held_out=[]", "batch_size=1",
         "trainer.accelerator=cpu", f"in_place={str(mode == 'in_place').lower()}",
     ]  # fmt: skip
     results = folder if mode == "in_place" else output

@@ -41,7 +41,7 @@ from tests.surrogates.onnx_files import NETWORKS, Writer, mobilefacenet
 
 ROOT = Path(__file__).parents[1]
 WHOLE = ["steps=2", "max_targets=2", "target_selector={name: nearest}", "trainer.accelerator=cpu"]
-QUICK = [*WHOLE, "receipt.transforms=[]"]
+QUICK = [*WHOLE, "receipt.transforms=[]", "budget=null"]
 LEAST = ["steps=1", "held_out=[]"]
 
 
@@ -722,26 +722,24 @@ def test_another_choice_of_faces_in_place(tmp_path: Path, capsys: pytest.Capture
     assert run(capsys, tmp_path / "out", *arguments, "faces=all").photo("me.png")["status"] == "protected"
 
 
-def test_two_processes_share_the_photos(tmp_path: Path) -> None:
+def test_two_processes_share_the_photos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Lightning's own strategy shards the photos; each process writes its own, and one report covers all."""
     (tmp_path / "photos").mkdir()
     for number in range(3):
         sample().rotate(4 * number).save(tmp_path / "photos" / f"{number}.png")
-    arguments = [f"photos={tmp_path / 'photos'}", *QUICK, "batch_size=1"]
-    results = []
-    for devices in (1, 2):
-        output = tmp_path / f"out{devices}"
-        command = [sys.executable, "-m", "facecrypt", "run", "recipes/quickstart.yaml", *arguments, f"output={output}"]
-        strategy = [f"trainer.devices={devices}"] + (["trainer.strategy=ddp"] if devices > 1 else [])
-        # Two processes with as many threads as there are cores would spend their time waiting for each other.
-        done = processes.run([*command, *strategy], environment=os.environ | {"OMP_NUM_THREADS": "1"})
-        assert done.returncode == cli.DONE, done.stderr
-        results.append(Run(done.returncode, done.stdout, done.stderr, output))
-    assert [Path(photo["source"]).name for photo in results[1].report["photos"]] == ["0.png", "1.png", "2.png"]
+    arguments = [f"photos={tmp_path / 'photos'}", *LEAST, "batch_size=1"]
+    alone = run(capsys, tmp_path / "alone", *arguments)
+    command = [sys.executable, "-m", "facecrypt", "run", "recipes/quickstart.yaml", *QUICK, *arguments]
+    command += [f"output={tmp_path / 'shared'}", "trainer.devices=2", "trainer.strategy=ddp"]
+    # Two processes with as many threads as there are cores would spend their time waiting for each other.
+    done = processes.run(command, environment=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == cli.DONE, done.stderr
+    shared = Run(done.returncode, done.stdout, done.stderr, tmp_path / "shared")
+    assert [Path(photo["source"]).name for photo in shared.report["photos"]] == ["0.png", "1.png", "2.png"]
     for number in range(3):
-        one, two = (read_photo(result.output / f"{number}.png").pixels for result in results)
+        one, two = (read_photo(result.output / f"{number}.png").pixels for result in (alone, shared))
         assert (one != two).mean() < 0.02
-    assert {path.name for path in results[1].output.iterdir()} == {path.name for path in results[0].output.iterdir()}
+    assert {path.name for path in shared.output.iterdir()} == {path.name for path in alone.output.iterdir()}
 
 
 def test_face_seed_depends_on_seed_name_and_number_only() -> None:

@@ -37,7 +37,7 @@ def test_shares_are_complete_and_near_the_best(counts: list[int], ranks: int) ->
 def run(output: Path, photos: Path, *arguments: str, launcher: tuple[str, ...] = ("-m",)) -> list[dict[str, Any]]:
     command = [
         sys.executable, *launcher, "facecrypt", "run", "recipes/quickstart.yaml", f"photos={photos}",
-        f"output={output}", "steps=1", "max_targets=2", "target_selector={name: nearest}", "held_out=[]",
+        f"output={output}", "steps=1", "budget=null", "max_targets=2", "target_selector={name: nearest}", "held_out=[]",
         "trainer={accelerator: cpu, devices: 2, strategy: ddp}", *arguments,
     ]  # fmt: skip
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
