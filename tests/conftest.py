@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import functools
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,6 +27,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Several threads in each of several processes slow each other down many times over.
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
+
+# What a shell or nohup starts in the background ignores Ctrl-C, which tests send to this process.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Pixels = NDArray[np.float32]
 

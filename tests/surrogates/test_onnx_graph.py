@@ -255,7 +255,8 @@ class TestQuantised:
         reference, found = exact(quantised, crops), raw(embedder, crops)
         assert differs(reference, found) < 0.2 * differs(reference, raw(judge(plain), crops))
         # Where the processor has VNNI, the kernels that saturate elsewhere are exact, and only the option tells.
-        options = onnx_child._session_of(quantised, 1).get_session_options()
+        file = onnx_child.OnnxFile(quantised, alone=True, threads=1)
+        options = onnx_child._session_of(file).get_session_options()
         assert options.get_session_config_entry("session.x64quantprecision") == "1"
 
     def test_gradient_resembles_that_without_rounding(self, rounded: tuple[Path, Path], crops: Tensor) -> None:
