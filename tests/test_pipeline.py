@@ -10,7 +10,9 @@ import shutil
 import sys
 import zlib
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ from tests.pictures import contact_sheet
 from tests.surrogates.onnx_files import NETWORKS, Writer, mobilefacenet
 
 ROOT = Path(__file__).parents[1]
+QUICKSTART = ROOT / "recipes" / "quickstart.yaml"
 WHOLE = ["steps=2", "max_targets=2", "target_selector={name: nearest}", "trainer.accelerator=cpu"]
 QUICK = [*WHOLE, "receipt.transforms=[]", "budget=null"]
 LEAST = ["steps=1", "held_out=[]"]
@@ -142,19 +145,11 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, str]
     assert good_photos(folder) == GOOD
     before = {path.name: path.read_bytes() for path in folder.rglob("*.*")}
     output = tmp_path_factory.mktemp("mixed") / "protected"
-    command = [
-        sys.executable,
-        "-m",
-        "facecrypt",
-        "run",
-        "recipes/quickstart.yaml",
-        f"photos={folder}",
-        f"output={output}",
-    ]
-    done = processes.run([*command, *WHOLE])
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        status = cli.main(["run", str(QUICKSTART), f"photos={folder}", f"output={output}", *WHOLE])
     after = {path.name: path.read_bytes() for path in folder.rglob("*.*")}
     assert after == before  # Whatever happened, no input was touched, and nothing was left beside them.
-    return Run(done.returncode, done.stdout, done.stderr, output), says, before
+    return Run(status, out.getvalue(), err.getvalue(), output), says, before
 
 
 def test_a_bad_photo_stops_no_other(mixed: tuple[Run, dict[str, str], dict[str, bytes]]) -> None:

@@ -69,6 +69,7 @@ def test_one_photo_and_two_processes(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_torchrun_starts_the_processes_and_a_second_run_does_nothing(tmp_path: Path) -> None:
     """A group photo goes to one process, single faces to the other, found by workers; then everything is done."""
     folder = tmp_path / "photos"
