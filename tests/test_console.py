@@ -115,7 +115,7 @@ def test_the_names_of_plugins_reach_the_terminal_plain(
     [
         {"PYTHONIOENCODING": "ascii"},
         {"PYTHONIOENCODING": "cp1252"},
-        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        pytest.param({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, marks=pytest.mark.slow),
     ],
     ids=lambda environment: next(iter(environment.values())),
 )

@@ -301,16 +301,18 @@ def test_an_output_folder_without_permission(tmp_path: Path, capsys: pytest.Capt
     assert "Permission denied" in result.stderr
 
 
-def test_a_full_disk(tmp_path: Path) -> None:
+def test_a_full_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A limit on the size of files stands in for a full disk: writing fails half-way, with the same kind of error."""
     output = tmp_path / "out"
-    command = [sys.executable, "-m", "facecrypt", "run", "recipes/quickstart.yaml", f"output={output}", *QUICK, *LEAST]
-    limit = (100_000, 100_000)
-    done = processes.run(command, before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
-    assert "Traceback" not in done.stderr
-    assert done.returncode == cli.SOME_FAILED
-    assert "failed: " in done.stdout
-    assert "astronaut.png" in done.stdout
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        result = run(capsys, output, *LEAST)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert result.status == cli.SOME_FAILED
+    assert "failed: " in result.stdout
+    assert "astronaut.png" in result.stdout
     assert {path.name for path in output.iterdir()} == {"report.json", "report.html", "recipe.yaml", "manifest.json"}
 
 
@@ -718,11 +720,14 @@ def test_another_choice_of_faces_in_place(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_two_processes_share_the_photos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Lightning's own strategy shards the photos; each process writes its own, and one report covers all."""
+    """Lightning's own strategy shards the photos; each process writes its own, and one report covers all.
+
+    It also tells of the faces that were left, which only the process knows that searched the photo.
+    """
     (tmp_path / "photos").mkdir()
     for number in range(3):
         sample().rotate(4 * number).save(tmp_path / "photos" / f"{number}.png")
-    arguments = [f"photos={tmp_path / 'photos'}", *LEAST, "batch_size=1"]
+    arguments = [f"photos={tmp_path / 'photos'}", *LEAST, "batch_size=1", "faces.index=[1,7]"]
     alone = run(capsys, tmp_path / "alone", *arguments)
     command = [sys.executable, "-m", "facecrypt", "run", "recipes/quickstart.yaml", *QUICK, *arguments]
     command += [f"output={tmp_path / 'shared'}", "trainer.devices=2", "trainer.strategy=ddp"]
@@ -731,6 +736,8 @@ def test_two_processes_share_the_photos(tmp_path: Path, capsys: pytest.CaptureFi
     assert done.returncode == cli.DONE, done.stderr
     shared = Run(done.returncode, done.stdout, done.stderr, tmp_path / "shared")
     assert [Path(photo["source"]).name for photo in shared.report["photos"]] == ["0.png", "1.png", "2.png"]
+    for photo in shared.report["photos"]:
+        assert [(face["index"], face["reason"]) for face in photo["skipped"]] == [(7, "no such face: 1 found")]
     for number in range(3):
         one, two = (read_photo(result.output / f"{number}.png").pixels for result in (alone, shared))
         assert (one != two).mean() < 0.02

@@ -58,6 +58,7 @@ def make_group(faces: int) -> Image.Image:
     return group
 
 
+@pytest.mark.slow
 def test_one_photo_and_two_processes(tmp_path: Path) -> None:
     """The process that protects the photo knows from the search which faces were left, and why."""
     make_group(2).save(tmp_path / "one.png")

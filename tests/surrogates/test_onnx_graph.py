@@ -192,7 +192,7 @@ def test_normalisations_are_folded(files: dict[str, Path]) -> None:
     assert left.count("BatchNormalization") == 2, "those that follow no convolution"
 
 
-@pytest.fixture(scope="module", params=["per tensor", "per channel"])
+@pytest.fixture(scope="module", params=[pytest.param("per tensor", marks=pytest.mark.slow), "per channel"])
 def rounded(
     request: pytest.FixtureRequest, crops: Tensor, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path]:
