@@ -34,6 +34,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 Pixels = NDArray[np.float32]
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name what is long by its length.
+
+    pytest puts the name of a test into the environment of every process that the test starts, which has a bound. And
+    what is made anew in each process, as a colour profile with its time, would have another name in each of them.
+    """
+    return f"{len(val)} long" if isinstance(val, bytes | str) and len(val) > 100 else None
+
+
 @pytest.fixture(scope="session", autouse=True)
 def free_memory() -> Iterator[None]:
     """What photos and graphs may take follows from what is free, which is the same here for every test."""

@@ -216,12 +216,7 @@ def deep(depth: int) -> bytes:
     return field(7, made)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [deep(5000), b"", b"\xff" * 1000, b"\x08\x07" * 100_000, bytes(1_000_000)],
-    # pytest puts the name of a test into its environment, which every process that it starts inherits.
-    ids=["deep", "empty", "no field", "the version again and again", "zeros"],
-)
+@pytest.mark.parametrize("data", [deep(5000), b"", b"\xff" * 1000, b"\x08\x07" * 100_000, bytes(1_000_000)])
 def test_odd_content(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(data)
     with pytest.raises(WeightsError, match=r"net.onnx: (it is no ONNX file|onnxruntime cannot read it|it takes )"):
