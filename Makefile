@@ -1,6 +1,7 @@
 # make demo   sets everything up and protects the sample photo; needs Python 3.11 or newer and a package index
 # make test   sets everything up and runs the tests
-# make check  what CI runs: lint, types, tests, the documentation
+# make slow   runs the long tests, which make test leaves out
+# make check  lint, types, all tests, the documentation: what CI runs, beside make minimums
 # make minimums  runs the tests with the oldest versions that pyproject.toml allows, in an environment of its own
 # make site   builds the documentation into build/site
 PYTHON ?= python3
@@ -8,13 +9,16 @@ VENV ?= .venv
 MINIMUMS ?= .minimums
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install -c .ci/constraints.txt
 
-.PHONY: demo test minimums lint types check docs gallery site clean
+.PHONY: demo test slow minimums lint types check docs gallery site clean
 
 demo: $(VENV)/.runtime
 	$(VENV)/bin/facecrypt run --allow-weak recipes/quickstart.yaml
 
 test: $(VENV)/.development
 	$(VENV)/bin/pytest -n 2 --dist loadfile
+
+slow: $(VENV)/.development
+	$(VENV)/bin/pytest -n 2 --dist worksteal -m slow
 
 # What old versions of dependencies deprecated among each other says nothing about this package.
 minimums: $(MINIMUMS)/.development
@@ -28,7 +32,7 @@ lint: $(VENV)/.development
 types: $(VENV)/.development
 	$(VENV)/bin/mypy facecrypt plugins/facecrypt-example/facecrypt_example
 
-check: lint types test site
+check: lint types test slow site
 	$(VENV)/bin/pytest plugins/facecrypt-example/tests
 	$(VENV)/bin/facecrypt run --allow-weak plugins/facecrypt-example/recipe.yaml output=protected/example
 

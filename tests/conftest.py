@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import copy
+import functools
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from facecrypt import pipeline
+from facecrypt import limits, pipeline
 from facecrypt.faces import Face, FaceDetector, FaceImage, cut
 from facecrypt.photos import Photo, read_photo
 from facecrypt.surrogates import dlib_resnet, sface
+from facecrypt.surrogates.catalogue import SFACE
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import VIRTUAL, Target, load_targets
 
@@ -24,7 +28,37 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
 
+# What a shell or nohup starts in the background ignores Ctrl-C, which tests send to this process.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 Pixels = NDArray[np.float32]
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name what is long by its length.
+
+    pytest puts the name of a test into the environment of every process that the test starts, which has a bound. And
+    what is made anew in each process, as a colour profile with its time, would have another name in each of them.
+    """
+    return f"{len(val)} long" if isinstance(val, bytes | str) and len(val) > 100 else None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def free_memory() -> Iterator[None]:
+    """What photos and graphs may take follows from what is free, which is the same here for every test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "free_memory", lambda: 8 << 30)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def networks() -> Iterator[None]:
+    """SFace's file is read once; whoever builds the recogniser gets a network of its own."""
+    read, own = sface.read_network, SFACE.weights.find()
+    kept = functools.cache(read)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sface, "read_network", lambda path: copy.deepcopy(kept(path)) if path == own else read(path))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -29,11 +29,9 @@ import numpy as np
 from PIL import Image
 
 from facecrypt.photos import read_photo
-from tests.commands import ROOT, RUN, Command
+from tests.commands import ROOT, RUN, Command, promise
 
 PHOTOS = 12
-PROMISE = 5.0
-"""Seconds within which a run ends that is asked to."""
 
 
 class Album:
@@ -169,7 +167,7 @@ def check_ending(
     if status in (-number, 1) and not re.search("facecrypt: ", command.stderr):
         return
     assert status == 128 + number, command.stderr
-    assert spent < PROMISE, f"{spent:.1f} s"
+    assert spent < promise(), f"{spent:.1f} s"
     lines = [line for line in command.stderr.splitlines() if line.startswith("facecrypt: stopped: ")]
     assert len(lines) == 1, command.stderr
     found = re.search(r"stopped: (\d+) of", lines[0])

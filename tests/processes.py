@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -29,12 +29,26 @@ def started(
     *,
     environment: Mapping[str, str] | None = None,
     folder: Path = ROOT,
+    before: Callable[[], object] = lambda: None,
     stdin: int | None = subprocess.DEVNULL,
     stdout: int | None = subprocess.PIPE,
     stderr: int | None = subprocess.PIPE,
 ) -> Iterator[subprocess.Popen[str]]:
-    """Start a process in a session of its own; afterwards it and its descendants are gone."""
+    """Start a process in a session of its own; afterwards it and its descendants are gone.
+
+    Args:
+        command: The program and its arguments.
+        environment: Its environment; by default that of this process.
+        folder: Where it runs.
+        before: Called in the new process before the program, as for limits on what it may do.
+        stdin: As `subprocess.Popen` takes it, like `stdout` and `stderr`.
+    """
     mark = f"{os.getpid()}-{uuid.uuid4().hex}"
+
+    def prepare() -> None:
+        begin()
+        before()
+
     process = subprocess.Popen(
         command,
         cwd=folder,
@@ -44,7 +58,7 @@ def started(
         stderr=stderr,
         text=True,
         start_new_session=True,
-        preexec_fn=_die_with_parent if _LIBC else None,
+        preexec_fn=prepare,
     )
     try:
         yield process
@@ -63,13 +77,19 @@ def run(
     *,
     environment: Mapping[str, str] | None = None,
     folder: Path = ROOT,
+    before: Callable[[], object] = lambda: None,
     check: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """Return what a process printed, once it has ended; with `check` it must end with status 0."""
     # Into files: a pipe would stay open for as long as anything that the process left behind.
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         with started(
-            command, environment=environment, folder=folder, stdout=out.fileno(), stderr=err.fileno()
+            command,
+            environment=environment,
+            folder=folder,
+            before=before,
+            stdout=out.fileno(),
+            stderr=err.fileno(),
         ) as process:
             status = process.wait()
         out.seek(0)
@@ -112,6 +132,12 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def _die_with_parent() -> None:
-    assert _LIBC is not None
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def begin() -> None:
+    """Let this new process end with the thread that started it, where the system knows that, and hear every signal.
+
+    What a shell or nohup starts in the background ignores some, and so would all that it starts.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    if _LIBC:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -25,7 +25,14 @@ from tests import processes
 
 ROOT = Path(__file__).parents[1]
 JUDGED: dict[str, Any] = {"surrogates": [{"name": "sface"}], "held_out": [{"name": "dlib_resnet"}], "preset": "mid"}
-FAST: dict[str, Any] = {**JUDGED, "steps": 2, "trainer": {"accelerator": "cpu"}}
+FAST: dict[str, Any] = {
+    **JUDGED,
+    "steps": 2,
+    "max_targets": 2,
+    "budget": None,
+    "receipt": {"transforms": []},
+    "trainer": {"accelerator": "cpu"},
+}
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import pytest
 from facecrypt import cli, console, registry
 from facecrypt.errors import ProtocolError, RecipeError
 from facecrypt.recipe import load_recipe
+from tests import processes
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = str(ROOT / "recipes" / "quickstart.yaml")
@@ -114,7 +115,7 @@ def test_the_names_of_plugins_reach_the_terminal_plain(
     [
         {"PYTHONIOENCODING": "ascii"},
         {"PYTHONIOENCODING": "cp1252"},
-        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        pytest.param({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, marks=pytest.mark.slow),
     ],
     ids=lambda environment: next(iter(environment.values())),
 )
@@ -151,7 +152,7 @@ CLOSED = [
 @pytest.mark.parametrize(("line", "status"), CLOSED, ids=lambda value: value if isinstance(value, str) else "")
 def test_a_stream_that_is_closed_or_full(line: str, status: int) -> None:
     command = f"{sys.executable} -m facecrypt {line}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, check=False)
+    done = processes.run(["bash", "-c", command])
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr

@@ -77,7 +77,7 @@ def test_a_photo_on_its_side(
     assert similarity(sface_embedder, (photo, face), (lying, found)) > 0.95
 
 
-@pytest.mark.parametrize("turns", TURNS)
+@pytest.mark.parametrize("turns", [1, *(pytest.param(turns, marks=pytest.mark.slow) for turns in (2, 3))])
 def test_everybody_in_a_photo_on_its_side(turns: int, detector: FaceDetector) -> None:
     sheet = Photo(Path("sheet.png"), np.asarray(contact_sheet(8)))
     upright = detector.find(sheet, "all")
@@ -198,7 +198,7 @@ def test_a_run_protects_and_judges_them_upright(
     for turns in TURNS:
         Image.fromarray(np.rot90(photo.pixels, turns)).save(tmp_path / "in" / f"{turns}.png")
     recipe = str(Path(__file__).parents[1] / "recipes" / "tipim.yaml")
-    arguments = ["steps=12", "max_targets=2", "target_selector={name: nearest}", "trainer.accelerator=cpu"]
+    arguments = ["steps=8", "max_targets=2", "target_selector={name: nearest}", "trainer.accelerator=cpu"]
     arguments += ["receipt.transforms=[jpeg_75]", "held_out=[]", "views=[]", f"photos={tmp_path / 'in'}"]
     assert cli.main(["run", "--allow-weak", recipe, f"output={tmp_path / 'out'}", *arguments]) == cli.DONE
     report = json.loads((tmp_path / "out" / "report.json").read_text())

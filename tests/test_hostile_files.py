@@ -142,7 +142,7 @@ def test_a_folder_loses_the_bad_photos_alone(photos: Path, tmp_path: Path) -> No
     written(b"\xff\xd8\xff" + b"\xff" * 3_000_000, photos / "bad-padding.jpg")
     written(random.Random(0).randbytes(10_000), photos / "bad-noise.jpg")
     keys = [f"photos={photos}", f"output={tmp_path / 'out'}", "steps=1", "workers=1"]
-    keys += ["receipt.transforms=[]", "limits.memory=2 GiB", "limits.seconds=1"]
+    keys += ["receipt.transforms=[]", "budget=null", "limits.memory=2 GiB", "limits.seconds=1"]
     report = pipeline.run(load_recipe(QUICKSTART, keys))
     told = {Path(photo["source"]).name: photo["reason"] or photo["status"] for photo in report.photos}
     for name, says in (
@@ -174,7 +174,7 @@ def test_batches_shrink_where_memory_is_little(photos: Path, tmp_path: Path, mon
     ):
         together.clear()
         keys = [f"photos={photos}", f"output={tmp_path / str(memory)}", "steps=1", f"limits.memory={memory}"]
-        report = pipeline.run(load_recipe(QUICKSTART, [*keys, "receipt.transforms=[]"]))
+        report = pipeline.run(load_recipe(QUICKSTART, [*keys, "receipt.transforms=[]", "budget=null"]))
         assert together == batches
         told = {photo["reason"] for photo in report.photos}
         assert (told == {""}) == (memory >= need.total)

@@ -38,7 +38,7 @@ def make(tmp_path: Path, **changes: Any) -> Path:
         lines += [f"{first},{person.name},{role}", *(f"{other},{person.name},gallery" for other in others)]
     (tmp_path / "protocol.csv").write_text("\n".join(lines) + "\n")
     tipim = str(ROOT / "recipes" / "tipim.yaml")
-    quick = {"steps": 3, "target_selector": {"name": "nearest"}, "trainer.accelerator": "cpu"}
+    quick = {"steps": 2, "target_selector": {"name": "nearest"}, "trainer.accelerator": "cpu"}
     values: dict[str, Any] = {
         "title": "a test",
         "protocol": {"file": str(tmp_path / "protocol.csv")},
@@ -171,7 +171,7 @@ def test_running_again_makes_nothing_twice(finished: Path, monkeypatch: pytest.M
 def test_transformed_photos_are_identified_afresh(tmp_path: Path, sface_embedder: Embedder) -> None:
     names = ["none", "jpeg_30", "half_size"]
     tipim = str(ROOT / "recipes" / "tipim.yaml")
-    quick = {"steps": 3, "target_selector": {"name": "nearest"}, "trainer.accelerator": "cpu"}
+    quick = {"steps": 2, "target_selector": {"name": "nearest"}, "trainer.accelerator": "cpu"}
     methods = [{"label": "clean"}, {"label": "TIP-IM", "recipe": tipim, "set": quick}]
     path = make(tmp_path, methods=methods, transforms=names, evaluators=[{"name": "sface"}])
     assert cli.main(["evaluate", str(path)]) == cli.DONE

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,15 +15,14 @@ from PIL import Image
 
 from facecrypt import interrupts
 from facecrypt.journal import Journal
-from tests.commands import ROOT, RUN, Command
+from tests.commands import ROOT, RUN, Command, promise
 from tests.fileserver import serve
 from tests.kill_runs import kill
+from tests.processes import run
 from tests.test_identification import make as make_benchmark
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
-PROMISE = 5.0
-"""Seconds within which a command ends. Measured, though the machine may be busy: it is what is promised."""
 
 PROGRAM = """
 import ctypes, os, subprocess, sys, time
@@ -74,13 +72,24 @@ BODIES = {
 
 
 @pytest.mark.parametrize(
-    ("number", "group"), [(signal.SIGINT, True), (signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGHUP, True)]
+    ("body", "number", "group"),
+    [
+        pytest.param(
+            body, number, group, marks=[] if body == "sleeps" or number == signal.SIGTERM else pytest.mark.slow
+        )
+        for body in BODIES
+        for number, group in (
+            (signal.SIGINT, True),
+            (signal.SIGINT, False),
+            (signal.SIGTERM, False),
+            (signal.SIGHUP, True),
+        )
+    ],
 )
-@pytest.mark.parametrize("body", BODIES)
 def test_whatever_it_does_a_signal_ends_it(tmp_path: Path, body: str, number: int, group: bool) -> None:
     with start(tmp_path, BODIES[body]) as command:
         started(command, tmp_path)
-        assert stopped(command, number, group=group) < PROMISE
+        assert stopped(command, number, group=group) < promise()
         assert command.stderr == "facecrypt: stopped: nothing was changed; the same command starts again\n"
 
 
@@ -155,7 +164,7 @@ def test_what_it_started_ends_too(tmp_path: Path, number: int, end: str) -> None
         else:
             started(command, tmp_path)
             command.until(lambda: len(command.living()) >= 6)
-            assert stopped(command, number) < PROMISE
+            assert stopped(command, number) < promise()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -271,7 +280,7 @@ def test_a_reader_that_stopped_reading_does_not_hold_it_up(tmp_path: Path) -> No
         os.set_blocking(other, True)
     with start(tmp_path, "ready(); time.sleep(600)", before=lambda: os.dup2(other, 2)) as command:
         started(command, tmp_path)
-        assert stopped(command, signal.SIGINT) < PROMISE
+        assert stopped(command, signal.SIGINT) < promise()
     os.close(full)
     os.close(other)
 
@@ -318,7 +327,7 @@ def test_where_nobody_waits_ctrl_c_says_the_same(tmp_path: Path) -> None:
         "registry.list_components = lambda kind: signal.raise_signal(signal.SIGINT)\n"
         "raise SystemExit(cli.main(['list']))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    done = run([sys.executable, "-c", code])
     assert done.returncode == 130
     assert done.stderr == "facecrypt: stopped: nothing was changed; the same command starts again\n"
 
@@ -364,7 +373,7 @@ def test_a_run_is_stopped_and_goes_on(photos: Path, tmp_path: Path) -> None:
         began = time.monotonic()
         command.send(signal.SIGINT, group=True)
         assert command.wait() == 130
-        assert time.monotonic() - began < PROMISE
+        assert time.monotonic() - began < promise()
         assert command.living() == []
         done = sorted(path.name for path in output.glob("*.png"))
         assert said(command) == (
@@ -398,7 +407,7 @@ def test_a_download_is_stopped(tmp_path: Path) -> None:
         known = {"FACECRYPT_CACHE": str(tmp_path), "FACECRYPT_MIRROR": server.address, "NO_PROXY": "*"}
         with Command(fetch, known) as command:
             command.until(lambda: server.requests)
-            assert stopped(command, signal.SIGINT, group=True) < PROMISE
+            assert stopped(command, signal.SIGINT, group=True) < promise()
             assert said(command).endswith("what was downloaded so far is kept; the same command goes on from there")
 
 
@@ -418,7 +427,7 @@ def test_every_command_at_every_moment(name: str, seconds: float, number: int, p
     with Command([sys.executable, "-m", "facecrypt", name, *arguments], {"TMPDIR": str(tmp_path)}) as command:
         time.sleep(seconds)
         if command.process.poll() is None:
-            assert stopped(command, number, group=True) < PROMISE
+            assert stopped(command, number, group=True) < promise()
             said(command)
     assert list(tmp_path.glob("facecrypt-*-*")) == []
 
@@ -445,7 +454,7 @@ def test_a_run_of_two_processes(whom: str, number: int, photos: Path, tmp_path: 
         command.until_gone(20)
         if number != signal.SIGKILL:
             assert status == 128 + number
-            assert spent < PROMISE
+            assert spent < promise()
             done = len(list(output.glob("*.png")))
             assert SAYS.fullmatch(said(command))[1] == str(done)  # type: ignore[index]
         else:

@@ -5,13 +5,13 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from facecrypt.journal import Journal, count_protected
-from tests.commands import ROOT
+from tests.processes import started
 
 
 def digest(data: bytes) -> str:
@@ -73,18 +73,18 @@ def test_processes_write_beside_each_other(tmp_path: Path) -> None:
         "journal = Journal(Path(sys.argv[1])); print(flush=True); sys.stdin.readline()\n"
         "for number in range(200): journal.settle(int(sys.argv[2]) + number, True)"
     )
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path / "journal"), str(start)],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )
-        for start in (0, 1000)
-    ]  # fmt: skip
-    for process in running:
-        assert process.stdout is not None
-        process.stdout.readline()
-    for process in running:
-        process.communicate("\n")
+    with ExitStack() as stack:
+        running = [
+            stack.enter_context(
+                started([sys.executable, "-c", code, str(tmp_path / "journal"), str(start)], stdin=subprocess.PIPE)
+            )
+            for start in (0, 1000)
+        ]
+        for process in running:
+            assert process.stdout is not None
+            process.stdout.readline()
+        for process in running:
+            process.communicate("\n")
     lines = (tmp_path / "journal").read_text().splitlines()
     assert len([json.loads(line) for line in lines]) == 400
     assert count_protected(tmp_path / "journal", 60) == 400

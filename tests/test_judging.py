@@ -310,7 +310,14 @@ def register(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[], obj
 
 
 Register = Callable[[str, Callable[[], object]], None]
-QUICK = ["--allow-weak", "steps=2", "max_targets=2", "target_selector={name: nearest}", "trainer.accelerator=cpu"]
+QUICK = [
+    "--allow-weak",
+    "steps=2",
+    "budget=null",
+    "max_targets=2",
+    "target_selector={name: nearest}",
+    "trainer.accelerator=cpu",
+]
 
 
 def run(output: Path, *arguments: str) -> int:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from facecrypt.faces import Face, Patch
 from facecrypt.looks import WAYS, Looks, measure, surroundings
 from facecrypt.pipeline import sample_photo
 from facecrypt.vision import Display
+from tests.processes import run
 
 
 def photo(side: int) -> np.ndarray:
@@ -108,15 +108,13 @@ def test_flip_is_that_of_the_packages_own_command(tmp_path: Path) -> None:
     after = noisy(before, 6)
     for name, pixels in (("before", before), ("after", after)):
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
-    said = subprocess.run(
+    said = run(
         [
             *(sys.executable, "-c", "from flip_evaluator.flip_python_api import main; main()"),
             *("-r", tmp_path / "before.png", "-t", tmp_path / "after.png", "-nexm", "-nerm"),
         ],
-        capture_output=True,
-        text=True,
+        folder=tmp_path,
         check=True,
-        cwd=tmp_path,
     ).stdout
     mean = next(line for line in said.splitlines() if "Mean" in line)
     assert measure(before, after, face(0, 0, 160)).flip == pytest.approx(float(mean.split()[-1]), abs=1e-4)

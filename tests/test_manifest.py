@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from facecrypt.manifest import Manifest, manifest_path, recipe_digest
 from facecrypt.photos import file_digest, read_photo, sweep, write_photo
 from facecrypt.recipe import check_recipe
 from tests.pictures import make_image, save
+from tests.processes import run, started
 
 ROOT = Path(__file__).parents[1]
 
@@ -55,12 +58,13 @@ for path in paths:
 """
 
 
-def start(folder: Path, output: Path, mode: str) -> subprocess.Popen[str]:
+@contextmanager
+def worker(folder: Path, output: Path, mode: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-c", WORKER, str(folder), str(output), mode]
-    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
+    with started(command, stdin=subprocess.PIPE, stderr=None) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
 
 
 def fill(folder: Path, count: int) -> dict[str, np.ndarray]:
@@ -79,17 +83,13 @@ def check_killed(tmp_path: Path, mode: str, rounds: int, count: int) -> None:
     before = fill(folder, count)
     results = folder if mode == "in_place" else output
     for _ in range(rounds):
-        process = start(folder, output, mode)
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write("\n" * rng.randint(1, count - 1))
-        process.stdin.flush()
-        time.sleep(rng.uniform(0, 0.15))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert process.returncode == -signal.SIGKILL
-        process.stdin.close()
-        process.stdout.close()
+        with worker(folder, output, mode) as process:
+            assert process.stdin is not None
+            process.stdin.write("\n" * rng.randint(1, count - 1))
+            process.stdin.flush()
+            time.sleep(rng.uniform(0, 0.15))
+            process.send_signal(signal.SIGKILL)
+            assert process.wait() == -signal.SIGKILL
         for name, pixels in before.items():
             if (results / name).exists():
                 now = read_photo(results / name).pixels.astype(int)
@@ -97,8 +97,8 @@ def check_killed(tmp_path: Path, mode: str, rounds: int, count: int) -> None:
             backup = folder / name.replace(".png", ".original.png")
             assert not backup.exists() or np.array_equal(read_photo(backup).pixels, pixels)
     for _ in range(2):
-        process = start(folder, output, mode)
-        process.communicate(timeout=60)
+        with worker(folder, output, mode) as process:
+            process.communicate()
         assert process.returncode == 0
     for name, pixels in before.items():
         assert np.array_equal(read_photo(results / name).pixels, pixels + np.uint8(1))
@@ -138,24 +138,21 @@ def test_the_whole_program_killed(tmp_path: Path, mode: str) -> None:
     command = [
         sys.executable, "-m", "facecrypt", "run", "--allow-weak", "tests/judged.yaml", f"photos={folder}",
         f"output={output}",
-        "steps=1", "max_targets=2", "target_selector={name: nearest}", "held_out=[]", "batch_size=1",
+        "steps=1", "budget=null", "max_targets=2", "target_selector={name: nearest}", "held_out=[]", "batch_size=1",
         "trainer.accelerator=cpu", f"in_place={str(mode == 'in_place').lower()}",
     ]  # fmt: skip
     results = folder if mode == "in_place" else output
     rng = random.Random(0)
     for done in (1, 2, 3):
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until = time.monotonic() + 120
-        while process.poll() is None and time.monotonic() < until and changed(originals, results) < done:
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.2))
-        process.kill()
-        process.wait()
+        with started(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            while process.poll() is None and changed(originals, results) < done:
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 0.2))
     states = {name: file_digest(results / name) for name in originals}
     was_done = {name: changed({name: data}, results) == 1 for name, data in originals.items()}
     before = sum(was_done.values())
     assert before >= 1
-    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    finished = run(command)
     assert finished.returncode == 0, finished.stderr
     photos = json.loads((output / "report.json").read_text())["photos"]
     assert sum(photo["status"] == "written" for photo in photos) == 4 - before
@@ -166,7 +163,7 @@ def test_the_whole_program_killed(tmp_path: Path, mode: str) -> None:
         assert kept.read_bytes() == original
         change = read_photo(results / name).pixels.astype(int) - read_photo(kept).pixels
         assert 0 < np.abs(change).max() <= 12
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    again = run(command)
     assert again.returncode == 0
     photos = json.loads((output / "report.json").read_text())["photos"]
     assert {photo["status"] for photo in photos} == {"unchanged"}
@@ -300,8 +297,9 @@ def test_processes_add_beside_each_other(tmp_path: Path) -> None:
         "for i in range(20): known.add(Path('a'), '0', Path(sys.argv[2] + str(i)), '1', 'r', None)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "manifest.json")]
-    running = [subprocess.Popen([*command, name], cwd=ROOT) for name in "xy"]
-    assert [process.wait() for process in running] == [0, 0]
+    with ExitStack() as stack:
+        running = [stack.enter_context(started([*command, name], stdout=None, stderr=None)) for name in "xy"]
+        assert [process.wait() for process in running] == [0, 0]
     assert len(json.loads((tmp_path / "manifest.json").read_text())["photos"]) == 40
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
 
@@ -364,8 +362,8 @@ def test_only_what_changes_a_photo_changes_the_digest() -> None:
 def test_what_a_dead_process_left_is_swept(tmp_path: Path) -> None:
     from facecrypt import photos
 
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
+    with started([sys.executable, "-c", ""]) as process:
+        process.wait()
     name = photos._temporary(tmp_path).name
     (tmp_path / name).touch()  # of this process, which lives
     (tmp_path / name.replace(f"-{os.getpid()}-", f"-{process.pid}-")).touch()

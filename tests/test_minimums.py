@@ -6,8 +6,6 @@ import re
 import tomllib
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 TOOLS = ("docs", "dev")
 """Extras that no test needs: their bounds are the versions with which CI uses them."""
@@ -61,8 +59,13 @@ def test_torch_reads_checkpoints_safely() -> None:
     assert [int(part) for part in requirements(tools=False)["torch"].split(".")] >= [2, 10, 0]
 
 
-def test_make_runs_the_tests_with_them() -> None:
+def test_continuous_integration_runs_the_tests_with_them() -> None:
+    """And beside them all that make check runs: the long tests are part of it."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert re.search(r"^minimums:.*\n\t.*pytest", makefile, re.MULTILINE)
-    if "-c .ci/minimums.txt" not in makefile:
-        pytest.fail("make minimums does not install them")
+    assert "-c .ci/minimums.txt" in makefile
+    assert re.search(r"^check: lint types test slow site$", makefile, re.MULTILINE)
+    assert re.search(r"^slow:.*\n\t.*pytest .*-m slow$", makefile, re.MULTILINE)
+    run = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert re.search(r"^make .*\bcheck$", run, re.MULTILINE)
+    assert re.search(r"^make .*\bminimums$", run, re.MULTILINE)

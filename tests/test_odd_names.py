@@ -20,7 +20,15 @@ from facecrypt.records import RECORDS, Records
 ROOT = Path(__file__).parents[1]
 QUICKSTART = str(ROOT / "tests" / "judged.yaml")
 NAMES = ("caf\udce9.png", "a\nb\x1b[31m\u202e.png", "#2 ${x}\U0001f600.png")
-QUICK = ("steps=1", "max_targets=2", "held_out=[]", "receipt.transforms=[]", "trainer.accelerator=cpu", "views=[]")
+QUICK = (
+    "steps=1",
+    "max_targets=2",
+    "held_out=[]",
+    "receipt.transforms=[]",
+    "budget=null",
+    "trainer.accelerator=cpu",
+    "views=[]",
+)
 
 
 def unseen(text: str) -> list[str]:

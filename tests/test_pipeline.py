@@ -7,11 +7,12 @@ import os
 import re
 import resource
 import shutil
-import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,15 @@ from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.onnx_file import OnnxNetwork
 from facecrypt.surrogates.onnx_graph import OnnxGraph
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
+from tests import processes
 from tests.pictures import contact_sheet
 from tests.surrogates.onnx_files import NETWORKS, Writer, mobilefacenet
 
 ROOT = Path(__file__).parents[1]
-LEAST = ["steps=1", "held_out=[]", "receipt.transforms=[]"]
-QUICK = ["--allow-weak", "steps=2", "max_targets=2", "target_selector={name: nearest}", "trainer.accelerator=cpu"]
+JUDGED = ROOT / "tests" / "judged.yaml"
+WHOLE = ["--allow-weak", "steps=2", "max_targets=2", "target_selector={name: nearest}", "trainer.accelerator=cpu"]
+QUICK = [*WHOLE, "receipt.transforms=[]", "budget=null"]
+LEAST = ["steps=1", "held_out=[]"]
 
 
 @dataclass
@@ -141,19 +145,11 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, str]
     assert good_photos(folder) == GOOD
     before = {path.name: path.read_bytes() for path in folder.rglob("*.*")}
     output = tmp_path_factory.mktemp("mixed") / "protected"
-    command = [
-        sys.executable,
-        "-m",
-        "facecrypt",
-        "run",
-        "tests/judged.yaml",
-        f"photos={folder}",
-        f"output={output}",
-    ]
-    done = subprocess.run([*command, *QUICK], capture_output=True, text=True, cwd=ROOT, check=False)
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        status = cli.main(["run", str(JUDGED), f"photos={folder}", f"output={output}", *WHOLE])
     after = {path.name: path.read_bytes() for path in folder.rglob("*.*")}
     assert after == before  # Whatever happened, no input was touched, and nothing was left beside them.
-    return Run(done.returncode, done.stdout, done.stderr, output), says, before
+    return Run(status, out.getvalue(), err.getvalue(), output), says, before
 
 
 def test_a_bad_photo_stops_no_other(mixed: tuple[Run, dict[str, str], dict[str, bytes]]) -> None:
@@ -243,7 +239,7 @@ def test_the_report_keeps_its_contract(mixed: tuple[Run, dict[str, str], dict[st
 def test_the_resolved_recipe_makes_the_same_photo_again(
     photo: Photo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = run(capsys, tmp_path / "first")
+    first = run(capsys, tmp_path / "first", *LEAST)
     assert first.status == cli.DONE
     status = cli.main(["run", "--allow-weak", str(first.output / "recipe.yaml"), f"output={tmp_path / 'second'}"])
     assert status == cli.DONE
@@ -308,18 +304,18 @@ def test_an_output_folder_without_permission(tmp_path: Path, capsys: pytest.Capt
     assert "Permission denied" in result.stderr
 
 
-def test_a_full_disk(tmp_path: Path) -> None:
+def test_a_full_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A limit on the size of files stands in for a full disk: writing fails half-way, with the same kind of error."""
     output = tmp_path / "out"
-    command = [sys.executable, "-m", "facecrypt", "run", "tests/judged.yaml", f"output={output}", *QUICK]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
-    )  # fmt: skip
-    assert "Traceback" not in done.stderr
-    assert done.returncode == cli.SOME_FAILED
-    assert "failed: " in done.stdout
-    assert "astronaut.png" in done.stdout
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        result = run(capsys, output, *LEAST)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert result.status == cli.SOME_FAILED
+    assert "failed: " in result.stdout
+    assert "astronaut.png" in result.stdout
     assert {path.name for path in output.iterdir()} == {"report.json", "report.html", "recipe.yaml", "manifest.json"}
 
 
@@ -622,9 +618,9 @@ def test_many_faces_and_the_largest(tmp_path: Path, capsys: pytest.CaptureFixtur
     scene.paste(sample(), (0, 0))
     scene.paste(sample().resize((180, 180)), (300, 20))
     scene.save(tmp_path / "two.png")
-    both = run(capsys, tmp_path / "both", f"photos={tmp_path / 'two.png'}", "batch_size=1")
+    both = run(capsys, tmp_path / "both", f"photos={tmp_path / 'two.png'}", "batch_size=1", *LEAST)
     assert len(both.report["photos"][0]["faces"]) == 2
-    largest = run(capsys, tmp_path / "largest", f"photos={tmp_path / 'two.png'}", "faces=largest")
+    largest = run(capsys, tmp_path / "largest", f"photos={tmp_path / 'two.png'}", "faces=largest", *LEAST)
     assert len(largest.report["photos"][0]["faces"]) == 1
     before, after = np.asarray(scene), read_photo(tmp_path / "largest" / "two.png").pixels
     assert (before[:, 300:] == after[:, 300:]).all()
@@ -634,7 +630,7 @@ def test_two_of_thirty_faces(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     """A number in the report is the number to give; every other face is named, and none of them changes."""
     sheet = contact_sheet(30)
     sheet.save(tmp_path / "group.png")
-    arguments = [f"photos={tmp_path / 'group.png'}", "steps=1", "faces.index=[30,2]"]
+    arguments = [f"photos={tmp_path / 'group.png'}", *LEAST, "faces.index=[30,2]"]
     result = run(capsys, tmp_path / "out", *arguments)
     assert result.status == cli.DONE
     photo = result.photo("group.png")
@@ -654,7 +650,7 @@ def test_two_of_thirty_faces(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         margin = right - left
         changed[max(0, top - margin) : bottom + margin, max(0, left - margin) : right + margin] = False
     assert not changed.any()
-    other = run(capsys, tmp_path / "out", *arguments[:2], "faces.index=3")
+    other = run(capsys, tmp_path / "out", *arguments[:-1], "faces.index=3")
     assert [face["index"] for face in other.photo("group.png")["faces"]] == [3]  # Another choice: protected anew.
 
 
@@ -680,7 +676,9 @@ def test_faces_given_by_hand_upside_down(
     Image.fromarray(np.asarray(photo.pixels)).rotate(180).save(tmp_path / "turned.png")
     points = [[511 - x, 511 - y] for x, y in face.landmarks.tolist()]
     photos = f"photos={tmp_path / 'turned.png'}"
-    result = run(capsys, tmp_path / "out", photos, "steps=50", "preset=high", f"faces.landmarks={points}")
+    result = run(
+        capsys, tmp_path / "out", photos, "steps=30", "preset=high", "held_out=[]", f"faces.landmarks={points}"
+    )
     assert result.status == cli.DONE
     (given,) = result.photo("turned.png")["faces"]
     assert (given["index"], given["landmarks"]) == (None, "given")
@@ -690,7 +688,7 @@ def test_faces_given_by_hand_upside_down(
     assert given["recognisers"]["sface"]["similarity"] < 0.3
     left, top, right, bottom = (511 - value for value in face.box[2:] + face.box[:2])
     other = "20,300,90,390"  # The folds of a flag.
-    boxed = run(capsys, tmp_path / "box", photos, f"faces.box=[[{left},{top},{right},{bottom}],[{other}]]")
+    boxed = run(capsys, tmp_path / "box", photos, *LEAST, f"faces.box=[[{left},{top},{right},{bottom}],[{other}]]")
     found, placed = boxed.photo("turned.png")["faces"]
     assert found["landmarks"] == "detected in box"
     assert found["found_again"] in ("detected", "detected in box")
@@ -711,7 +709,7 @@ def test_faces_given_by_hand_are_those_of_one_photo(tmp_path: Path, capsys: pyte
 def test_another_choice_of_faces_in_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What is protected already is not protected twice, but a run that could not follow its recipe says so."""
     sample().save(tmp_path / "me.png")
-    arguments = [f"photos={tmp_path / 'me.png'}", "in_place=true"]
+    arguments = [f"photos={tmp_path / 'me.png'}", "in_place=true", *LEAST]
     first = run(capsys, tmp_path / "out", *arguments, "faces.index=1")
     assert (first.status, first.photo("me.png")["status"]) == (cli.DONE, "written")
     protected = (tmp_path / "me.png").read_bytes()
@@ -727,29 +725,29 @@ def test_another_choice_of_faces_in_place(tmp_path: Path, capsys: pytest.Capture
     assert run(capsys, tmp_path / "out", *arguments, "faces=all").photo("me.png")["status"] == "written"
 
 
-def test_two_processes_share_the_photos(tmp_path: Path) -> None:
-    """Lightning's own strategy shards the photos; each process writes its own, and one report covers all."""
+def test_two_processes_share_the_photos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lightning's own strategy shards the photos; each process writes its own, and one report covers all.
+
+    It also tells of the faces that were left, which only the process knows that searched the photo.
+    """
     (tmp_path / "photos").mkdir()
     for number in range(3):
         sample().rotate(4 * number).save(tmp_path / "photos" / f"{number}.png")
-    arguments = [f"photos={tmp_path / 'photos'}", *QUICK, "batch_size=1"]
-    results = []
-    for devices in (1, 2):
-        output = tmp_path / f"out{devices}"
-        command = [sys.executable, "-m", "facecrypt", "run", "tests/judged.yaml", *arguments, f"output={output}"]
-        strategy = [f"trainer.devices={devices}"] + (["trainer.strategy=ddp"] if devices > 1 else [])
-        # Two processes with as many threads as there are cores would spend their time waiting for each other.
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [*command, *strategy], capture_output=True, text=True, cwd=ROOT, env=environment, check=False
-        )
-        assert done.returncode == cli.DONE, done.stderr
-        results.append(Run(done.returncode, done.stdout, done.stderr, output))
-    assert [Path(photo["source"]).name for photo in results[1].report["photos"]] == ["0.png", "1.png", "2.png"]
+    arguments = [f"photos={tmp_path / 'photos'}", *LEAST, "batch_size=1", "faces.index=[1,7]"]
+    alone = run(capsys, tmp_path / "alone", *arguments)
+    command = [sys.executable, "-m", "facecrypt", "run", "tests/judged.yaml", *QUICK, *arguments]
+    command += [f"output={tmp_path / 'shared'}", "trainer.devices=2", "trainer.strategy=ddp"]
+    # Two processes with as many threads as there are cores would spend their time waiting for each other.
+    done = processes.run(command, environment=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == cli.DONE, done.stderr
+    shared = Run(done.returncode, done.stdout, done.stderr, tmp_path / "shared")
+    assert [Path(photo["source"]).name for photo in shared.report["photos"]] == ["0.png", "1.png", "2.png"]
+    for photo in shared.report["photos"]:
+        assert [(face["index"], face["reason"]) for face in photo["skipped"]] == [(7, "no such face: 1 found")]
     for number in range(3):
-        one, two = (read_photo(result.output / f"{number}.png").pixels for result in results)
+        one, two = (read_photo(result.output / f"{number}.png").pixels for result in (alone, shared))
         assert (one != two).mean() < 0.02
-    assert {path.name for path in results[1].output.iterdir()} == {path.name for path in results[0].output.iterdir()}
+    assert {path.name for path in shared.output.iterdir()} == {path.name for path in alone.output.iterdir()}
 
 
 def test_face_seed_depends_on_seed_name_and_number_only() -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from facecrypt.private_files import (
     temporary_folder,
     write_whole,
 )
-from tests.commands import ROOT
+from tests.processes import started
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs owners and rights")
 
@@ -90,8 +91,9 @@ def test_many_programs_make_and_sweep_folders_at_once(temporary: Path) -> None:
         "        (folder / 'photo').touch(); sweep_temporary_folders(); assert (folder / 'photo').exists()"
     )
     command = [sys.executable, "-c", code, str(temporary)]
-    running = [subprocess.Popen(command, cwd=ROOT) for _ in range(4)]
-    assert [process.wait() for process in running] == [0] * 4
+    with ExitStack() as stack:
+        running = [stack.enter_context(started(command, stdout=None, stderr=None)) for _ in range(4)]
+        assert [process.wait() for process in running] == [0] * 4
     assert list(temporary.iterdir()) == []
 
 
@@ -118,23 +120,18 @@ time.sleep(600)
 """
 
 
-def hold(temporary: Path) -> tuple[subprocess.Popen[str], Path]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(temporary)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    folder = Path(process.stdout.readline().strip())
-    process.stdout.close()
-    return process, folder
+@contextmanager
+def holder(temporary: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    with started([sys.executable, "-c", HOLDER, str(temporary)], stderr=None) as process:
+        assert process.stdout is not None
+        yield process, Path(process.stdout.readline().strip())
 
 
 @posix
 def test_the_folder_of_a_killed_program_is_swept_and_that_of_a_living_one_is_not(temporary: Path) -> None:
-    living, its = hold(temporary)
-    try:
-        killed, _ = hold(temporary)
-        killed.kill()
-        killed.wait()
+    with holder(temporary) as (living, its):
+        with holder(temporary):
+            pass  # it is killed
         own = make_temporary_folder("test")
         sweep_temporary_folders()
         assert {path.name for path in temporary.iterdir()} == {its.name, own.name}
@@ -143,9 +140,6 @@ def test_the_folder_of_a_killed_program_is_swept_and_that_of_a_living_one_is_not
         living.send_signal(signal.SIGSTOP)
         sweep_temporary_folders()
         assert its.exists()
-    finally:
-        living.kill()
-        living.wait()
     os.rename(its, reused := its.with_name(f"facecrypt-test-{os.getpid()}-{'0' * 16}"))
     sweep_temporary_folders()
     assert not reused.exists()

@@ -94,9 +94,16 @@ def people(face_image: FaceImage, targets: list[Target]) -> list[FaceImage]:
 
 
 @pytest.mark.parametrize(
-    "selector", [Greedy(), Greedy(margin=None), Center()], ids=["greedy", "greedy without a margin", "center"]
+    ("recogniser", "selector"),
+    [
+        pytest.param("sface_embedder", Greedy(), id="sface-greedy", marks=pytest.mark.slow),
+        pytest.param("sface_embedder", Greedy(margin=None), id="sface-greedy without a margin", marks=pytest.mark.slow),
+        pytest.param("sface_embedder", Center(), id="sface-center", marks=pytest.mark.slow),
+        pytest.param("dlib_embedder", Greedy(), id="dlib-greedy"),
+        pytest.param("dlib_embedder", Greedy(margin=None), id="dlib-greedy without a margin", marks=pytest.mark.slow),
+        pytest.param("dlib_embedder", Center(), id="dlib-center"),
+    ],
 )
-@pytest.mark.parametrize("recogniser", ["sface_embedder", "dlib_embedder"])
 def test_selectors_choose_as_algorithm_1_transcribed(
     selector: TargetSelector,
     recogniser: str,
@@ -225,7 +232,7 @@ def test_a_face_does_not_depend_on_its_batch(
     people: list[FaceImage], sface_embedder: Embedder, targets: list[Target]
 ) -> None:
     def make() -> ProtectionLoop:
-        return make_loop([sface_embedder], targets, Random(), views=[affine()], views_per_step=2, steps=3)
+        return make_loop([sface_embedder], targets, Random(), views=[affine()], views_per_step=2, steps=2)
 
     together = make().run(people, [5, 6, 7])
     for number in range(3):
@@ -248,7 +255,11 @@ def test_the_same_seed_gives_the_same_mask_and_another_does_not(
     assert not torch.equal(mask(1), mask(2))
 
 
-@pytest.mark.parametrize("selector", [Greedy(), Greedy(margin=None)], ids=["greedy", "all targets tried"])
+@pytest.mark.parametrize(
+    "selector",
+    [Greedy(), pytest.param(Greedy(margin=None), marks=pytest.mark.slow)],
+    ids=["greedy", "all targets tried"],
+)
 def test_under_autocast_only_the_surrogates_compute_in_half_precision(
     selector: TargetSelector, people: list[FaceImage], sface_embedder: Embedder, targets: list[Target]
 ) -> None:
@@ -726,6 +737,7 @@ def test_epsilon_stays_the_bound_where_the_budget_allows_more(
     assert 0.98 * EPSILON < mask.abs().max() <= EPSILON + 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 def test_literal_choices_on_faces_of_lfw(
     lfw: Any, detector: FaceDetector, sface_embedder: Embedder, targets: list[Target]

@@ -37,7 +37,7 @@ def test_shares_are_complete_and_near_the_best(counts: list[int], ranks: int) ->
 def run(output: Path, photos: Path, *arguments: str, launcher: tuple[str, ...] = ("-m",)) -> list[dict[str, Any]]:
     command = [
         sys.executable, *launcher, "facecrypt", "run", "--allow-weak", "tests/judged.yaml", f"photos={photos}",
-        f"output={output}", "steps=1", "max_targets=2", "target_selector={name: nearest}", "held_out=[]",
+        f"output={output}", "steps=1", "budget=null", "max_targets=2", "target_selector={name: nearest}", "held_out=[]",
         "trainer={accelerator: cpu, devices: 2, strategy: ddp}", *arguments,
     ]  # fmt: skip
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -58,6 +58,7 @@ def make_group(faces: int) -> Image.Image:
     return group
 
 
+@pytest.mark.slow
 def test_one_photo_and_two_processes(tmp_path: Path) -> None:
     """The process that protects the photo knows from the search which faces were left, and why."""
     make_group(2).save(tmp_path / "one.png")
@@ -69,6 +70,7 @@ def test_one_photo_and_two_processes(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_torchrun_starts_the_processes_and_a_second_run_does_nothing(tmp_path: Path) -> None:
     """A group photo goes to one process, single faces to the other, found by workers; then everything is done."""
     folder = tmp_path / "photos"

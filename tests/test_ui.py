@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ from facecrypt.private_files import remove_temporary_folder
 from facecrypt.recipe import level_recipes
 from facecrypt.ui.server import _write_opener
 from facecrypt.ui.session import _safe_name, load_choices, make_folder
+from tests.processes import started
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -68,37 +70,25 @@ class Server(NamedTuple):
         raise AssertionError(f"still {status['state']}")
 
 
-def start(folder: Path, *arguments: str, browser: str = "") -> Server:
+@contextmanager
+def served(folder: Path, *arguments: str, browser: str = "") -> Iterator[Server]:
     environment = os.environ | {"TMPDIR": str(folder), "OMP_NUM_THREADS": "1", "BROWSER": browser}
     options = ["--port", "0", *([] if browser else ["--no-browser"]), "trainer.accelerator=cpu", *arguments]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "facecrypt", "ui", *options],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    found = re.search(r"http://127\.0\.0\.1:\d+/\S+/", line)
-    assert found, line
-    return Server(process, found[0], folder)
-
-
-def end(server: Server) -> None:
-    server.process.send_signal(signal.SIGTERM)
-    status = server.process.wait(timeout=30)
-    assert server.process.stdout is not None
-    server.process.stdout.close()
-    assert status == 143
+    with started([sys.executable, "-m", "facecrypt", "ui", *options], environment=environment, stderr=None) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+/\S+/", line)
+        assert found, line
+        yield Server(process, found[0], folder)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("ui")
-    server = start(folder, f"steps={STEPS}")
-    yield server
-    end(server)
+    with served(folder, f"steps={STEPS}") as server:
+        yield server
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait() == 143
     assert list(folder.glob("facecrypt-ui-*")) == []
 
 
@@ -373,20 +363,15 @@ def test_the_page_in_a_real_browser(server: Server, two_faces: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_temporary_files_go_when_the_program_is_interrupted_in_a_run(tmp_path: Path, two_faces: Path) -> None:
-    server = start(tmp_path, "steps=5000")
-    try:
+    with served(tmp_path, "steps=5000") as server:
         assert server.ask("POST", "photo?name=a.png", two_faces.read_bytes()).status_code == 200
         assert server.ask("POST", "run", b'{"faces": [0], "strength": "mid"}').status_code == 200
-        while server.status()["progress"]["step"] < 1:
+        while not (progress := server.status()["progress"]) or progress["step"] < 1:
             time.sleep(0.1)
         (folder,) = tmp_path.glob("facecrypt-ui-*")
         assert folder.stat().st_mode & 0o777 == 0o700
-    finally:
         server.process.send_signal(signal.SIGINT)
-        status = server.process.wait(timeout=30)
-        assert server.process.stdout is not None
-        server.process.stdout.close()
-    assert status == 130
+        assert server.process.wait() == 130
     assert list(tmp_path.glob("facecrypt-ui-*")) == []
 
 
@@ -425,30 +410,22 @@ def test_the_secret_is_in_the_arguments_of_no_process(
         f"pathlib.Path({str(tmp_path / 'opened')!r}).write_text(sys.argv[1])\ntime.sleep(600)"
     )
     (tmp_path / "browser").chmod(0o700)
-    server = start(tmp_path, browser=f"{tmp_path}/browser %s")
-    secret = server.address.split("/")[-2]
-    while not (opened := tmp_path / "opened").exists() or not opened.read_text():
-        time.sleep(0.01)
-    seen = {path: _arguments(path) for path in Path("/proc").glob("[0-9]*/cmdline")}
-    assert [text for text in seen.values() if secret in text] == []
-    (browser,) = (
-        int(path.parent.name) for path, text in seen.items() if opened.read_text() in text and "/browser" in text
-    )
-    page = Path(opened.read_text().removeprefix("file://"))
-    assert (page.stat().st_mode & 0o777, page.parent.stat().st_mode & 0o777) == (0o600, 0o700)
-    assert f'content="0; url={server.address}"' in page.read_text()
-    # What a browser sends that comes from that file; other pages can do no more than open this one.
-    come = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
-    assert server.ask("GET", **come).status_code == 200
-    assert server.ask("GET", "status", **come).status_code == 403
-    assert server.ask("GET", **(come | {"sec-fetch-dest": "iframe"})).status_code == 403
-    assert server.ask("GET", **(come | {"host": "attacker.example"})).status_code == 403
-    assert server.ask("POST", "photo?name=a.png", two_faces.read_bytes()).status_code == 200
-    server.process.kill()
-    server.process.wait()
-    os.kill(browser, signal.SIGKILL)
-    assert server.process.stdout is not None
-    server.process.stdout.close()
+    with served(tmp_path, browser=f"{tmp_path}/browser %s") as server:
+        secret = server.address.split("/")[-2]
+        while not (opened := tmp_path / "opened").exists() or not opened.read_text():
+            time.sleep(0.01)
+        seen = {path: _arguments(path) for path in Path("/proc").glob("[0-9]*/cmdline")}
+        assert [text for text in seen.values() if secret in text] == []
+        page = Path(opened.read_text().removeprefix("file://"))
+        assert (page.stat().st_mode & 0o777, page.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+        assert f'content="0; url={server.address}"' in page.read_text()
+        # What a browser sends that comes from that file; other pages can do no more than open this one.
+        come = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+        assert server.ask("GET", **come).status_code == 200
+        assert server.ask("GET", "status", **come).status_code == 403
+        assert server.ask("GET", **(come | {"sec-fetch-dest": "iframe"})).status_code == 403
+        assert server.ask("GET", **(come | {"host": "attacker.example"})).status_code == 403
+        assert server.ask("POST", "photo?name=a.png", two_faces.read_bytes()).status_code == 200
     assert page.exists()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     while page.parent.exists():  # The work ends a moment later than who waits for it.

@@ -192,7 +192,7 @@ def test_normalisations_are_folded(files: dict[str, Path]) -> None:
     assert left.count("BatchNormalization") == 2, "those that follow no convolution"
 
 
-@pytest.fixture(scope="module", params=["per tensor", "per channel"])
+@pytest.fixture(scope="module", params=[pytest.param("per tensor", marks=pytest.mark.slow), "per channel"])
 def rounded(
     request: pytest.FixtureRequest, crops: Tensor, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path]:
@@ -255,7 +255,8 @@ class TestQuantised:
         reference, found = exact(quantised, crops), raw(embedder, crops)
         assert differs(reference, found) < 0.2 * differs(reference, raw(judge(plain), crops))
         # Where the processor has VNNI, the kernels that saturate elsewhere are exact, and only the option tells.
-        options = onnx_child._session_of(quantised, 1).get_session_options()
+        file = onnx_child.OnnxFile(quantised, alone=True, threads=1)
+        options = onnx_child._session_of(file).get_session_options()
         assert options.get_session_config_entry("session.x64quantprecision") == "1"
 
     def test_gradient_resembles_that_without_rounding(self, rounded: tuple[Path, Path], crops: Tensor) -> None:
