@@ -8,10 +8,13 @@ points come or go.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from facecrypt.filters import filter_both
 
 PIXELS_PER_DEGREE = 67.0206
 """That of FLIP's authors: a monitor of 3,840 pixels and 0.7 m, from 0.7 m."""
@@ -21,8 +24,8 @@ _TO_XYZ = (
     (2613072 / 12288897, 8788810 / 12288897, 887015 / 12288897),
     (1425312 / 73733382, 8788810 / 73733382, 70074185 / 73733382),
 )
-_LIGHTNESS, _RED_GREEN, _BLUE_YELLOW = ((1.0, 0.0047),), ((1.0, 0.0053),), ((34.1, 0.04), (13.5, 0.025))
-"""Sensitivity of each channel to contrast: Gaussians, each with its height and its spread."""
+_SENSITIVITY = ((1.0, 0.0047),), ((1.0, 0.0053),), ((34.1, 0.04), (13.5, 0.025))
+"""Of lightness, red-green and blue-yellow to contrast: Gaussians, each with its height and its spread."""
 _WIDEST = 0.04
 _COLOUR_POWER, _FEATURE_POWER = 0.7, 0.5
 _KNEE, _KNEE_ERROR = 0.4, 0.95
@@ -44,10 +47,8 @@ class Flip:
         rows = original.new_tensor(_TO_XYZ)
         self._to_xyz, self._white = rows / rows.sum(1, keepdim=True), rows.sum(1)
         self._from_xyz = torch.linalg.inv(self._to_xyz.double()).to(original)
-        self._filters = [
-            _gaussians(channel, pixels_per_degree, original) for channel in (_LIGHTNESS, _RED_GREEN, _BLUE_YELLOW)
-        ]
-        self._detectors = _detectors(pixels_per_degree, original)
+        self._channels = [_channel(gaussians, pixels_per_degree) for gaussians in _SENSITIVITY]
+        self._detectors = _detectors(pixels_per_degree)
         corners = original.new_tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]).view(2, 3, 1, 1)
         corners = _hunt(self._lab(corners))
         self._largest = _distance(corners[:1], corners[1:]).item() ** _COLOUR_POWER
@@ -74,17 +75,20 @@ class Flip:
         light = torch.where(images <= 0.04045, images / 12.92, ((images.clamp_min(0.04045) + 0.055) / 1.055) ** 2.4)
         x, y, z = self._mix(self._to_xyz, light).unbind(1)
         channels = (116 * y - 16, 500 * (x - y), 200 * (y - z))
-        seen = [
-            _filter(channel.unsqueeze(1), kernels) for channel, kernels in zip(channels, self._filters, strict=True)
-        ]
-        lightness, red, blue = (each.squeeze(1) for each in seen)
+        lightness, red, blue = (
+            torch.stack([weight * filter_both(plane.unsqueeze(1), row, row) for weight, row in parts]).sum(0).squeeze(1)
+            for plane, parts in zip(channels, self._channels, strict=True)
+        )
         y_seen = (lightness + 16) / 116
         xyz = torch.stack([y_seen + red / 500, y_seen, y_seen - blue / 200], dim=1)
         colours = _hunt(self._lab(self._mix(self._from_xyz, xyz).clamp(0, 1)))
-        reach = self._detectors.shape[-1] // 2
-        found = functional.conv2d(functional.pad(y.unsqueeze(1), (reach,) * 4, mode="replicate"), self._detectors)
-        across, down = found.view(-1, 2, 2, *y.shape[1:]).unbind(2)
-        return colours, (across**2 + down**2 + _TINY**2).sqrt()
+        bell, edge, point = self._detectors
+        plane = y.unsqueeze(1)
+        features = [
+            (filter_both(plane, bell, slope).square() + filter_both(plane, slope, bell).square() + _TINY**2).sqrt()
+            for slope in (edge, point)
+        ]
+        return colours, torch.cat(features, dim=1)
 
     def _mix(self, matrix: Tensor, images: Tensor) -> Tensor:
         return torch.einsum("ij,bjhw->bihw", matrix, images)
@@ -109,39 +113,45 @@ def _distance(a: Tensor, b: Tensor) -> Tensor:
     return difference[:, :1].abs() + (colour + _TINY).sqrt() - math.sqrt(_TINY)
 
 
-def _gaussians(channel: tuple[tuple[float, float], ...], ppd: float, like: Tensor) -> list[tuple[float, Tensor]]:
-    """Return the filter of a channel: rows whose outer products, times their weights, add up to it."""
+@dataclass(frozen=True)
+class _Line:
+    """A filter along one axis; the border is repeated beyond."""
+
+    kernel: tuple[float, ...]
+
+    def __call__(self, planes: Tensor, axis: int) -> Tensor:
+        reach = len(self.kernel) // 2
+        room, shape = ((0, 0, reach, reach), (1, 1, -1, 1)) if axis == 2 else ((reach, reach, 0, 0), (1, 1, 1, -1))
+        padded = functional.pad(planes, room, mode="replicate")
+        return functional.conv2d(padded, planes.new_tensor(self.kernel).view(shape))
+
+
+def _channel(gaussians: tuple[tuple[float, float], ...], ppd: float) -> list[tuple[float, _Line]]:
+    """Return the filter of a channel: lines that filter along both axes, and their weights."""
     reach = math.ceil(3 * math.sqrt(_WIDEST / (2 * math.pi**2)) * ppd)
-    places = torch.arange(-reach, reach + 1, dtype=like.dtype, device=like.device) / ppd
-    rows = [torch.exp(-(math.pi**2) * places**2 / spread) for _, spread in channel]
+    places = [number / ppd for number in range(-reach, reach + 1)]
+    lines = [[math.exp(-(math.pi**2) * place**2 / spread) for place in places] for _, spread in gaussians]
     heights = [
-        height * math.sqrt(math.pi / spread) * row.sum().item() ** 2
-        for (height, spread), row in zip(channel, rows, strict=True)
+        height * math.sqrt(math.pi / spread) * sum(line) ** 2
+        for (height, spread), line in zip(gaussians, lines, strict=True)
     ]
-    return [(height / sum(heights), row / row.sum()) for height, row in zip(heights, rows, strict=True)]
-
-
-def _filter(channel: Tensor, kernels: list[tuple[float, Tensor]]) -> Tensor:
-    reach = len(kernels[0][1]) // 2
-    padded = functional.pad(channel, (reach,) * 4, mode="replicate")
-    parts = [
-        weight * functional.conv2d(functional.conv2d(padded, row.view(1, 1, -1, 1)), row.view(1, 1, 1, -1))
-        for weight, row in kernels
+    return [
+        (height / sum(heights), _Line(tuple(value / sum(line) for value in line)))
+        for height, line in zip(heights, lines, strict=True)
     ]
-    return torch.stack(parts).sum(0)
 
 
-def _detectors(ppd: float, like: Tensor) -> Tensor:
-    """Return what finds edges across and down, and points across and down, ``(4, 1, K, K)``."""
+def _detectors(ppd: float) -> tuple[_Line, _Line, _Line]:
+    """Return a bell, and its first and second derivative, whose positive and negative parts each add up to 1."""
     deviation = 0.5 * _FEATURE_WIDTH * ppd
     reach = math.ceil(3 * deviation)
-    x = torch.arange(-reach, reach + 1, dtype=like.dtype, device=like.device)
-    gaussian = torch.exp(-(x**2) / (2 * deviation**2))
-    plane = gaussian.unsqueeze(1) * gaussian
+    places = range(-reach, reach + 1)
+    bell = [math.exp(-(place**2) / (2 * deviation**2)) for place in places]
+    edge = [-place * value for place, value in zip(places, bell, strict=True)]
+    point = [(place**2 / deviation**2 - 1) * value for place, value in zip(places, bell, strict=True)]
 
-    def balanced(kernel: Tensor) -> Tensor:
-        below, above = -kernel.clamp_max(0).sum(), kernel.clamp_min(0).sum()
-        return torch.where(kernel < 0, kernel / below, kernel / above)
+    def balanced(line: list[float]) -> _Line:
+        below, above = (-sum(value for value in line if value < 0)) or 1, sum(value for value in line if value > 0)
+        return _Line(tuple(value / (below if value < 0 else above) for value in line))
 
-    edge, point = balanced(-x * plane), balanced((x**2 / deviation**2 - 1) * plane)
-    return torch.stack([edge, edge.T, point, point.T]).unsqueeze(1)
+    return balanced(bell), balanced(edge), balanced(point)

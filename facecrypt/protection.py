@@ -30,6 +30,9 @@ from facecrypt.surrogates.mixup import Mixup
 from facecrypt.targets import Target, TargetSelector
 from facecrypt.views import View
 
+_EVERY = 2
+"""Steps after which masks are brought back to where they show no more than they may, which takes as long as a step."""
+
 OnStep = Callable[[int, float], None]
 """Called after each iteration with its number, from 1, and the mean cosine between the faces and their originals."""
 
@@ -205,7 +208,9 @@ class ProtectionLoop(nn.Module):
             gradient, memory = self.gradient.update(look.landscape(chosen), memory)
             gradient = batch.smooth(gradient)
             direction, state = self.optimizer.update(gradient, state, settings.norm)
-            masks = batch.hide(batch.move(masks, direction))
+            masks = batch.move(masks, direction)
+            if step % _EVERY == _EVERY - 1 or step >= settings.steps - _EVERY:
+                masks = batch.hide(masks)
             batch.adapt_epsilon(masks)
             if on_step:
                 on_step(step + 1, 1 - look.now.to_self.mean().item() / 2)

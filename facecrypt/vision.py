@@ -20,8 +20,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from facecrypt.filters import filter_both
+
 # Still pictures have no transient channel, so its numbers are left out.
 _MASK_POWER, _MASK_SCALE, _MASK_SIGMA = 2.264355182647705, 10**-0.7954971194267273, 3.0
+_REACH = 2 * int(_MASK_SIGMA)
 _MASK_EXPONENTS = (1.302622675895691, 2.8885908126831055, 3.6807713508605957)
 _MASK_ACROSS = (
     (-0.18950104713439941, -5.962151050567627, -4.31834602355957),
@@ -185,16 +188,7 @@ def to_opponent() -> Tensor:
 
 def reduce(images: Tensor) -> Tensor:
     """Return pictures of half the size, ``(B, C, (H + 1) // 2, (W + 1) // 2)``: one step down a Gaussian pyramid."""
-    height, width = images.shape[-2:]
-
-    def beyond(size: int) -> Tensor:
-        return torch.tensor([1, 0, *range(size), size - 1, size - 2], device=images.device)
-
-    kernel = images.new_tensor(_KERNEL)
-    planes = images.reshape(-1, 1, height, width).index_select(2, beyond(height))
-    planes = functional.conv2d(planes, kernel.view(1, 1, 5, 1), stride=(2, 1)).index_select(3, beyond(width))
-    planes = functional.conv2d(planes, kernel.view(1, 1, 1, 5), stride=(1, 2))
-    return planes.reshape(*images.shape[:2], *planes.shape[-2:])
+    return filter_both(images, _halve, _halve)
 
 
 def expand(images: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
@@ -204,11 +198,28 @@ def expand(images: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
         images: ``(B, C, h, w)``.
         size: Height and width of the result, whose halves, rounded up, are h and w.
     """
-    kernel = 2 * images.new_tensor(_KERNEL)
-    planes = images.reshape(-1, 1, *images.shape[-2:])
-    for axis, shape in ((2, (1, 1, 5, 1)), (3, (1, 1, 1, 5))):
-        planes = functional.conv2d(_interleave(planes, size[axis - 2], axis), kernel.view(shape))
-    return planes.reshape(*images.shape[:2], *size)
+    return filter_both(images, *(_double_odd if length % 2 else _double_even for length in size))
+
+
+def _halve(planes: Tensor, axis: int) -> Tensor:
+    size = planes.shape[axis]
+    beyond = torch.tensor([1, 0, *range(size), size - 1, size - 2], device=planes.device)
+    shape, stride = ((1, 1, 5, 1), (2, 1)) if axis == 2 else ((1, 1, 1, 5), (1, 2))
+    kernel = planes.new_tensor(_KERNEL).view(shape)
+    return functional.conv2d(planes.index_select(axis, beyond), kernel, stride=stride)
+
+
+def _double_even(planes: Tensor, axis: int) -> Tensor:
+    return _double(planes, axis, 2 * planes.shape[axis])
+
+
+def _double_odd(planes: Tensor, axis: int) -> Tensor:
+    return _double(planes, axis, 2 * planes.shape[axis] - 1)
+
+
+def _double(planes: Tensor, axis: int, size: int) -> Tensor:
+    kernel = 2 * planes.new_tensor(_KERNEL).view((1, 1, 5, 1) if axis == 2 else (1, 1, 1, 5))
+    return functional.conv2d(_interleave(planes, size, axis), kernel)
 
 
 def _interleave(planes: Tensor, size: int, axis: int) -> Tensor:
@@ -258,16 +269,15 @@ def _masking(contrast: Tensor) -> Tensor:
 
 def _blur(images: Tensor) -> Tensor:
     """Return pictures blurred by a Gaussian of 3 pixels; those of 6 pixels and less as they are."""
-    height, width = images.shape[-2:]
-    reach = 2 * int(_MASK_SIGMA)
-    if min(height, width) <= reach:
-        return images
-    offsets = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
+    return images if min(images.shape[-2:]) <= _REACH else filter_both(images, _blur_along, _blur_along)
+
+
+def _blur_along(planes: Tensor, axis: int) -> Tensor:
+    offsets = torch.arange(-_REACH, _REACH + 1, device=planes.device, dtype=planes.dtype)
     kernel = torch.exp(-(offsets**2) / (2 * _MASK_SIGMA**2))
     kernel = kernel / kernel.sum()
-    planes = functional.pad(images.reshape(-1, 1, height, width), (reach,) * 4, mode="reflect")
-    planes = functional.conv2d(planes, kernel.view(1, 1, -1, 1))
-    return functional.conv2d(planes, kernel.view(1, 1, 1, -1)).reshape(images.shape)
+    room, shape = ((0, 0, _REACH, _REACH), (1, 1, -1, 1)) if axis == 2 else ((_REACH, _REACH, 0, 0), (1, 1, 1, -1))
+    return functional.conv2d(functional.pad(planes, room, mode="reflect"), kernel.view(shape))
 
 
 def _power(values: Tensor, exponent: float) -> Tensor:
