@@ -216,11 +216,10 @@ def quality_of(saved: Sequence[Saved], probes: Sequence[Probe]) -> dict[str, flo
     originals, faces = torch.cat(before), torch.cat(after)
     psnr = face_psnr(faces, originals)
     changed = psnr.isfinite()
-    flips = [each.flip for each in looks if each.flip is not None]
     return {
         "psnr": psnr[changed].mean().item() if changed.any() else None,
         "ssim": face_ssim(faces, originals).mean().item(),
         "mmd": set_mmd(faces, originals).item(),
         **{f"jod_{way}": float(np.mean([each.jod[way] for each in looks])) for way in WAYS},
-        "flip": float(np.mean(flips)) if flips else None,
+        "flip": float(np.mean([each.flip for each in looks])),
     }

@@ -218,7 +218,7 @@ def verify(
             mmd=mmd(masked, clean).item(),
             recognisers=verdicts,
             jod={way: round(value, 3) for way, value in looks.jod.items()},
-            flip=None if looks.flip is None else round(looks.flip, 4),
+            flip=round(looks.flip, 4),
             index=face.index,
             landmarks=face.landmarks_from,
             found_again=again.how if again else None,

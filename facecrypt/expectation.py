@@ -34,10 +34,10 @@ def expected_share(recognisers: Mapping[str, Mapping[str, Any]]) -> float | None
         return None
     logit = float(fit["intercept"])
     for name, weight in fit["margins"].items():
-        margin = _margin(surrogates[name])
-        if margin is None:
+        verdict = surrogates[name]
+        if (below := margin(verdict["similarity"], verdict["threshold"])) is None:
             return None
-        logit += weight * margin
+        logit += weight * below
     return 1 / (1 + math.exp(-logit))
 
 
@@ -46,9 +46,13 @@ def known_surrogates() -> list[str]:
     return list(_fits())
 
 
-def _margin(verdict: Mapping[str, Any]) -> float | None:
-    """Return how far a surrogate's similarity lies below its threshold, as a share of what lies above it."""
-    similarity, threshold = verdict["similarity"], verdict["threshold"]
+def margin(similarity: float | None, threshold: float | None) -> float | None:
+    """Return how far a similarity lies below the threshold of its recogniser, as a share of what lies above that.
+
+    Args:
+        similarity: Cosine with the original face.
+        threshold: Cosine from which the recogniser takes two faces for one person, below 1.
+    """
     if similarity is None or threshold is None:
         return None
     return float((threshold - similarity) / (1 - threshold))

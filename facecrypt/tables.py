@@ -38,7 +38,7 @@ _QUALITY = {  # heading: the key and its decimals
     "Seconds per face": ("seconds_per_face", 2),
 }
 _LOOKS = ("jod", "flip")
-"""Measures without a column where no row has them: metrics.json of earlier versions, or a package that is missing."""
+"""Measures without a column where no row has them: metrics.json of earlier versions."""
 _NOTES = """\
 - **R1-T, R5-T** (Rank-N-T): percent of the probes for which at least one of the N nearest gallery images shows a target
   identity. **R1-UT, R5-UT** (Rank-N-UT): percent of the probes for which none of the N nearest gallery images shows the
@@ -55,8 +55,7 @@ _NOTES = """\
 - **Transform**: what happened to every saved photo, the clean ones too, before its face was looked for. The gallery is
   untouched. PSNR, SSIM, JOD, FLIP and MMD are those of the photos as they were saved.
 - **JOD**: how near a saved face looks to the original (ColorVideoVDP) on a full-HD monitor with a pixel for a pixel, on
-  a phone that shows the whole photo, and at twice its size; 10 is no visible difference. **FLIP** is 0 then, and
-  left out where the package flip-evaluator is not installed (`pip install 'facecrypt[looks]'`).
+  a phone that shows the whole photo, and at twice its size; 10 is no visible difference. **FLIP** is 0 then.
 - **protected_gallery**: whoever searches has protected photos of the same people, by the same method, and no others.
 - **growing_gallery**: it begins with half of the clean photos of the same people. Protected versions of the other half
   come by one after the other, and each joins under the identity that the nearest photo has, if that is near enough.
