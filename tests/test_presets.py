@@ -14,6 +14,7 @@ from facecrypt.recipe import Recipe, check_recipe, dump_recipe, level_recipes, l
 from facecrypt.recipe_parts import Budget
 
 ROOT = Path(__file__).parents[1]
+OF_PRESETS = load_presets()["mid"]["steps"]
 QUICKSTART = ROOT / "recipes" / "quickstart.yaml"
 SFACE, DLIB = {"name": "sface"}, {"name": "dlib_resnet"}
 NAMES = list(load_presets())
@@ -167,24 +168,30 @@ def test_keys_that_the_recipe_names_hold_at_every_level() -> None:
 @pytest.mark.parametrize(
     ("file", "overrides", "preset", "protect", "steps"),
     [
-        ({"protect": 0.8}, ["preset=high"], "high", None, 50),
-        ({"protect": 0.8}, ["protect=0.9"], None, 0.9, 50),
-        ({"protect": 0.8}, ["preset=null"], None, 0.8, 50),
-        ({"preset": "low"}, ["protect=0.9"], None, 0.9, 50),
-        ({"preset": "low", "steps": 3}, ["protect=0.9"], None, 0.9, 50),  # As a preset does, it replaces what is there.
-        ({"preset": "low"}, ["protect=null"], "low", None, 50),
-        ({"epsilon": 3}, ["protect=0.9"], None, 0.9, 50),
+        ({"protect": 0.8}, ["preset=high"], "high", None, OF_PRESETS),
+        ({"protect": 0.8}, ["protect=0.9"], None, 0.9, OF_PRESETS),
+        ({"protect": 0.8}, ["preset=null"], None, 0.8, OF_PRESETS),
+        ({"preset": "low"}, ["protect=0.9"], None, 0.9, OF_PRESETS),
+        (
+            {"preset": "low", "steps": 3},
+            ["protect=0.9"],
+            None,
+            0.9,
+            OF_PRESETS,
+        ),  # As a preset does, it replaces what is there.
+        ({"preset": "low"}, ["protect=null"], "low", None, OF_PRESETS),
+        ({"epsilon": 3}, ["protect=0.9"], None, 0.9, OF_PRESETS),
         ({"protect": 0.8, "steps": 4}, ["protect=0.9"], None, 0.9, 4),
         ({"protect": 0.8}, ["protect=0.9", "steps=3"], None, 0.9, 3),
         ({"preset": "low"}, ["steps=3", "protect=0.9"], None, 0.9, 3),
         # Of two that contradict each other, the later one.
-        ({}, ["preset=high", "protect=0.9"], None, 0.9, 50),
-        ({}, ["protect=0.9", "preset=high"], "high", None, 50),
+        ({}, ["preset=high", "protect=0.9"], None, 0.9, OF_PRESETS),
+        ({}, ["protect=0.9", "preset=high"], "high", None, OF_PRESETS),
         ({"protect": 0.5}, ["protect=0.9", "preset=high", "steps=3"], "high", None, 3),
-        ({"preset": "low"}, ["protect=0.9", "protect=null"], "low", None, 50),
-        ({"protect": 0.8, "levels": ["low"]}, ["preset=high"], "high", None, 50),
+        ({"preset": "low"}, ["protect=0.9", "protect=null"], "low", None, OF_PRESETS),
+        ({"protect": 0.8, "levels": ["low"]}, ["preset=high"], "high", None, OF_PRESETS),
         ({"protect": 0.8}, ["strength={judges: [{name: cosface_vit_tiny}]}"], None, None, 50),
-        ({"strength": {"judges": [{"name": "cosface_vit_tiny"}]}}, ["protect=0.9"], None, 0.9, 50),
+        ({"strength": {"judges": [{"name": "cosface_vit_tiny"}]}}, ["protect=0.9"], None, 0.9, OF_PRESETS),
     ],
 )
 def test_what_is_given_afterwards_takes_away_what_it_contradicts(
