@@ -12,7 +12,7 @@ from typing import Any
 
 from facecrypt import limits, registry, report
 from facecrypt.crew import assemble, warn
-from facecrypt.errors import EmbeddingError, PhotoError
+from facecrypt.errors import EmbeddingError, FacecryptError, PhotoError
 from facecrypt.evaluation import FaceReport, Judge, make_judge, verify
 from facecrypt.face_rules import face_rules
 from facecrypt.faces import FaceDetector
@@ -81,7 +81,15 @@ def run(
         plan.notes[:0] = notes
         for note in plan.notes:
             warn(note)
-        return _run(recipe, plan, started, on_progress, on_start)
+        try:
+            return _run(recipe, plan, started, on_progress, on_start)
+        except RuntimeError as error:
+            if "onnection closed by peer" not in str(error) and "onnection reset by peer" not in str(error):
+                raise
+            raise FacecryptError(
+                "trainer: another process of this run was ended from outside, as where memory runs out. What is "
+                "written stays, and the same command goes on from there."
+            ) from error
 
 
 def _run(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import heapq
+import os
 import signal
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from facecrypt import interrupts, limits
 from facecrypt.capacity import faces_at_once
+from facecrypt.errors import FacecryptError
 from facecrypt.face_rules import face_rules
 from facecrypt.jobs import Job, Photos
 from facecrypt.protection import ProtectionLoop
@@ -34,10 +37,15 @@ class PhotoShares(lightning.LightningDataModule):
         photos: All photos of the run.
         loop: Makes the masks, at the strongest level; what it needs for a face is measured where the recipe leaves the
             batch size open.
+
+    Raises:
+        FacecryptError: If processes that read ahead could not send what they read.
     """
 
     def __init__(self, recipe: Recipe, photos: Photos, loop: ProtectionLoop) -> None:
         super().__init__()
+        if recipe.workers:
+            _check_temporary_folder(tempfile.gettempdir())
         # More processes than photos: those without one have nothing to do, which is no fault.
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.share: list[int] = []
@@ -185,3 +193,17 @@ def share_out(counts: Sequence[int], ranks: int) -> list[list[int]]:
         heapq.heapreplace(loads, (faces + counts[index], photos + 1, rank))
         shares[rank].append(index)
     return [sorted(share) for share in shares]
+
+
+_LONGEST_TEMPORARY_FOLDER = 75
+"""Bytes. Processes send tensors through sockets in it, whose whole path has 107 at most, or they would wait forever."""
+
+
+def _check_temporary_folder(folder: str) -> None:
+    length = len(os.fsencode(folder))
+    if os.name == "posix" and length > _LONGEST_TEMPORARY_FOLDER:
+        raise FacecryptError(
+            f"workers: the path of the temporary folder {folder} has {length} bytes, and processes that read ahead can "
+            f"send nothing where it has more than {_LONGEST_TEMPORARY_FOLDER}. Set TMPDIR to a shorter one, or workers "
+            "to 0."
+        )

@@ -44,8 +44,8 @@ class Album:
 
     def __init__(self, folder: Path, backup: str) -> None:
         self.photos, self.output, self._backup = folder / "photos", folder / "out", backup
-        self.temporary = folder / "temporary"
-        self.temporary.mkdir()
+        # Short, as sockets in it must be.
+        self.temporary = Path(tempfile.mkdtemp(prefix="k"))
         sample = Image.open(ROOT / "facecrypt/data/sample/astronaut.png").crop((100, 0, 356, 256))
         self.originals: dict[str, bytes] = {}
         (folder / "originals").mkdir()
@@ -145,6 +145,7 @@ def kill(folder: Path, kills: int, number: signal.Signals, seed: int, backup: st
     assert len(album.replaced()) == PHOTOS
     album.check_report()
     assert list(album.temporary.glob("facecrypt-*-*")) == []
+    shutil.rmtree(album.temporary)
     assert [path for path in folder.rglob("*.tmp")] == []
     most = f", in {longest:.2f} s at most" if longest else ""
     say(f"{done} runs ended by {number.name}{most}; states they left: {dict(states)}")

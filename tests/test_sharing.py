@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from facecrypt import pipeline
+from facecrypt import cli, pipeline
 from facecrypt.sharing import share_out
 from tests import processes
 
@@ -97,3 +98,17 @@ def test_torchrun_starts_the_processes_and_a_second_run_does_nothing(tmp_path: P
     (folder / "e_text.png").unlink()
     again = run(tmp_path / "out", folder, "trainer={accelerator: cpu, devices: 1}")
     assert [photo["already"] for photo in again] == [True, True, True]
+
+
+def test_a_temporary_folder_with_too_long_a_path_is_told_before_the_first_photo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Workers send tensors through sockets in it: they would wait for ever."""
+    folder = tmp_path / ("x" * 80)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    command = ["run", "tests/judged.yaml", f"output={tmp_path / 'out'}", "workers=1", "trainer.accelerator=cpu"]
+    assert cli.main(command) == cli.WRONG
+    said = capsys.readouterr().err
+    assert f"workers: the path of the temporary folder {folder} has" in said
+    assert not list((tmp_path / "out").glob("*.png"))
