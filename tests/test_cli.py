@@ -168,8 +168,10 @@ def test_the_help_tells_every_exit_status(capsys: pytest.CaptureFixture[str]) ->
 def test_protect_is_an_option_of_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["run", QUICKSTART, "--protect", "2"]) == cli.WRONG
     assert "protect: 2 is wrong" in capsys.readouterr().err
-    assert cli.main(["run", QUICKSTART, "surrogates=[{name: sface}]", "preset=mid", "--protect", "0.9"]) == cli.WRONG
-    assert "protect: what others make of masks by sface was not measured" in capsys.readouterr().err
+    assert (
+        cli.main(["run", QUICKSTART, "surrogates=[{name: dlib_resnet}]", "preset=mid", "--protect", "0.9"]) == cli.WRONG
+    )
+    assert "protect: what others make of masks by dlib_resnet was not measured" in capsys.readouterr().err
     assert cli.main(["show", QUICKSTART, "protect=0.9"]) == cli.DONE
     shown = yaml.safe_load(capsys.readouterr().out)
     assert (shown["protect"], shown["preset"], len(shown["levels"])) == (0.9, None, 4)

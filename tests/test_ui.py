@@ -23,7 +23,7 @@ import pytest
 import requests
 from PIL import Image
 
-from facecrypt import cli, pipeline
+from facecrypt import cli, expectation, pipeline
 from facecrypt.api import quickstart
 from facecrypt.faces import FaceDetector
 from facecrypt.photos import read_photo
@@ -387,7 +387,9 @@ def test_overrides_hold_at_every_strength() -> None:
     assert all(level.epsilon == 4 for level in level_recipes(choices.protect))
 
 
-def test_the_page_opens_with_what_the_recipe_says() -> None:
+def test_the_page_opens_with_what_the_recipe_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = {"dlib_resnet+sface": {"intercept": 0.0, "margins": {"sface": 1.0}}}
+    monkeypatch.setattr(expectation, "_fits", lambda: both)
     choices = load_choices(quickstart(), [])
     assert (choices.first, choices.protect and choices.protect.protect) == ("protect", 0.8)
     choices = load_choices(quickstart(), ["protect=0.6"])
