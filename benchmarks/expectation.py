@@ -5,8 +5,8 @@ r"""Fits what unseen recognisers are expected to make of a saved face, and says 
     python benchmarks/expectation.py fit
 
 `measure` protects people of a protocol at several budgets, saves, finds and looks at them afresh, as they are and after
-the changes of sharing, and adds to a file of samples what the surrogates see and what the judges decide. `fit` writes
-facecrypt/data/expectation.yaml, the reliability diagram and its table, from these samples.
+the changes of sharing, and adds to a file of samples what the surrogates see, and whom the judges find in the gallery
+of the protocol. `fit` writes facecrypt/data/expectation.yaml, the reliability diagram and its table from these samples.
 """
 
 from __future__ import annotations
@@ -22,17 +22,19 @@ import numpy as np
 import torch
 import yaml
 from numpy.typing import NDArray
+from torch import Tensor
 
 from facecrypt.budget import fit_photo
 from facecrypt.crew import build_recogniser
 from facecrypt.expectation import margin
 from facecrypt.face_rules import face_rules
-from facecrypt.faces import FaceDetector, add_masks, cut
+from facecrypt.faces import FaceDetector, FaceImage, add_masks, cut
+from facecrypt.gallery import EmbeddingCache, recogniser_key
 from facecrypt.judging import look
 from facecrypt.photos import Photo, read_photo
 from facecrypt.pipeline import build_loop
 from facecrypt.protection import Surrogate
-from facecrypt.protocol import load_protocol
+from facecrypt.protocol import Entry, load_protocol
 from facecrypt.receipt import see_again
 from facecrypt.recipe import check_recipe
 from facecrypt.settings import TransformName
@@ -62,14 +64,31 @@ class Sample(NamedTuple):
     Attributes:
         person: Who it is.
         surrogates: Names of those that gave gradients, sorted and joined by a plus.
-        margins: How far each surrogate's similarity lies below its threshold.
+        margins: How far each surrogate's similarity to the original face lies below its threshold.
         others: The same of each judge.
+        searched: By how much each judge finds another photo of the person more similar than anybody else's photo; below
+            0 it takes the face for somebody else.
     """
 
     person: str
     surrogates: str
     margins: dict[str, float]
     others: dict[str, float]
+    searched: dict[str, float]
+
+
+class Judge(NamedTuple):
+    """A recogniser without gradients, and the photos that it searches.
+
+    Attributes:
+        embedder: The recogniser.
+        gallery: Unit embeddings, ``(N, D)``.
+        identities: Whom each of them shows.
+    """
+
+    embedder: Embedder
+    gallery: Tensor
+    identities: NDArray[np.str_]
 
 
 def measure(arguments: argparse.Namespace) -> None:
@@ -80,8 +99,12 @@ def measure(arguments: argparse.Namespace) -> None:
     for embedder in surrogates.values():
         embedder.require_gradients()
     slots = yaml.safe_load(arguments.judges.read_text())
-    judges = {slot["label"]: build_recogniser(slot["name"], slot["args"]) for slot in slots}
-    probes = sorted(load_protocol(arguments.protocol).probes, key=lambda entry: entry.identity)
+    protocol = load_protocol(arguments.protocol)
+    judges = {
+        slot["label"]: _search_by(build_recogniser(slot["name"], slot["args"]), protocol.gallery, detector, arguments)
+        for slot in slots
+    }
+    probes = sorted(protocol.probes, key=lambda entry: entry.identity)
     random.Random(arguments.seed).shuffle(probes)
     draw = random.Random(arguments.seed)
     people = []
@@ -116,11 +139,27 @@ def measure(arguments: argparse.Namespace) -> None:
                         person,
                         "+".join(sorted(surrogates)),
                         {name: _margin(embedder, pair) for name, embedder in surrogates.items()},
-                        {name: _margin(embedder, pair) for name, embedder in judges.items()},
+                        {name: _margin(judge.embedder, pair) for name, judge in judges.items()},
+                        {name: _lead(judge, again.image, person) for name, judge in judges.items()},
                     )
                     with arguments.samples.open("a") as file:
                         file.write(json.dumps(sample._asdict()) + "\n")
             print(f"JOD {jod}: {start + len(part)} of {len(chosen)} faces", flush=True)
+
+
+def _search_by(
+    embedder: Embedder, gallery: Sequence[Entry], detector: FaceDetector, arguments: argparse.Namespace
+) -> Judge:
+    paths = [entry.image for entry in gallery]
+    cache = EmbeddingCache(arguments.cache)
+    embeddings, found = cache.embed_files(paths, embedder, recogniser_key(embedder), detector, "largest")
+    return Judge(embedder, embeddings[found], np.array([entry.identity for entry in gallery])[found.numpy()])
+
+
+def _lead(judge: Judge, face: FaceImage, person: str) -> float:
+    similarities = (judge.gallery @ look(judge.embedder, [face]).embeddings[0]).numpy()
+    own = judge.identities == person
+    return float(similarities[own].max() - similarities[~own].max())
 
 
 def _margin(embedder: Embedder, pair: Sequence[Any]) -> float:
@@ -176,15 +215,16 @@ def fit(arguments: argparse.Namespace) -> None:
     samples = [Sample(**json.loads(line)) for line in arguments.samples.read_text().splitlines()]
     fits: dict[str, Any] = {}
     lines = [
-        "| surrogates | faces | people | left-out judge | taken for somebody else | expected | ECE |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| surrogates | faces | people | left-out judge | not found | expected | ECE | beside the photo |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     curves = {}
     for surrogates in sorted({sample.surrogates for sample in samples}):
         own = [sample for sample in samples if sample.surrogates == surrogates]
         names, judges = sorted(own[0].margins), sorted(own[0].others)
         features = np.array([[sample.margins[name] for name in names] for sample in own])
-        outcomes = {judge: np.array([float(sample.others[judge] > 0) for sample in own]) for judge in judges}
+        outcomes = {judge: np.array([float(sample.searched[judge] < 0) for sample in own]) for judge in judges}
+        beside = {judge: np.array([float(sample.others[judge] > 0) for sample in own]) for judge in judges}
         people = sorted({sample.person for sample in own})
         random.Random(0).shuffle(people)
         fold = np.array([people.index(sample.person) % FOLDS for sample in own])
@@ -200,10 +240,11 @@ def fit(arguments: argparse.Namespace) -> None:
                 expected[judge][new] = predict(weights, features[new])
         for judge in judges:
             error, _ = reliability(expected[judge], outcomes[judge])
-            lines.append(_row(surrogates, own, people, judge, outcomes[judge], expected[judge], error))
+            lines.append(_row(surrogates, own, people, judge, outcomes[judge], expected[judge], error, beside[judge]))
         every, all_seen = np.concatenate([*expected.values()]), np.concatenate([*outcomes.values()])
         error, curves[surrogates] = reliability(every, all_seen)
-        lines.append(_row(surrogates, own, people, "each in turn", all_seen, every, error))
+        beside_all = np.concatenate([*beside.values()])
+        lines.append(_row(surrogates, own, people, "each in turn", all_seen, every, error, beside_all))
         weights = logistic(np.concatenate([features] * len(judges)), np.concatenate([*outcomes.values()]))
         fits[surrogates] = {
             "intercept": round(float(weights[0]), 4),
@@ -219,12 +260,19 @@ def fit(arguments: argparse.Namespace) -> None:
 
 
 def _row(
-    surrogates: str, own: Sequence[Sample], people: Sequence[str], judge: str, seen: Any, expected: Any, error: float
+    surrogates: str,
+    own: Sequence[Sample],
+    people: Sequence[str],
+    judge: str,
+    seen: NDArray[np.float64],
+    expected: NDArray[np.float64],
+    error: float,
+    beside: NDArray[np.float64],
 ) -> str:
     faces = len(own) // len(CHANGES)
     return (
         f"| {surrogates.replace('+', ', ')} | {faces} | {len(people)} | {judge} | {seen.mean():.2f} | "
-        f"{expected.mean():.2f} | {error:.3f} |"
+        f"{expected.mean():.2f} | {error:.3f} | {beside.mean():.2f} |"
     )
 
 
@@ -241,7 +289,7 @@ def _draw(curves: dict[str, list[tuple[float, float, int]]], file: Path) -> None
         sizes = [20 + 200 * count / sum(row[2] for row in rows) for _, _, count in rows]
         (line,) = axes.plot([row[0] for row in rows], [row[1] for row in rows], label=surrogates.replace("+", ", "))
         axes.scatter([row[0] for row in rows], [row[1] for row in rows], s=sizes, color=line.get_color())
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="expected share", ylabel="share of judges that took it for somebody else")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="expected share", ylabel="share of judges that did not find the person")
     axes.legend(title="surrogates", frameon=False)
     figure.savefig(file, metadata={"Date": None})
 
@@ -258,6 +306,7 @@ def main() -> None:
     first.add_argument("--skip", type=int, default=0, help="people left out at the beginning of the shuffled protocol")
     first.add_argument("--budgets", type=int, default=2, help="of the six, drawn for each person")
     first.add_argument("--seed", type=int, default=0)
+    first.add_argument("--cache", type=Path, default=Path("results/cache"), help="for embeddings of the gallery")
     first.set_defaults(run=measure)
     second = commands.add_parser("fit")
     second.set_defaults(run=fit)

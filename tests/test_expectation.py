@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from facecrypt import expectation
 from facecrypt.expectation import expected_share, known_surrogates, margin
@@ -84,6 +85,7 @@ def test_the_fit_is_written_with_its_table(
             below = float(rng.normal())
             others = {judge: below + float(rng.normal()) / 2 for judge in ("x", "y", "z")}
             row = {"person": str(number // 4), "surrogates": "a", "margins": {"a": below}, "others": others}
+            row["searched"] = {judge: 0.5 - value for judge, value in others.items()}
             file.write(json.dumps(row) + "\n")
     (tmp_path / "facecrypt" / "data").mkdir(parents=True)
     (tmp_path / "docs" / "images").mkdir(parents=True)
@@ -95,6 +97,20 @@ def test_the_fit_is_written_with_its_table(
     written = (tmp_path / "facecrypt" / "data" / "expectation.yaml").read_text()
     assert "benchmarks/expectation.py fit" in written
     assert "a:\n  intercept: " in written
+    (shares,) = [line.split(" | ") for line in table if "each in turn" in line]
+    assert float(shares[4]) < float(shares[7].rstrip(" |")), (
+        "what is not found in a search is nearer to the photo itself"
+    )
+
+
+def test_a_judge_finds_a_person_by_the_best_of_their_photos(
+    command: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+    judge = command.Judge(None, gallery, np.array(["a", "b", "a"]))
+    monkeypatch.setattr(command, "look", lambda embedder, faces: SimpleNamespace(embeddings=torch.tensor([[1.0, 0.0]])))
+    assert command._lead(judge, None, "a") == pytest.approx(1 - 0.6)
+    assert command._lead(judge, None, "b") == pytest.approx(0.6 - 1)
 
 
 def test_the_command_says_what_it_needs() -> None:
