@@ -140,6 +140,11 @@ class Batch:
             return images
         return gaussian_blur2d(images, 2 * math.ceil(3 * sigma) + 1, (sigma, sigma), border_type="constant")
 
+    def take_up(self, masks: Sequence[Tensor]) -> Tensor:
+        """Return masks of these faces, ``(3, S, S)`` each, as the loop moves them, kept within what it allows."""
+        padded = torch.stack([_pad(mask, self.side) for mask in masks]).to(self.pixels.device)
+        return self._project(padded * (self.strength > 0))
+
     def move(self, masks: Tensor, direction: Tensor) -> Tensor:
         """Return the masks after a step of each against its direction, inside the ball and inside the photo.
 

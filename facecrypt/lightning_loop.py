@@ -141,7 +141,8 @@ class ProtectionModule(lightning.LightningModule):
             job.prepare()
         while todo:
             for level, loop in enumerate(self.loops):
-                self._make([(job, number) for job, number in todo if job.levels[number] == level], loop)
+                part = [(job, number) for job, number in todo if job.levels[number] == level]
+                self._make(part, loop, again=level > 0)
             # A mask that reaches into a neighbour's patch may undo it, so all faces of a changed photo are looked at.
             changed = {job.index: job for job, _ in todo}.values()
             # Judges say what they say of a saved file anywhere else: in full precision.
@@ -150,7 +151,8 @@ class ProtectionModule(lightning.LightningModule):
         return batch
 
     @stage("protect")
-    def _make(self, todo: Sequence[tuple[Job, int]], loop: ProtectionLoop) -> None:
+    def _make(self, todo: Sequence[tuple[Job, int]], loop: ProtectionLoop, *, again: bool) -> None:
+        """Make masks; where it is `again`, go on from those of the level before, which costs less and protects more."""
         shares = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning declares it nowhere.
         assert isinstance(shares, PhotoShares)
         for start in range(0, len(todo), shares.faces_per_batch):
@@ -160,6 +162,7 @@ class ProtectionModule(lightning.LightningModule):
                 [job.images[number] for job, number in part],
                 [face_seed(self._seed, job.source, number) for job, number in part],
                 self.on_step,
+                [job.masks[number] for job, number in part] if again else None,
             )
             spent = (time.monotonic() - began) / len(part)
             _hand_out(part, made, spent)

@@ -177,7 +177,13 @@ class ProtectionLoop(nn.Module):
         generator = torch.Generator().manual_seed(seeds_at([self.settings.seed], step, "surrogates")[0])
         return sorted(torch.randperm(every, generator=generator)[:count].tolist())
 
-    def run(self, faces: Sequence[FaceImage], seeds: Sequence[int], on_step: OnStep | None = None) -> Masks:
+    def run(
+        self,
+        faces: Sequence[FaceImage],
+        seeds: Sequence[int],
+        on_step: OnStep | None = None,
+        start: Sequence[Tensor] | None = None,
+    ) -> Masks:
         """Return a mask for each face. A face's mask does not depend on the other faces, unless a term couples them.
 
         Under autocast, the surrogates alone compute in its precision: a mask of some grey levels, or the distance of
@@ -187,6 +193,8 @@ class ProtectionLoop(nn.Module):
             faces: The faces, any number and sizes.
             seeds: One per face, for everything random about it.
             on_step: Told of the progress.
+            start: Masks of these faces to go on from, as `Masks` holds them, made for less than this loop allows. That
+                takes half of the steps, the last half.
 
         Raises:
             EmbeddingError: If a surrogate's gradient is not finite; the message names it.
@@ -195,14 +203,14 @@ class ProtectionLoop(nn.Module):
         kind = next(self.buffers()).device.type
         mixed = torch.autocast(kind, torch.get_autocast_dtype(kind), enabled=torch.is_autocast_enabled(kind))
         with torch.autocast(kind, enabled=False):
-            return self._run(Batch(self, faces, seeds, mixed), on_step)
+            return self._run(Batch(self, faces, seeds, mixed), on_step, start)
 
-    def _run(self, batch: Batch, on_step: OnStep | None) -> Masks:
+    def _run(self, batch: Batch, on_step: OnStep | None, start: Sequence[Tensor] | None) -> Masks:
         settings = self.settings
-        masks = torch.zeros_like(batch.pixels)
+        masks = torch.zeros_like(batch.pixels) if start is None else batch.take_up(start)
         state, memory = self.optimizer.init(masks), self.gradient.init(masks)
         chosen: Tensor | None = None
-        for step in range(settings.steps):
+        for step in range(0 if start is None else settings.steps // 2, settings.steps):
             look = Look(batch, masks, step)
             chosen = self.target_selector(look.situation(chosen))
             gradient, memory = self.gradient.update(look.landscape(chosen), memory)
