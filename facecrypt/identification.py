@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facecrypt import tables
+from facecrypt import plots, tables
 from facecrypt.adversaries import Gallery, Identifier, grow, measure_threshold, stream_of, train_linear_probe
 from facecrypt.benchmark import Benchmark, Row, dump_benchmark
 from facecrypt.benchmark_files import Probe, Saved, folder_of, make_files, quality_of, transformed
@@ -55,7 +55,7 @@ from facecrypt.targets import Target
 TOP = (1, 5)
 """The N of Rank-N-T and Rank-N-UT in metrics.json."""
 
-_RESULTS = ("metrics.json", "benchmark.yaml", "table.md", *tables.PLOTS)
+_RESULTS = ("metrics.json", "benchmark.yaml", "table.md", *plots.PLOTS)
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _evaluate(
     table = tables.render_markdown(benchmark.title, results, command, panel.left_out)
     output_files.write(output / "table.md", table.encode())
     with temporary_folder("plots") as scratch:
-        for plot in tables.plot(results, scratch):
+        for plot in plots.plot(results, scratch):
             output_files.write(output / plot.name, plot.read_bytes())
     return results
 

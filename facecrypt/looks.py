@@ -18,7 +18,7 @@ from torch import Tensor
 
 from facecrypt.faces import Face, Window
 from facecrypt.flip import Flip
-from facecrypt.vision import PHONE, Display, Eye
+from facecrypt.vision import FULL_HD, PHONE, Display, Eye
 
 Pixels = NDArray[np.uint8]
 
@@ -28,7 +28,7 @@ _LARGEST = 768
 """Of what is looked at, in pixels as shown: a larger face is judged by its middle, which is most of its features."""
 _SMALLEST = 32
 """Of what is looked at; the border of the photo is repeated beyond."""
-WAYS = ("monitor", "phone", "enlarged")
+WAYS = ("monitor", "fitted", "phone", "enlarged")
 """The ways of looking of `Looks`."""
 
 
@@ -37,9 +37,10 @@ class Looks:
     """How far a face in a saved photo looks from the original.
 
     Attributes:
-        jod: By the way of looking: ``monitor`` is a full-HD monitor with a pixel for a pixel, ``phone`` a phone that
-            shows the whole photo, ``enlarged`` the same monitor and the photo at twice its size. 10: nobody sees a
-            difference; one less: a step that three of four people notice side by side.
+        jod: By the way of looking: ``monitor`` is a full-HD monitor with a pixel for a pixel, ``fitted`` the same
+            monitor that shows the whole photo, ``phone`` a phone that does, held as suits it, ``enlarged`` the monitor
+            and the photo at twice its size. 10: nobody sees a difference; one less: a step that three of four people
+            notice side by side.
         flip: Mean FLIP error of the monitor's pixels, from 0, no difference, to 1.
     """
 
@@ -56,12 +57,14 @@ def measure(original: Pixels, saved: Pixels, face: Face) -> Looks:
         face: The face as it was found in the original.
     """
     before, after = surroundings(original, face), surroundings(saved, face)
-    fitted = _fit(original.shape[1], original.shape[0], PHONE)
-    shown = _tensor(_middle(_resize(before, fitted), _LARGEST)), _tensor(_middle(_resize(after, fitted), _LARGEST))
-    with torch.no_grad():
-        phone = Eye(shown[0], PHONE).jod(shown[1]).item()
-    near = Look(before, ("monitor", "enlarged", "flip")).at(after)
-    return Looks({"monitor": near["monitor"], "phone": phone, "enlarged": near["enlarged"]}, near["flip"])
+    height, width = original.shape[:2]
+    jod = Look(before, ("monitor", "enlarged", "flip")).at(after)
+    flip = jod.pop("flip")
+    factor = _fit(width, height, FULL_HD.width, FULL_HD.height)
+    jod["fitted"] = _shrunk_jod(before, after, factor, FULL_HD) if factor < 1 else jod["monitor"]
+    longer, shorter = max(width, height), min(width, height)
+    jod["phone"] = _shrunk_jod(before, after, _fit(longer, shorter, PHONE.width, PHONE.height), PHONE)
+    return Looks({way: jod[way] for way in WAYS}, flip)
 
 
 class Look:
@@ -129,9 +132,15 @@ def _padded(part: Pixels) -> Pixels:
     return np.pad(part, [*missing, (0, 0)], mode="edge")
 
 
-def _fit(width: int, height: int, display: Display) -> float:
-    """Return the factor, at most 1, by which a photo is shrunk to be seen as a whole, the display held as suits it."""
-    return min(1.0, display.width / max(width, height), display.height / min(width, height))
+def _fit(width: int, height: int, across: int, down: int) -> float:
+    """Return the factor, at most 1, by which a photo is shrunk to be seen as a whole on so many pixels."""
+    return min(1.0, across / width, down / height)
+
+
+def _shrunk_jod(before: Pixels, after: Pixels, factor: float, display: Display) -> float:
+    shown = [_tensor(_middle(_resize(part, factor), _LARGEST)) for part in (before, after)]
+    with torch.no_grad():
+        return Eye(shown[0], display).jod(shown[1]).item()
 
 
 def _middle(part: Pixels, largest: int) -> Pixels:

@@ -1,4 +1,4 @@
-"""What a benchmark shows people: the rows of its metrics.json as the tables and plots of TIP-IM's section 5.
+"""What a benchmark shows people: the rows of its metrics.json as the tables of TIP-IM's section 5.
 
 A row holds what one recogniser, the evaluator, makes of one method's photos; None stands for what was not measured.
 An empty list of rows, and two rows for one cell of a table, are refused with a ValueError.
@@ -8,19 +8,13 @@ from __future__ import annotations
 
 import math
 import re
-import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import cycle, groupby, product
-from pathlib import Path
-from statistics import fmean
+from itertools import groupby, product
 from typing import TYPE_CHECKING, Any, Literal
 
-from facecrypt.errors import FacecryptError
-
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 Row = Mapping[str, Any]
 
@@ -30,6 +24,7 @@ _QUALITY = {  # heading: the key and its decimals
     "PSNR (dB) ↑": ("psnr", 2),
     "SSIM ↑": ("ssim", 4),
     "JOD ↑": ("jod_monitor", 2),
+    "JOD, fitted ↑": ("jod_fitted", 2),
     "JOD, phone ↑": ("jod_phone", 2),
     "JOD, enlarged ↑": ("jod_enlarged", 2),
     "FLIP ↓": ("flip", 4),
@@ -55,7 +50,8 @@ _NOTES = """\
 - **Transform**: what happened to every saved photo, the clean ones too, before its face was looked for. The gallery is
   untouched. PSNR, SSIM, JOD, FLIP and MMD are those of the photos as they were saved.
 - **JOD**: how near a saved face looks to the original (ColorVideoVDP) on a full-HD monitor with a pixel for a pixel, on
-  a phone that shows the whole photo, and at twice its size; 10 is no visible difference. **FLIP** is 0 then.
+  the same monitor with the whole photo fitted to it, on a phone that shows the whole photo, and at twice its size; 10
+  is no visible difference. **FLIP** is 0 then.
 - **protected_gallery**: whoever searches has protected photos of the same people, by the same method, and no others.
 - **growing_gallery**: it begins with half of the clean photos of the same people. Protected versions of the other half
   come by one after the other, and each joins under the identity that the nearest photo has, if that is near enough.
@@ -64,15 +60,18 @@ _NOTES = """\
 - **Best target**: a single-target method runs with every target and reports the one that serves best, picked by these
   very results in its favour. Each rate may have its own; the one named is that of R1-T.
 """
-# Paul Tol's "muted" colours, which people with any colour vision tell apart.
-_COLOURS = ("#332288", "#CC6677", "#117733", "#88CCEE", "#882255", "#DDCC77", "#44AA99", "#999933", "#AA4499")
-_HATCH = "/////"
-_MARKS = {"*": "white-box", "†": "chose the strength"}
 
 
 @dataclass(frozen=True)
-class _Line:
-    """One line of a table and one series of a plot: a method in a setting, and its rows by evaluator."""
+class Line:
+    """One line of a table and one series of a plot: a method in a setting, and its rows by evaluator.
+
+    Attributes:
+        surrogates: Their names, or ``none``.
+        method: Its label.
+        setting: What sets it apart from other lines of the method; may be empty.
+        rows: By evaluator.
+    """
 
     surrogates: str
     method: str
@@ -81,16 +80,18 @@ class _Line:
 
     @property
     def label(self) -> str:
+        """Method and setting."""
         return f"{self.method}, {self.setting}" if self.setting else self.method
 
     @property
     def clean(self) -> bool:
+        """Whether the photos are untouched."""
         # By what was measured too, as its name is for the user to choose.
         return self.method == "clean" or not (self.surrogates != "none" or self.values("psnr") or self.values("ssim"))
 
     def values(self, key: str) -> list[float]:
         """Return what was measured, smallest first: a single value unless the evaluator makes a difference."""
-        return sorted({value for row in self.rows.values() if not math.isnan(value := _value(row, key))})
+        return sorted({value for row in self.rows.values() if not math.isnan(value := value_of(row, key))})
 
 
 def identification_table(rows: Sequence[Row], kind: Literal["t", "ut"]) -> str:
@@ -99,19 +100,19 @@ def identification_table(rows: Sequence[Row], kind: Literal["t", "ut"]) -> str:
     Lines and columns follow the order of the rows. White-box values carry a star; the best black-box values of a column
     among the lines with the same surrogates are bold, and values that are printed alike are equal.
     """
-    lines, keys = _lines(rows), (f"rank1_{kind}", f"rank5_{kind}")
+    lines, keys = lines_of(rows), (f"rank1_{kind}", f"rank5_{kind}")
     best: dict[tuple[str, str, str], str] = {}  # as printed
     for line in lines:
         for (name, row), key in product(line.rows.items(), keys):
-            if not (line.clean or _mark(row) or row[key] is None):
+            if not (line.clean or mark_of(row) or row[key] is None):
                 place = line.surrogates, name, key
                 best[place] = max(best.get(place, "0.0"), f"{row[key]:.1f}", key=float)
 
-    def cell(line: _Line, name: str) -> str:
+    def cell(line: Line, name: str) -> str:
         texts = []
         for key in keys if name in line.rows else ():
             row = line.rows[name]
-            text = _MISSING if row[key] is None else f"{row[key]:.1f}{_mark(row)}"
+            text = _MISSING if row[key] is None else f"{row[key]:.1f}{mark_of(row)}"
             if not line.clean and text == best.get((line.surrogates, name, key)):
                 text = f"**{text}**"
             if key == keys[0] and (interval := row.get(f"{key}_interval")):
@@ -129,7 +130,7 @@ def quality_table(rows: Sequence[Row]) -> str:
     """Return how natural the photos of every method look, and its time, as Markdown (Table 5 of TIP-IM)."""
     measured = {key for row in rows for key, value in row.items() if value is not None}
     headings = {name: name for name, (key, _) in _QUALITY.items() if key in measured or not key.startswith(_LOOKS)}
-    return _table(_lines(rows), headings, lambda line, name: _range(line, *_QUALITY[name]))
+    return _table(lines_of(rows), headings, lambda line, name: range_of(line, *_QUALITY[name]))
 
 
 def render_markdown(title: str, rows: Sequence[Row], command: str, left_out: Mapping[str, str] = {}) -> str:
@@ -151,7 +152,7 @@ def render_markdown(title: str, rows: Sequence[Row], command: str, left_out: Map
     if single := [row for row in rows if row.get("best_target") is not None]:
         headings = {row["evaluator"]: row["evaluator"] for row in single}
         targets = _table(
-            _lines(single), headings, lambda line, name: _escape(line.rows.get(name, {}).get("best_target", _MISSING))
+            lines_of(single), headings, lambda line, name: _escape(line.rows.get(name, {}).get("best_target", _MISSING))
         )
         sections.append(f"## Best targets\n\n{targets}")
     if streams := [row for row in rows if row.get("stream")]:
@@ -162,165 +163,31 @@ def render_markdown(title: str, rows: Sequence[Row], command: str, left_out: Map
 def _stream_table(rows: Sequence[Row]) -> str:
     """Return how many photos came by, joined, and joined rightly, of each method's first transform."""
 
-    def cell(line: _Line, name: str) -> str:
+    def cell(line: Line, name: str) -> str:
         stream = line.rows[name]["stream"] if name in line.rows else None
         return f"{stream['joined']} of {stream['photos']}, {stream['right']} rightly" if stream else _MISSING
 
     shown = [row for row in rows if row["transform"] == rows[0]["transform"]]
-    return _table(_lines(shown), {row["evaluator"]: row["evaluator"] for row in shown}, cell)
+    return _table(lines_of(shown), {row["evaluator"]: row["evaluator"] for row in shown}, cell)
 
 
 def _by_condition(rows: Sequence[Row], kind: Literal["t", "ut"]) -> str:
     """Return a table per adversary and transform, each under its name: only what met the same is compared."""
     tables: dict[str, list[Row]] = {}
     for row in rows:
-        tables.setdefault(", ".join(_conditions(row)), []).append(row)
+        tables.setdefault(", ".join(conditions_of(row)), []).append(row)
     if len(tables) == 1:
         return identification_table(rows, kind)
     return "\n\n".join(f"### {_escape(name)}\n\n{identification_table(each, kind)}" for name, each in tables.items())
 
 
-def _conditions(row: Row) -> list[str]:
+def conditions_of(row: Row) -> list[str]:
+    """Return what a row's photos met: the transform, and the adversary if there is one."""
     adversary = row.get("adversary", "none")
     return [row["transform"], *([] if adversary == "none" else [adversary])]
 
 
-PLOTS = tuple(f"{name}.{suffix}" for name in ("rank1", "ssim", "tradeoff", "frontier") for suffix in ("png", "svg"))
-"""The files that `plot` may write."""
-
-
-def plot(rows: Sequence[Row], folder: Path) -> list[Path]:
-    """Write the plots into a folder, as PNG and SVG, and return their files; the same rows give the same files.
-
-    ``rank1`` shows Rank-1-T and Rank-1-UT by evaluator and method, with 95 % intervals; ``ssim`` the SSIM of methods
-    (Figure 3 of TIP-IM); ``tradeoff`` Rank-1-T against SSIM, with a line through the settings of a method (Figure 5);
-    ``frontier`` Rank-1-UT in the same way, and ``looks`` against JOD. Of several transforms and adversaries, the first
-    is drawn. What cannot be drawn, because no photo was protected or nothing was measured, is not written.
-
-    Raises:
-        FacecryptError: If matplotlib is not installed, or a file cannot be written.
-    """
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise FacecryptError("Plots need matplotlib, which is missing. Run: pip install facecrypt[plot]") from error
-    lines = _lines([row for row in rows if _conditions(row) == _conditions(rows[0])])
-    measured = [line for line in lines if not line.clean and line.values("ssim")]
-    seen = [line for line in measured if line.values("jod_monitor")]
-    drawings: dict[str, tuple[Callable[[Figure, Sequence[_Line]], None], list[_Line]]] = {
-        "rank1": (_draw_rates, lines),
-        "ssim": (_draw_ssim, measured),
-        "tradeoff": (partial(_draw_tradeoff, kind="t"), measured),
-        "frontier": (partial(_draw_tradeoff, kind="ut"), measured),
-        "looks": (partial(_draw_tradeoff, kind="ut", measure="jod_monitor"), seen),
-    }
-    drawings = {name: drawing for name, drawing in drawings.items() if not all(line.clean for line in drawing[1])}
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # The user's own settings must not change the files, nor may the hour.
-        # A name may hold a dollar sign, which is no mathematics.
-        matplotlib.rcParams.update({"font.size": 9, "svg.hashsalt": "facecrypt", "text.parse_math": False})
-        matplotlib.rcParams.update({"axes.axisbelow": True, "axes.spines.right": False, "axes.spines.top": False})
-        matplotlib.rcParams.update({"figure.constrained_layout.h_pad": 0.1, "figure.constrained_layout.w_pad": 0.1})
-        for name, (draw, drawn) in drawings.items():
-            figure = Figure(layout="constrained")
-            draw(figure, drawn)
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                figure.savefig(folder / f"{name}.png", dpi=150)
-                figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
-            except OSError as error:
-                message = f"{folder}: {name} cannot be written ({error.strerror}). Free space or name another folder."
-                raise FacecryptError(message) from error
-    return [folder / f"{name}.{suffix}" for name in drawings for suffix in ("png", "svg")]
-
-
-def _draw_rates(figure: Figure, lines: Sequence[_Line]) -> None:
-    """Draw bars by evaluator and method, two panels for each set of surrogates, and black lines for clean photos."""
-    evaluators = list(dict.fromkeys(name for line in lines for name in line.rows))
-    clean, blocks = [line for line in lines if line.clean], _blocks(line for line in lines if not line.clean)
-    most, longest = max(len(block) for block in blocks), max(len(line.label) for line in lines)
-    width, height = max(3.5, 0.4 + len(evaluators) * (0.16 * most + 0.3)), max(2.6, 0.18 * most + 1.2)
-    figure.set_size_inches(2 * width + 1 + longest / 14, len(blocks) * height + 0.6)
-    panels = figure.subplots(len(blocks), 2, squeeze=False).flatten()
-    for axes, (block, kind) in zip(panels, product(blocks, ("t", "ut")), strict=True):
-        key, step = f"rank1_{kind}", min(0.3, 0.84 / len(block))
-        for offset, (line, colour) in enumerate(zip(block, _colours(len(block)), strict=True)):
-            axes.bar(0, math.nan, color=colour, label=line.label)
-            for name, row in line.rows.items():
-                x = evaluators.index(name) + (offset - (len(block) - 1) / 2) * step
-                look = {"facecolor": "white", "hatch": _HATCH} if _mark(row) else {"facecolor": colour}
-                axes.bar(x, _value(row, key), 0.85 * step, edgecolor=colour, **look)
-                axes.plot([x, x], row.get(f"{key}_interval") or [math.nan] * 2, color="black", linewidth=1)
-        if marks := {_mark(row) for line in block for row in line.rows.values()} - {""}:
-            label = ", ".join(_MARKS[mark] for mark in sorted(marks))
-            axes.bar(0, math.nan, facecolor="white", edgecolor="0.3", hatch=_HATCH, label=label)
-        for x, row in ((evaluators.index(name), row) for line in clean for name, row in line.rows.items()):
-            axes.hlines(_value(row, key), x - 0.46, x + 0.46, color="black")
-        axes.plot([], [], color="black", label="clean" if clean else None)
-        axes.set(xlim=(-0.6, len(evaluators) - 0.4), ylim=(0, 103), ylabel=f"Rank-1-{kind.upper()} (%)")
-        axes.set_xticks(range(len(evaluators)), evaluators, rotation=25, ha="right", rotation_mode="anchor")
-        axes.grid(axis="y", color="0.9")
-        title = textwrap.fill(f"surrogates: {block[0].surrogates}", int(10 * width))
-        axes.set_title(title, loc="left", weight="bold")
-        if kind == "ut":
-            axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.05), frameon=False)
-
-
-def _draw_ssim(figure: Figure, lines: Sequence[_Line]) -> None:
-    """Draw bars from 0, grouped by surrogates, with their values; they lie, so that long labels have room."""
-    blocks, axes, y = _blocks(lines), figure.subplots(), 0.0
-    width = max(6, 1 + max(len(line.surrogates) for line in lines) / 8) + max(len(line.label) for line in lines) / 14
-    figure.set_size_inches(width, 0.8 + 0.26 * (len(lines) + 1.5 * len(blocks)))
-    places: dict[float, str] = {}
-    for block in blocks:
-        axes.text(0.01, y, f"surrogates: {block[0].surrogates}", va="center", weight="bold")
-        for line, colour in zip(block, _colours(len(block)), strict=True):
-            y += 1
-            axes.bar_label(axes.barh(y, fmean(line.values("ssim")), color=colour), [_range(line, "ssim", 3)], padding=3)
-            places[y] = line.label
-        y += 1.5
-    axes.set_yticks(list(places), list(places.values()))
-    axes.set(xlim=(0, 1.2), ylim=(y - 0.8, -0.7), xlabel="SSIM", xticks=(0, 0.2, 0.4, 0.6, 0.8, 1))
-    axes.spines["bottom"].set_bounds(0, 1)
-
-
-def _draw_tradeoff(
-    figure: Figure, lines: Sequence[_Line], kind: Literal["t", "ut"], measure: Literal["ssim", "jod_monitor"] = "ssim"
-) -> None:
-    """Draw a panel for each set of surrogates; its points are methods and settings as an evaluator sees them."""
-    blocks, evaluators = _blocks(lines), list(dict.fromkeys(name for line in lines for name in line.rows))
-    columns, width = min(3, len(blocks)), max(3.6, 0.24 * max(len(block) for block in blocks) + 1)
-    layout, longest = (math.ceil(len(blocks) / columns), columns), max(len(line.label) for line in lines)
-    figure.set_size_inches(columns * width + 1 + max(map(len, evaluators)) / 14, layout[0] * (3.6 + longest / 14))
-    for position, block in enumerate(blocks, start=1):
-        axes = figure.add_subplot(*layout, position)
-        for name, colour, marker in zip(evaluators, _colours(len(evaluators)), cycle("osD^vP*X<>"), strict=False):
-            axes.plot([], [], color=colour, marker=marker, label=name)
-            for method in dict.fromkeys(line.method for line in block):
-                path = [line.rows[name] for line in block if line.method == method and name in line.rows]
-                x, y = ([_value(row, key) for row in path] for key in (measure, f"rank1_{kind}"))
-                fill = "none" if any(_mark(row) for row in path) else "full"
-                axes.plot(x, y, color=colour, marker=marker, fillstyle=fill)
-        marks = {_mark(row) for line in block for row in line.rows.values()} - {""} or {"*"}
-        label = ", ".join(_MARKS[mark] for mark in sorted(marks))
-        axes.plot([], [], "ko", fillstyle="none", label=f"hollow: {label}")
-        title = textwrap.fill(f"surrogates: {block[0].surrogates}", int(10 * width))
-        axes.set(ylim=(-3, 103), xlabel=f"{_MEASURES[measure]}\n{title}", ylabel=f"Rank-1-{kind.upper()} (%)")
-        (left, right), spot = axes.set_xlim(axes.get_xlim()), -1.0
-        for line in sorted(block, key=lambda line: fmean(line.values(measure))):
-            # A label stands over its points or, where another is in the way, right of it; a line leads to both.
-            place = (fmean(line.values(measure)) - left) / (right - left)
-            spot = max(spot + 0.2 / (width - 0.8), place)
-            axes.plot([place, place, spot], [0, 1, 1.1], "0.85", zorder=0, clip_on=False, transform=axes.transAxes)
-            axes.text(spot, 1.12, line.label, ha="center", rotation=90, transform=axes.transAxes)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", frameon=False)
-
-
-_MEASURES = {"ssim": "SSIM", "jod_monitor": "JOD on a full-HD monitor"}
-
-
-def _lines(rows: Sequence[Row]) -> list[_Line]:
+def lines_of(rows: Sequence[Row]) -> list[Line]:
     """Return the lines, grouped by surrogates, then by method, each in order of first appearance."""
     if not rows:
         raise ValueError("rows: none given; a benchmark leaves at least one.")
@@ -335,33 +202,36 @@ def _lines(rows: Sequence[Row]) -> list[_Line]:
             raise ValueError(f"rows: two for {place} and {row['evaluator']}. Give one of them another setting.")
         found[place][row["evaluator"]] = row
     ordered = sorted(found, key=lambda place: [[other[:n] for other in found].index(place[:n]) for n in (1, 2)])
-    return [_Line(*place, found[place]) for place in ordered]
+    return [Line(*place, found[place]) for place in ordered]
 
 
-def _blocks(lines: Iterable[_Line]) -> list[list[_Line]]:
+def blocks_of(lines: Iterable[Line]) -> list[list[Line]]:
+    """Return the lines by their surrogates."""
     return [list(block) for _, block in groupby(lines, lambda line: line.surrogates)]
 
 
-def _mark(row: Row) -> str:
+def mark_of(row: Row) -> str:
     """Return the mark of a result that says little about recognisers which the masks have never met."""
     return "*" if row["white_box"] else "†" if row.get("chooses") else ""
 
 
-def _value(row: Row, key: str) -> float:
+def value_of(row: Row, key: str) -> float:
+    """Return what was measured, NaN where it was not, or where it is not finite."""
     value = row.get(key)
     return math.nan if value is None or math.isinf(value) else float(value)
 
 
-def _range(line: _Line, key: str, decimals: int) -> str:
+def range_of(line: Line, key: str, decimals: int) -> str:
+    """Return a measure as it is printed, ``-`` where it is missing, ``a to b`` where evaluators make a difference."""
     texts = [f"<{10**-decimals}" if 0 < v < 0.5 * 10**-decimals else f"{v:z.{decimals}f}" for v in line.values(key)]
     return " to ".join(dict.fromkeys([*texts[:1], *texts[-1:]])) or _MISSING
 
 
-def _table(lines: Sequence[_Line], headings: Mapping[str, str], cell: Callable[[_Line, str], str]) -> str:
+def _table(lines: Sequence[Line], headings: Mapping[str, str], cell: Callable[[Line, str], str]) -> str:
     """Return a Markdown table; a block's surrogates stand in its first line only, as in print."""
     names = ["Surrogates", "Method", "Setting"][: 3 if any(line.setting for line in lines) else 2]
     table = [[*names, *map(_escape, headings.values())], ["---"] * len(names) + ["---:"] * len(headings)]
-    for position, line in ((position, line) for block in _blocks(lines) for position, line in enumerate(block)):
+    for position, line in ((position, line) for block in blocks_of(lines) for position, line in enumerate(block)):
         texts = [line.surrogates if position == 0 else "", line.method, line.setting or _MISSING]
         table.append([*map(_escape, texts[: len(names)]), *(cell(line, key) for key in headings)])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in table)
@@ -370,11 +240,3 @@ def _table(lines: Sequence[_Line], headings: Mapping[str, str], cell: Callable[[
 def _escape(text: str) -> str:
     """Return the text as Markdown that shows it as it is, in a table too."""
     return re.sub(r"([\\|*<`\[\]])", r"\\\1", " ".join(text.split()))
-
-
-def _colours(count: int) -> Sequence[Any]:
-    """Return colours for so many series; beyond the palette, neighbours are alike, but their order still tells."""
-    from matplotlib import colormaps
-
-    many = (colormaps["viridis"](i / (count - 1)) for i in range(count))
-    return _COLOURS[:count] if count <= len(_COLOURS) else list(many)

@@ -27,7 +27,7 @@ HARDLY, SLIGHTLY = 9.5, 9.0
 """JOD from which a change is hardly or slightly visible. A JOD of 9 is a step that three of four people tell with both
 pictures side by side, and 9.5 one at which most of them guess; few who see a photo have the original beside it."""
 
-SEEN_ON = ("monitor", "phone")
+SEEN_ON = ("monitor", "fitted", "phone")
 """The ways of looking that count: as photos are shown, not enlarged."""
 
 Outcome = Literal["recognised", "again", "not_recognised", "unknown", "not_judged"]

@@ -65,6 +65,29 @@ def test_a_phone_shows_a_large_photo_as_a_whole() -> None:
     assert large.jod["monitor"] == pytest.approx(small.jod["monitor"], abs=0.1)
 
 
+def test_a_monitor_shows_a_small_photo_as_it_is() -> None:
+    pixels = photo(160)
+    jod = measure(pixels, noisy(pixels, 8), face(10, 10, 140)).jod
+    assert jod["fitted"] == jod["monitor"] < 10
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "shrunk"), [(1920, 1080, 1), (1080, 1920, 2), (3840, 2160, 2), (1922, 90, 1)]
+)
+def test_a_monitor_is_not_turned_to_fit_a_photo(width: int, height: int, shrunk: float) -> None:
+    """A phone is, so that one of 2400x1080 shows both photos of full HD as they are."""
+    part = photo(320)
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[:320, :320] = part[:height]
+    changed = pixels.copy()
+    changed[:320, :320] = noisy(part, 8)[:height]
+    jod = measure(pixels, changed, face(0, 0, 300)).jod
+    if shrunk == 1:
+        assert jod["fitted"] == pytest.approx(jod["monitor"], abs=0.05)
+    else:  # Fine noise averages out.
+        assert jod["fitted"] > jod["monitor"] + 0.1
+
+
 @pytest.mark.parametrize(
     ("left", "top", "side"), [(-30, -30, 60), (70, 70, 60), (0, 0, 20), (90, 0, 12), (40, 40, 100)]
 )
@@ -96,7 +119,7 @@ def test_large_faces_cost_no_more_than_their_middle(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(looks, "Eye", Sized)
     pixels = np.zeros((4000, 3000, 3), np.uint8)
     measure(pixels, pixels, face(0, 0, 3000))
-    assert len(sizes) == 3
+    assert len(sizes) == len(WAYS)
     assert max(max(size) for size in sizes) <= 768
 
 

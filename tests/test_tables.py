@@ -1,20 +1,12 @@
 from __future__ import annotations
 
 import re
-import sys
-from itertools import pairwise
-from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
-import matplotlib
 import pytest
 from markdown_it import MarkdownIt
-from matplotlib.figure import Figure
-from PIL import Image
 
 from facecrypt import tables
-from facecrypt.errors import FacecryptError
 
 
 def row(
@@ -186,14 +178,6 @@ def test_each_transform_has_its_own_table_and_its_own_best() -> None:
     assert "### " not in tables.render_markdown("t", rows[:2], "c")
 
 
-def test_plots_show_the_first_transform(tmp_path: Path) -> None:
-    rows = [row("a"), row("a", transform="blur", rates=(1.0, 1.0))]
-    both, first = tmp_path / "both", tmp_path / "first"
-    tables.plot(rows, both)
-    tables.plot(rows[:1], first)
-    assert (both / "rank1.svg").read_bytes() == (first / "rank1.svg").read_bytes()
-
-
 def test_names_are_shown_as_they_are() -> None:
     name = r"a|b*c*<i>`d` \[e](f)"
     text = tables.identification_table([row(name, name, surrogates=[name], setting=name + "\n2")], "t")
@@ -237,128 +221,6 @@ def test_page_holds_command_tables_and_notes() -> None:
 
 def test_page_without_single_target_methods_lists_no_best_targets() -> None:
     assert "## Best targets" not in tables.render_markdown("t", [row(), row("b", best_target=None)], "c")
-
-
-def sweep() -> list[tables.Row]:
-    """A realistic benchmark: two sets of surrogates, three evaluators, a sweep, white-box rows and obfuscations."""
-    rows = [row("clean", name, (0.2, 1.0, 4.0, 3.0), **CLEAN) for name in ("sface", "dlib", "arcface")]
-    for surrogates in (["sface"], ["sface", "dlib"]):
-        for gamma in range(4):
-            for place, name in enumerate(("sface", "dlib", "arcface")):
-                rate = 60.0 - 10 * gamma - 5 * place
-                keys = {"surrogates": surrogates, "setting": f"gamma {gamma}", "white_box": name in surrogates}
-                interval = {"rank1_t_interval": [rate - 4, rate + 4], "ssim": 0.8 + 0.03 * gamma}
-                rows.append(row("TIP-IM", name, (rate, rate + 9), **keys, **interval))
-    return [*rows, *(row(f"blur {i}", "sface", (0, 0), surrogates=[], ssim=0.5 - i / 50) for i in range(10))]
-
-
-def test_plots_are_files_that_open(tmp_path: Path) -> None:
-    files = tables.plot(sweep(), tmp_path / "new" / "plots")
-    names = [f"{name}.{suffix}" for name in ("rank1", "ssim", "tradeoff", "frontier") for suffix in ("png", "svg")]
-    assert files == [tmp_path / "new" / "plots" / name for name in names]
-    for file in files:
-        if file.suffix == ".png":
-            with Image.open(file) as image:
-                image.load()
-                assert all(500 < side < 4000 for side in image.size)
-                assert len(image.convert("RGB").getcolors(1 << 24)) > 10
-        else:
-            assert ElementTree.parse(file).getroot().tag == "{http://www.w3.org/2000/svg}svg"
-
-
-def test_plots_are_the_same_twice_whatever_the_users_settings(tmp_path: Path) -> None:
-    rows = [row("a $x_1$", "_x"), row("a $x_1$", "y", (3, 4), white_box=True)]
-    first = [file.read_bytes() for file in tables.plot(rows, tmp_path)]
-    with matplotlib.rc_context({"font.size": 20, "savefig.dpi": 30, "axes.facecolor": "red"}):
-        second = [file.read_bytes() for file in tables.plot(rows, tmp_path)]
-        assert matplotlib.rcParams["font.size"] == 20
-    assert first == second
-
-
-def test_long_names_fit(tmp_path: Path) -> None:
-    # matplotlib warns where names leave the axes no room, and warnings are errors.
-    words, networks = " ".join(["views"] * 9), [f"another_network_{i}" for i in range(6)]
-    rows = [row(words, "e" * 30, surrogates=networks, setting=f"gamma {i}", ssim=0.9 + i / 1e6) for i in range(3)]
-    assert len(tables.plot(rows, tmp_path)) == 8
-
-
-@pytest.mark.parametrize(
-    ("rows", "names"),
-    [
-        ([row("clean", **CLEAN)], []),
-        ([row(ssim=None)], ["rank1"]),
-        ([row(), row("b", "sface"), row("c", ssim=None)], ["rank1", "ssim", "tradeoff", "frontier"]),
-    ],
-)
-def test_what_cannot_be_drawn_is_left_out(rows: list[tables.Row], names: list[str], tmp_path: Path) -> None:
-    files = tables.plot(rows, tmp_path)
-    assert [file.stem for file in files if file.suffix == ".png"] == names
-    assert sorted(tmp_path.iterdir()) == sorted(files)
-
-
-def test_bars_show_the_rates_and_hatch_white_box_ones() -> None:
-    figure = Figure()
-    tables._draw_rates(figure, tables._lines(ROWS[1:6]))
-    bars = [bar for bar in figure.axes[0].patches if bar.get_height() > 0]
-    assert [bar.get_height() for bar in bars] == [94.04, 14.25, 97.2, 69.8]
-    assert [bool(bar.get_hatch()) for bar in bars] == [True, False, True, False]
-    intervals = {round(x[0], 6): tuple(y) for x, y in (line.get_data() for line in figure.axes[0].lines) if len(x)}
-    centres = [round(bar.get_x() + bar.get_width() / 2, 6) for bar in bars]
-    assert [intervals[centre] for centre in centres[:2]] == [(80.0, 100.0), (5, 30.04)]
-
-
-def test_tradeoff_joins_the_settings_of_a_method() -> None:
-    lines = tables._lines([*sweep()[3:15], row("other", "arcface", (7, 8), ssim=0.95)])
-    figure = Figure()
-    tables._draw_tradeoff(figure, lines, kind="t")
-    assert figure.axes[0].get_ylabel() == "Rank-1-T (%)"
-    joined = [line for line in figure.axes[0].lines if line.get_marker() != "None" and len(line.get_xdata()) > 0]
-    assert [list(line.get_ydata()) for line in joined] == [[60, 50, 40, 30], [55, 45, 35, 25], [50, 40, 30, 20], [7]]
-    assert [line.get_fillstyle() for line in joined] == ["none", "full", "full", "full"]
-
-
-def test_the_frontier_is_that_of_rank_1_ut() -> None:
-    figure = Figure()
-    lines = tables._lines([row("a", rank1_ut=40.0, ssim=0.9), row("b", rank1_ut=60.0, ssim=0.8)])
-    tables._draw_tradeoff(figure, lines, kind="ut")
-    assert figure.axes[0].get_ylabel() == "Rank-1-UT (%)"
-    points = {(x, y) for line in figure.axes[0].lines for x, y in zip(*line.get_data(), strict=True)}
-    assert {(0.9, 40.0), (0.8, 60.0)} <= points
-
-
-def test_labels_of_close_points_do_not_overlap() -> None:
-    figure = Figure(layout="constrained")
-    lines = tables._lines([row(f"method {i}", ssim=0.9 + (i % 3) / 1e4) for i in range(12)])
-    tables._draw_tradeoff(figure, lines, kind="t")
-    figure.draw_without_rendering()
-    boxes = sorted((text.get_window_extent() for text in figure.axes[0].texts), key=lambda box: box.x0)
-    assert len(boxes) == 12
-    assert all(left.x1 <= right.x0 for left, right in pairwise(boxes))
-
-
-def test_missing_matplotlib_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(FacecryptError, match=re.escape("pip install facecrypt[plot]")):
-        tables.plot([row()], tmp_path)
-
-
-def test_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(FacecryptError, match="file: rank1 cannot be written"):
-        tables.plot([row()], tmp_path / "file")
-
-
-def test_looks_are_the_frontier_against_jod(tmp_path: Path) -> None:
-    rows = [row("a", "x", setting=f"{jod}", jod_monitor=jod, ssim=0.9) for jod in (9.1, 9.5)]
-    files = tables.plot([*rows, row("b", "x")], tmp_path)
-    assert "looks" in {file.stem for file in files}
-    figure = Figure()
-    lines = tables._lines(rows)
-    tables._draw_tradeoff(figure, lines, kind="ut", measure="jod_monitor")
-    (axes,) = figure.axes
-    assert axes.get_xlabel().startswith("JOD")
-    drawn = [line for line in axes.lines if len(line.get_xdata()) == 2 and line.get_marker() == "o"]
-    assert [list(line.get_xdata()) for line in drawn] == [[9.1, 9.5]]
 
 
 def test_the_quality_table_has_what_eyes_see() -> None:

@@ -103,12 +103,13 @@ def test_a_report_of_an_old_version_is_judged_by_what_it_has() -> None:
         ({"monitor": 9.49, "phone": 9.9}, "slightly"),
         ({"monitor": 9.9, "phone": 9.0}, "slightly"),
         ({"monitor": 9.9, "phone": 8.99}, "clearly"),
+        ({"monitor": 9.9, "fitted": 9.4, "phone": 9.9}, "slightly"),
         ({"monitor": 9.2}, "slightly"),
         ({"enlarged": 9.9}, None),
         ({}, None),
     ],
 )
-def test_how_visible_is_told_by_the_worse_of_two_screens(jod: dict[str, float], seen: str | None) -> None:
+def test_how_visible_is_told_by_the_worst_screen(jod: dict[str, float], seen: str | None) -> None:
     assert visible(jod) == seen
     assert assess({"recognisers": {}, "found_again": "detected", "jod": jod}, None)["visible"] == seen
 
