@@ -21,6 +21,7 @@ from facecrypt.naturalness import ms_ssim, ssim
 from facecrypt.photos import Photo
 from facecrypt.recipe_parts import Budget
 from facecrypt.visibility import watches
+from facecrypt.vision import FULL_HD
 
 Pixels = NDArray[np.uint8]
 
@@ -209,5 +210,7 @@ def _look(photo: Photo, face: Face, budget: Budget | None) -> _Look:
     corner = np.array([window.left, window.top], np.float32)
     left, top, side = face.patch
     moved = replace(face, landmarks=face.landmarks - corner, patch=Patch(left - window.left, top - window.top, side))
-    look = Look(before.pixels, list(_bounds(budget))) if budget is not None and watches(budget) else None
+    look = None
+    if budget is not None and watches(budget):
+        look = Look(before.pixels, list(_bounds(budget)), FULL_HD.fit(*photo.pixels.shape[1::-1]))
     return _Look(window, moved, face_area(before, moved), look, budget)

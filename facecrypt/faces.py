@@ -18,6 +18,7 @@ from facecrypt.errors import PhotoError
 from facecrypt.photos import Photo
 from facecrypt.settings import FaceChoice, LandmarksFrom
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, Template
+from facecrypt.vision import FULL_HD
 
 WORKING_SIDE = 192
 """Largest side, in pixels, at which a patch is optimised. A larger face gets a coarser mask, upsampled bilinearly."""
@@ -189,12 +190,14 @@ class FaceImage(NamedTuple):
         inside: 1 where the patch lies inside the photo, ``(1, S, S)``.
         landmarks: ``(5, 2)``, x, y in pixels of `pixels`.
         scale: Pixels of the photo across one of them, at least 1.
+        fit: By which the photo is shrunk to be seen as a whole on a full-HD screen, at most 1.
     """
 
     pixels: Tensor
     inside: Tensor
     landmarks: Tensor
     scale: float = 1.0
+    fit: float = 1.0
 
 
 def cut(photo: Photo, face: Face) -> FaceImage:
@@ -209,7 +212,8 @@ def cut(photo: Photo, face: Face) -> FaceImage:
         narrow[:, start : start + lines] = _shrink(square, (square.shape[1], working))
     square = _shrink(narrow, (working, working))
     landmarks = (torch.from_numpy(face.landmarks) - torch.tensor([left, top]) + 0.5) * (working / side) - 0.5
-    return FaceImage(square[:3], (square[3:] > 0.5).float(), landmarks, side / working)
+    fit = FULL_HD.fit(*photo.pixels.shape[1::-1])
+    return FaceImage(square[:3], (square[3:] > 0.5).float(), landmarks, side / working, fit)
 
 
 def _square_part(photo: Photo, patch: Patch, start: int, stop: int) -> Tensor:

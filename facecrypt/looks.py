@@ -18,7 +18,7 @@ from torch import Tensor
 
 from facecrypt.faces import Face, Window
 from facecrypt.flip import Flip
-from facecrypt.vision import FULL_HD, PHONE, Display, Eye
+from facecrypt.vision import FULL_HD, PHONE, Eye
 
 Pixels = NDArray[np.uint8]
 
@@ -41,7 +41,8 @@ class Looks:
             monitor that shows the whole photo, ``phone`` a phone that does, held as suits it, ``enlarged`` the monitor
             and the photo at twice its size. 10: nobody sees a difference; one less: a step that three of four people
             notice side by side.
-        flip: Mean FLIP error of the monitor's pixels, from 0, no difference, to 1.
+        flip: Mean FLIP error of the photo ``fitted`` to the monitor, from 0, no difference, to 1. A pixel for a pixel,
+            FLIP would see most of what eyes see least: changes that are wide and smooth, as in large faces.
     """
 
     jod: dict[str, float]
@@ -58,12 +59,12 @@ def measure(original: Pixels, saved: Pixels, face: Face) -> Looks:
     """
     before, after = surroundings(original, face), surroundings(saved, face)
     height, width = original.shape[:2]
-    jod = Look(before, ("monitor", "enlarged", "flip")).at(after)
+    fit = FULL_HD.fit(width, height)
+    jod = Look(before, ("monitor", "fitted", "enlarged", "flip"), fit).at(after)
     flip = jod.pop("flip")
-    factor = _fit(width, height, FULL_HD.width, FULL_HD.height)
-    jod["fitted"] = _shrunk_jod(before, after, factor, FULL_HD) if factor < 1 else jod["monitor"]
-    longer, shorter = max(width, height), min(width, height)
-    jod["phone"] = _shrunk_jod(before, after, _fit(longer, shorter, PHONE.width, PHONE.height), PHONE)
+    shown = [_tensor(_middle(_resize(part, PHONE.fit(width, height)), _LARGEST)) for part in (before, after)]
+    with torch.no_grad():
+        jod["phone"] = Eye(shown[0], PHONE).jod(shown[1]).item()
     return Looks({way: jod[way] for way in WAYS}, flip)
 
 
@@ -72,14 +73,20 @@ class Look:
 
     Args:
         before: The part in the original, ``(H, W, 3)``.
-        ways: Of ``monitor``, ``enlarged`` and ``flip``.
+        ways: Of ``monitor``, ``fitted``, ``enlarged`` and ``flip``.
+        fit: By which the photo is shrunk to be seen as a whole on the monitor, at most 1.
     """
 
-    def __init__(self, before: Pixels, ways: Sequence[str]) -> None:
+    def __init__(self, before: Pixels, ways: Sequence[str], fit: float) -> None:
         before = _padded(before)
+        self._fit = fit
         self._monitor = Eye(_tensor(_middle(before, _LARGEST))) if "monitor" in ways else None
         self._enlarged = Eye(_tensor(_twice(before))) if "enlarged" in ways else None
-        self._flip = Flip(_tensor(_middle(before, _LARGEST))) if "flip" in ways else None
+        shrunk = _tensor(_middle(_resize(before, fit), _LARGEST)) if {"fitted", "flip"} & {*ways} else None
+        self._flip = Flip(shrunk) if shrunk is not None and "flip" in ways else None
+        self._fitted = None
+        if shrunk is not None and "fitted" in ways:
+            self._fitted = self._monitor if fit == 1 and self._monitor else Eye(shrunk)
 
     def at(self, after: Pixels) -> dict[str, float]:
         """Return JOD, or the FLIP error, by the way of looking.
@@ -93,8 +100,13 @@ class Look:
                 seen["monitor"] = self._monitor.jod(_tensor(_middle(after, _LARGEST))).item()
             if self._enlarged is not None:
                 seen["enlarged"] = self._enlarged.jod(_tensor(_twice(after))).item()
-            if self._flip is not None:
-                seen["flip"] = self._flip.error(_tensor(_middle(after, _LARGEST))).item()
+            if self._flip is not None or self._fitted is not None:
+                shrunk = _tensor(_middle(_resize(after, self._fit), _LARGEST))
+                if self._flip is not None:
+                    seen["flip"] = self._flip.error(shrunk).item()
+                if self._fitted is not None:
+                    same = self._fitted is self._monitor
+                    seen["fitted"] = seen["monitor"] if same else self._fitted.jod(shrunk).item()
         return seen
 
 
@@ -130,17 +142,6 @@ def place_to_look(pixels: Pixels, face: Face) -> Window:
 def _padded(part: Pixels) -> Pixels:
     missing = [(0, max(0, _SMALLEST - extent)) for extent in part.shape[:2]]
     return np.pad(part, [*missing, (0, 0)], mode="edge")
-
-
-def _fit(width: int, height: int, across: int, down: int) -> float:
-    """Return the factor, at most 1, by which a photo is shrunk to be seen as a whole on so many pixels."""
-    return min(1.0, across / width, down / height)
-
-
-def _shrunk_jod(before: Pixels, after: Pixels, factor: float, display: Display) -> float:
-    shown = [_tensor(_middle(_resize(part, factor), _LARGEST)) for part in (before, after)]
-    with torch.no_grad():
-        return Eye(shown[0], display).jod(shown[1]).item()
 
 
 def _middle(part: Pixels, largest: int) -> Pixels:

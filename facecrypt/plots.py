@@ -225,7 +225,7 @@ def _draw_family(
             points.append((fmean(line.values(key)), fmean(rates), rates, member, line))
     points.sort(key=lambda point: point[0])
     fill = "none" if any(mark_of(row) for *_, line in points for row in _judges(line).values()) else "full"
-    x, y = ([point[place] for point in points] for place in (0, 1))
+    x, y = [point[0] for point in points], [point[1] for point in points]
     axes.plot(x, y, color=colour, marker=marker, fillstyle=fill, label=label)
     for place, rate, rates, member, _ in points:
         axes.plot([place, place], [min(rates), max(rates)], color=colour, linewidth=1)

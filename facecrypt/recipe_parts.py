@@ -202,7 +202,8 @@ class Budget:
         jod: Lowest JOD of the face and a little around it, as a full-HD monitor shows the saved photo, a pixel for a
             pixel: 10 is no visible difference.
         enlarged: Lowest JOD of it where the photo is shown at twice its size.
-        flip: Largest mean FLIP error of it: 0 is no difference.
+        flip: Largest mean FLIP error of it, where the photo is shown as a whole, shrunk to a full-HD monitor if it is
+            larger: 0 is no difference.
     """
 
     __pydantic_config__ = STRICT

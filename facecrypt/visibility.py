@@ -34,9 +34,10 @@ class Visibility:
         original: The patch, RGB in [0, 1], ``(1, 3, S, S)``.
         budget: With a bound of JOD or FLIP at least.
         scale: Pixels of the photo for one of the patch.
+        fit: By which the photo is shrunk to be seen as a whole, which FLIP looks at.
     """
 
-    def __init__(self, original: Tensor, budget: Budget, scale: float = 1.0) -> None:
+    def __init__(self, original: Tensor, budget: Budget, scale: float = 1.0, fit: float = 1.0) -> None:
         original = _large_enough(original)
         ppd = FULL_HD.pixels_per_degree / scale
         self._eyes: list[tuple[Eye, float]] = []
@@ -48,7 +49,7 @@ class Visibility:
             self._eyes.append((Eye(original, display), _ENLARGED / (10 - budget.enlarged)))
         self._flip: tuple[Flip, float] | None = None
         if budget.flip is not None:
-            self._flip = Flip(original, PIXELS_PER_DEGREE / scale), _DILUTED_FLIP / budget.flip
+            self._flip = Flip(original, PIXELS_PER_DEGREE / (scale * fit)), _DILUTED_FLIP / budget.flip
 
     def shares(self, changed: Tensor) -> Tensor:
         """Return how much of each bound a changed patch uses up, ``(K,)``: 1 is all of it, more is too much.

@@ -60,6 +60,7 @@ class Display:
         reflected: Luminance of the room's light on the screen, in cd/m^2.
         width: Of the longer side, in pixels.
         height: Of the shorter side, in pixels.
+        turns: Whether it is held as suits a photo; else the longer side lies.
     """
 
     pixels_per_degree: float
@@ -68,12 +69,24 @@ class Display:
     reflected: float
     width: int
     height: int
+    turns: bool = False
+
+    def fit(self, width: int, height: int) -> float:
+        """Return the factor, at most 1, by which a photo is shrunk to be seen as a whole.
+
+        Args:
+            width: Of the photo, in pixels.
+            height: Likewise.
+        """
+        if self.turns and height > width:
+            width, height = height, width
+        return min(1.0, self.width / width, self.height / height)
 
 
 _OFFICE = 250 / math.pi * 0.005
 FULL_HD = Display(37.842503853602885, 200.0, 0.2, _OFFICE, 1920, 1080)
 """``standard_fhd``: a monitor of 24 inches from 0.6 m in an office."""
-PHONE = Display(120.56081547997547, 500.0, 0.05, _OFFICE, 2400, 1080)
+PHONE = Display(120.56081547997547, 500.0, 0.05, _OFFICE, 2400, 1080, turns=True)
 """``standard_phone``: a display of 6 inches from 0.4 m in an office."""
 
 

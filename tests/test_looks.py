@@ -71,6 +71,20 @@ def test_a_monitor_shows_a_small_photo_as_it_is() -> None:
     assert jod["fitted"] == jod["monitor"] < 10
 
 
+def test_flip_looks_at_the_photo_fitted_to_the_monitor() -> None:
+    """A pixel for a pixel, it would see a wide smooth change as well in a large face as in a small one."""
+    part = photo(320)
+    changes = []
+    for side in (320, 3000):
+        pixels = np.zeros((side, side, 3), np.uint8)
+        pixels[:320, :320] = part
+        changed = pixels.copy()
+        changed[:320, :320] = noisy(part, 8)
+        changes.append(measure(pixels, changed, face(0, 0, 300)))
+    assert changes[1].flip < 0.8 * changes[0].flip
+    assert changes[1].jod["monitor"] == pytest.approx(changes[0].jod["monitor"], abs=0.1)
+
+
 @pytest.mark.parametrize(
     ("width", "height", "shrunk"), [(1920, 1080, 1), (1080, 1920, 2), (3840, 2160, 2), (1922, 90, 1)]
 )

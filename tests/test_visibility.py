@@ -50,6 +50,13 @@ def test_a_shrunk_patch_shows_what_the_photo_would(patch: torch.Tensor) -> None:
     assert (whole - Visibility(patch, budget).shares(noisy(patch, 6))).abs().max() > 0.05
 
 
+def test_flip_alone_looks_at_the_photo_shrunk_to_the_screen(patch: torch.Tensor) -> None:
+    budget, changed = Budget(jod=9.0, enlarged=9.0, flip=0.05), noisy(patch, 6)
+    whole, shrunk = (Visibility(patch, budget, fit=fit).shares(changed) for fit in (1.0, 0.4))
+    assert shrunk[:2].tolist() == whole[:2].tolist()
+    assert 0 < shrunk[2] < 0.8 * whole[2]
+
+
 def test_a_tiny_patch_can_be_watched() -> None:
     tiny = torch.rand(1, 3, 9, 9, generator=torch.Generator().manual_seed(0))
     shares = Visibility(tiny, Budget(jod=9.0, enlarged=9.0, flip=0.05)).shares(noisy(tiny, 9))

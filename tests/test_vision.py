@@ -52,7 +52,7 @@ def test_displays_are_those_of_the_published_code(reference: object) -> None:
         black, reflected = metric.display_photometry.get_black_level()
         size = metric.display_geometry.resolution
         peak = metric.display_photometry.get_peak_luminance()
-        expected = Display(metric.pix_per_deg, peak, black, reflected, max(size), min(size))
+        expected = Display(metric.pix_per_deg, peak, black, reflected, max(size), min(size), display is PHONE)
         for each in fields(Display):
             assert getattr(display, each.name) == pytest.approx(getattr(expected, each.name)), each.name
 
@@ -67,6 +67,22 @@ def test_pyramid_is_that_of_the_published_code(face: Tensor, reference: object) 
         assert torch.allclose(reduce(image), smaller, atol=1e-6)
         larger = published.gausspyr_expand(smaller, [height, width])
         assert torch.allclose(expand(smaller, (height, width)), larger, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("size", "monitor", "phone"),
+    [
+        ((1920, 1080), 1, 1),
+        ((1080, 1920), 0.5625, 1),
+        ((4000, 3000), 0.36, 0.36),
+        ((9600, 100), 0.2, 0.25),
+        ((1, 1), 1, 1),
+    ],
+)
+def test_a_photo_is_shrunk_until_it_fits_and_a_phone_is_turned(
+    size: tuple[int, int], monitor: float, phone: float
+) -> None:
+    assert (FULL_HD.fit(*size), PHONE.fit(*size)) == pytest.approx((monitor, phone))
 
 
 def test_what_is_the_same_is_10(face: Tensor) -> None:
