@@ -1,7 +1,8 @@
 """Write docs/gallery.md and docs/images: the face of the sample photo, protected by the commands that stand beside it.
 
 Each picture is made by the command line in this process, so that torch is loaded once, and its figures are those of the
-run's report.json. Run it after a change of what masks look like: make gallery, a minute or two on two CPU cores.
+run's report.json; docs/sizes.py adds faces of other people. Run it after a change of what masks look like: make
+gallery, a quarter of an hour on two CPU cores.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import sizes
 from PIL import Image
 
 from facecrypt import cli
@@ -187,7 +189,8 @@ def main() -> None:
         sections.append(section(example, command))
         if example is not DEMO:  # Nobody judges it but what is expected of others.
             measured[example.title] = seen
-    page = [INTRODUCTION.format(gain=GAIN) + overview(measured), *sections]
+    sizes.main()
+    page = [INTRODUCTION.format(gain=GAIN) + overview(measured), *sections, sizes.SECTION]
     (FOLDER / "gallery.md").write_text("\n".join(page), encoding="utf-8")
 
 

@@ -132,10 +132,10 @@ def test_a_saved_photo_keeps_what_may_be_seen_of_it_otherwise(photo: Photo, face
 def test_a_budget_of_flip_is_spent_on_the_photo_fitted_to_the_screen(photo: Photo, face: Face) -> None:
     height, width = photo.pixels.shape[:2]
     wide = replace(photo, pixels=np.pad(photo.pixels, ((0, 3 * height), (0, 3 * width), (0, 0))))
-    masks = [fit_photo(each, [face], [noise(each, face)], 12, [Budget(flip=0.01)])[0] for each in (photo, wide)]
+    masks = [fit_photo(each, [face], [noise(each, face)], 12, [Budget(flip=0.03)])[0] for each in (photo, wide)]
     assert masks[1].abs().max() > 1.1 * masks[0].abs().max()
     looks = measure(wide.pixels, add_masks(wide, [face], masks[1:], 12), face)
-    assert 0.009 < looks.flip <= 0.01
+    assert 0.025 < looks.flip <= 0.03
 
 
 def test_of_two_bounds_both_hold(photo: Photo, face: Face) -> None:
