@@ -15,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facecrypt.colour_difference import delta_e
+from facecrypt.creases import creases
 from facecrypt.faces import Face, Patch, Window, add_masks, face_area
 from facecrypt.looks import Look, place_to_look
 from facecrypt.naturalness import ms_ssim, ssim
 from facecrypt.photos import Photo
 from facecrypt.recipe_parts import Budget
-from facecrypt.visibility import watches
 
 Pixels = NDArray[np.uint8]
 
@@ -53,6 +54,10 @@ def spent(budget: Budget, after: Tensor, before: Tensor, margin: float = 0.0) ->
         shares.append(_share(ssim(after, before), budget.ssim + margin))
     if budget.ms_ssim is not None:
         shares.append(_share(ms_ssim(after, before), budget.ms_ssim + margin))
+    if budget.delta_e is not None:
+        shares.append(delta_e(after, before) / budget.delta_e)
+    if budget.creases is not None:
+        shares.append(creases(after, before) / budget.creases)
     return torch.stack(shares).amax(dim=0)
 
 
@@ -209,5 +214,6 @@ def _look(photo: Photo, face: Face, budget: Budget | None) -> _Look:
     corner = np.array([window.left, window.top], np.float32)
     left, top, side = face.patch
     moved = replace(face, landmarks=face.landmarks - corner, patch=Patch(left - window.left, top - window.top, side))
-    look = Look(before.pixels, list(_bounds(budget))) if budget is not None and watches(budget) else None
+    ways = [] if budget is None else list(_bounds(budget))
+    look = Look(before.pixels, ways) if ways else None
     return _Look(window, moved, face_area(before, moved), look, budget)

@@ -6,12 +6,16 @@ smooth changes more. Where several are bounded, the one that is nearest to its b
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from facecrypt.colour_difference import delta_e_of_parts
+from facecrypt.creases import creases
+from facecrypt.faces import crop, face_grid
 from facecrypt.flip import PIXELS_PER_DEGREE, Flip
 from facecrypt.recipe_parts import Budget
 from facecrypt.vision import FULL_HD, Eye
@@ -36,7 +40,13 @@ class Visibility:
         scale: Pixels of the photo for one of the patch.
     """
 
-    def __init__(self, original: Tensor, budget: Budget, scale: float = 1.0) -> None:
+    def __init__(self, original: Tensor, budget: Budget, scale: float = 1.0, landmarks: Tensor | None = None) -> None:
+        self._aligned: list[tuple[Callable[[Tensor, Tensor], Tensor], float]] = []
+        if landmarks is not None:
+            measures = ((delta_e_of_parts, budget.delta_e), (creases, budget.creases))
+            self._aligned = [(measure, 1 / bound) for measure, bound in measures if bound is not None]
+            self._grid = face_grid(landmarks.unsqueeze(0), original.shape[-1]).to(original.device)
+            self._area = crop(original, self._grid)
         original = _large_enough(original)
         ppd = FULL_HD.pixels_per_degree / scale
         self._eyes: list[tuple[Eye, float]] = []
@@ -56,8 +66,11 @@ class Visibility:
         Args:
             changed: RGB in [0, 1], ``(1, 3, S, S)``.
         """
+        aligned = [
+            (factor * measure(crop(changed, self._grid), self._area)).flatten() for measure, factor in self._aligned
+        ]
         changed = _large_enough(changed)
-        shares = [factor * (10 - eye.jod(changed)) for eye, factor in self._eyes]
+        shares = aligned + [factor * (10 - eye.jod(changed)) for eye, factor in self._eyes]
         if self._flip is not None:
             flip, factor = self._flip
             shares.append(factor * flip.error(changed))
@@ -75,7 +88,9 @@ class Visibility:
 
 def watches(budget: Budget | None) -> bool:
     """Return whether a budget bounds what `Visibility` watches."""
-    return budget is not None and any(bound is not None for bound in (budget.jod, budget.enlarged, budget.flip))
+    return budget is not None and any(
+        bound is not None for bound in (budget.jod, budget.enlarged, budget.flip, budget.delta_e, budget.creases)
+    )
 
 
 def _large_enough(patch: Tensor) -> Tensor:
