@@ -1,4 +1,4 @@
-"""A budget of JOD, FLIP, SSIM or MS-SSIM: how strong each mask may be so that the face keeps its looks.
+"""A budget of JOD, FLIP, SSIM, MS-SSIM, colour or creases: how strong a mask may be so that the face keeps its looks.
 
 During the loop, masks stay within their budget: `facecrypt.batch.Batch`. At the end, and once more on the photo that is
 saved, the mask is scaled to what fits, by bisection. What is measured is in whole grey levels, and at last as the file
@@ -39,9 +39,11 @@ _SMALLEST_SHARE = 0.01
 
 
 def spent(budget: Budget, after: Tensor, before: Tensor, margin: float = 0.0) -> Tensor:
-    """Return how much of its budget of SSIM and MS-SSIM each face uses up, ``(B,)``: 1 is all of it, more is too much.
+    """Return how much of its budget each face area uses up, ``(B,)``: 1 is all of it, more is too much.
 
-    That is (1 - similarity) / (1 - lowest similarity allowed), the larger where both are bounded, and 0 where neither.
+    That is (1 - similarity) / (1 - lowest similarity allowed) of SSIM and MS-SSIM, and the share of the bound of the
+    colour difference and of creases; the largest where several are bounded, and 0 where none is. JOD and FLIP do not
+    count here.
 
     Args:
         budget: What is allowed.

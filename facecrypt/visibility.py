@@ -1,12 +1,12 @@
 """How much of what a budget lets people see a changed face uses up, with gradients.
 
 JOD and FLIP disagree about what shows: one forgives strong changes of few pixels less than the other, and one minds
-smooth changes more. Where several are bounded, the one that is nearest to its bound counts.
+smooth changes more. Neither knows that the picture is a face, in which people watch the colour of the eyes, and folds
+that come. Where several are bounded, the one that is nearest to its bound counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -36,17 +36,16 @@ class Visibility:
 
     Args:
         original: The patch, RGB in [0, 1], ``(1, 3, S, S)``.
-        budget: With a bound of JOD or FLIP at least.
+        landmarks: ``(5, 2)``, x, y in pixels of it.
+        budget: With a bound of JOD, FLIP, the colour difference or creases at least.
         scale: Pixels of the photo for one of the patch.
     """
 
-    def __init__(self, original: Tensor, budget: Budget, scale: float = 1.0, landmarks: Tensor | None = None) -> None:
-        self._aligned: list[tuple[Callable[[Tensor, Tensor], Tensor], float]] = []
-        if landmarks is not None:
-            measures = ((delta_e_of_parts, budget.delta_e), (creases, budget.creases))
-            self._aligned = [(measure, 1 / bound) for measure, bound in measures if bound is not None]
-            self._grid = face_grid(landmarks.unsqueeze(0), original.shape[-1]).to(original.device)
-            self._area = crop(original, self._grid)
+    def __init__(self, original: Tensor, landmarks: Tensor, budget: Budget, scale: float = 1.0) -> None:
+        measures = ((delta_e_of_parts, budget.delta_e), (creases, budget.creases))
+        self._measures = [(measure, 1 / bound) for measure, bound in measures if bound is not None]
+        self._grid = face_grid(landmarks.unsqueeze(0), original.shape[-1]).to(original.device)
+        self._area = crop(original, self._grid)
         original = _large_enough(original)
         ppd = FULL_HD.pixels_per_degree / scale
         self._eyes: list[tuple[Eye, float]] = []
@@ -66,11 +65,10 @@ class Visibility:
         Args:
             changed: RGB in [0, 1], ``(1, 3, S, S)``.
         """
-        aligned = [
-            (factor * measure(crop(changed, self._grid), self._area)).flatten() for measure, factor in self._aligned
-        ]
+        area = crop(changed, self._grid) if self._measures else changed
+        shares = [(factor * measure(area, self._area)).flatten() for measure, factor in self._measures]
         changed = _large_enough(changed)
-        shares = aligned + [factor * (10 - eye.jod(changed)) for eye, factor in self._eyes]
+        shares += [factor * (10 - eye.jod(changed)) for eye, factor in self._eyes]
         if self._flip is not None:
             flip, factor = self._flip
             shares.append(factor * flip.error(changed))
