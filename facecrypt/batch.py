@@ -80,7 +80,7 @@ class Batch:
         self.watched: list[Visibility] = []
         if settings.budget is not None and watches(settings.budget):
             self.watched = [
-                Visibility(self._own(self.pixels, number), settings.budget, face.scale, face.fit)
+                Visibility(self._own(self.pixels, number), face.landmarks, settings.budget, face.scale, face.fit)
                 for number, face in enumerate(faces)
             ]
 

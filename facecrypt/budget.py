@@ -1,4 +1,4 @@
-"""A budget of JOD, FLIP, SSIM or MS-SSIM: how strong each mask may be so that the face keeps its looks.
+"""A budget of JOD, FLIP, SSIM, MS-SSIM, colour or creases: how strong a mask may be so that the face keeps its looks.
 
 During the loop, masks stay within their budget: `facecrypt.batch.Batch`. At the end, and once more on the photo that is
 saved, the mask is scaled to what fits, by bisection. What is measured is in whole grey levels, and at last as the file
@@ -15,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facecrypt.colour_difference import delta_e
+from facecrypt.creases import creases
 from facecrypt.faces import Face, Patch, Window, add_masks, face_area
 from facecrypt.looks import Look, place_to_look
 from facecrypt.naturalness import ms_ssim, ssim
 from facecrypt.photos import Photo
 from facecrypt.recipe_parts import Budget
-from facecrypt.visibility import watches
 from facecrypt.vision import FULL_HD
 
 Pixels = NDArray[np.uint8]
@@ -39,9 +40,11 @@ _SMALLEST_SHARE = 0.01
 
 
 def spent(budget: Budget, after: Tensor, before: Tensor, margin: float = 0.0) -> Tensor:
-    """Return how much of its budget of SSIM and MS-SSIM each face uses up, ``(B,)``: 1 is all of it, more is too much.
+    """Return how much of its budget each face area uses up, ``(B,)``: 1 is all of it, more is too much.
 
-    That is (1 - similarity) / (1 - lowest similarity allowed), the larger where both are bounded, and 0 where neither.
+    That is (1 - similarity) / (1 - lowest similarity allowed) of SSIM and MS-SSIM, and the share of the bound of the
+    colour difference and of creases; the largest where several are bounded, and 0 where none is. JOD and FLIP do not
+    count here.
 
     Args:
         budget: What is allowed.
@@ -54,6 +57,10 @@ def spent(budget: Budget, after: Tensor, before: Tensor, margin: float = 0.0) ->
         shares.append(_share(ssim(after, before), budget.ssim + margin))
     if budget.ms_ssim is not None:
         shares.append(_share(ms_ssim(after, before), budget.ms_ssim + margin))
+    if budget.delta_e is not None:
+        shares.append(delta_e(after, before) / budget.delta_e)
+    if budget.creases is not None:
+        shares.append(creases(after, before) / budget.creases)
     return torch.stack(shares).amax(dim=0)
 
 
@@ -210,7 +217,6 @@ def _look(photo: Photo, face: Face, budget: Budget | None) -> _Look:
     corner = np.array([window.left, window.top], np.float32)
     left, top, side = face.patch
     moved = replace(face, landmarks=face.landmarks - corner, patch=Patch(left - window.left, top - window.top, side))
-    look = None
-    if budget is not None and watches(budget):
-        look = Look(before.pixels, list(_bounds(budget)), FULL_HD.fit(*photo.pixels.shape[1::-1]))
+    ways = [] if budget is None else list(_bounds(budget))
+    look = Look(before.pixels, ways, FULL_HD.fit(*photo.pixels.shape[1::-1])) if ways else None
     return _Look(window, moved, face_area(before, moved), look, budget)

@@ -111,6 +111,8 @@ _OTHERS: tuple[tuple[Kind, str, str, str], ...] = (
         "total variation of the mask: favours smooth ones",
     ),
     ("naturalness", "chroma", "naturalness:Chroma", "change of colour in CIELAB, whatever the lightness"),
+    ("naturalness", "jod", "naturalness:JOD", "change that people see, 10 - JOD (ColorVideoVDP)"),
+    ("naturalness", "creases", "naturalness:Creases", "new dark lines: folds that the face did not have"),
     ("target_selector", "greedy", "targets:Greedy", "greedy insertion: Algorithm 1 with the gain of Eq. 7"),
     ("target_selector", "center", "targets:Center", "Center-Opt: Algorithm 1 with the gain G1, a sum over targets"),
     ("target_selector", "random", "targets:Random", "a random target at every step"),

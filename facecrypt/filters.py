@@ -5,11 +5,14 @@ On a CPU the gradient of a convolution with one channel takes about ten times as
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 Along = Callable[[Tensor, int], Tensor]
 """Filters planes ``(N, 1, H, W)`` along axis 2 or 3. Linear; the result depends on sizes alone."""
@@ -39,3 +42,45 @@ def _matrix(along: Along, size: int) -> Tensor:
     """Return the matrix of a filter for lines of some length, ``(result, size)``."""
     with torch.no_grad():
         return along(torch.eye(size).view(1, 1, size, size), 2)[0, 0]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A filter along one axis; the border is repeated beyond.
+
+    Attributes:
+        kernel: An odd number of weights, of the neighbours from the first to the last.
+    """
+
+    kernel: tuple[float, ...]
+
+    def __call__(self, planes: Tensor, axis: int) -> Tensor:
+        """Return planes ``(N, 1, H, W)``, filtered along axis 2 or 3."""
+        reach = len(self.kernel) // 2
+        room, shape = ((0, 0, reach, reach), (1, 1, -1, 1)) if axis == 2 else ((reach, reach, 0, 0), (1, 1, 1, -1))
+        padded = functional.pad(planes, room, mode="replicate")
+        return functional.conv2d(padded, planes.new_tensor(self.kernel).view(shape))
+
+
+@cache
+def gaussian(sigma: float, order: int = 0) -> Line:
+    """Return a low pass or a derivative of it along one axis, exact on polynomials of its order.
+
+    Args:
+        sigma: Standard deviation in pixels.
+        order: 0 for the Gaussian itself, whose weights add up to 1; 1 for the slope in values a pixel; 2 for the second
+            derivative.
+    """
+    reach = math.ceil(4 * sigma)
+    places = range(-reach, reach + 1)
+    bell = [math.exp(-(place**2) / (2 * sigma**2)) for place in places]
+    spread = sum(place**2 * weight for place, weight in zip(places, bell, strict=True)) / sum(bell)
+    factors = {
+        0: [1.0 for _ in places],
+        1: [float(place) for place in places],
+        2: [place**2 - spread for place in places],
+    }[order]
+    line = [factor * weight for factor, weight in zip(factors, bell, strict=True)]
+    # What takes x^n / n! to 1.
+    size = sum(place**order * weight for place, weight in zip(places, line, strict=True)) / math.factorial(order)
+    return Line(tuple(weight / size for weight in line))

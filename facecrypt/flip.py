@@ -8,13 +8,11 @@ points come or go.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from facecrypt.filters import filter_both
+from facecrypt.filters import Line, filter_both
 
 PIXELS_PER_DEGREE = 67.0206
 """That of FLIP's authors: a monitor of 3,840 pixels and 0.7 m, from 0.7 m."""
@@ -113,20 +111,7 @@ def _distance(a: Tensor, b: Tensor) -> Tensor:
     return difference[:, :1].abs() + (colour + _TINY).sqrt() - math.sqrt(_TINY)
 
 
-@dataclass(frozen=True)
-class _Line:
-    """A filter along one axis; the border is repeated beyond."""
-
-    kernel: tuple[float, ...]
-
-    def __call__(self, planes: Tensor, axis: int) -> Tensor:
-        reach = len(self.kernel) // 2
-        room, shape = ((0, 0, reach, reach), (1, 1, -1, 1)) if axis == 2 else ((reach, reach, 0, 0), (1, 1, 1, -1))
-        padded = functional.pad(planes, room, mode="replicate")
-        return functional.conv2d(padded, planes.new_tensor(self.kernel).view(shape))
-
-
-def _channel(gaussians: tuple[tuple[float, float], ...], ppd: float) -> list[tuple[float, _Line]]:
+def _channel(gaussians: tuple[tuple[float, float], ...], ppd: float) -> list[tuple[float, Line]]:
     """Return the filter of a channel: lines that filter along both axes, and their weights."""
     reach = math.ceil(3 * math.sqrt(_WIDEST / (2 * math.pi**2)) * ppd)
     places = [number / ppd for number in range(-reach, reach + 1)]
@@ -136,12 +121,12 @@ def _channel(gaussians: tuple[tuple[float, float], ...], ppd: float) -> list[tup
         for (height, spread), line in zip(gaussians, lines, strict=True)
     ]
     return [
-        (height / sum(heights), _Line(tuple(value / sum(line) for value in line)))
+        (height / sum(heights), Line(tuple(value / sum(line) for value in line)))
         for height, line in zip(heights, lines, strict=True)
     ]
 
 
-def _detectors(ppd: float) -> tuple[_Line, _Line, _Line]:
+def _detectors(ppd: float) -> tuple[Line, Line, Line]:
     """Return a bell, and its first and second derivative, whose positive and negative parts each add up to 1."""
     deviation = 0.5 * _FEATURE_WIDTH * ppd
     reach = math.ceil(3 * deviation)
@@ -150,8 +135,8 @@ def _detectors(ppd: float) -> tuple[_Line, _Line, _Line]:
     edge = [-place * value for place, value in zip(places, bell, strict=True)]
     point = [(place**2 / deviation**2 - 1) * value for place, value in zip(places, bell, strict=True)]
 
-    def balanced(line: list[float]) -> _Line:
+    def balanced(line: list[float]) -> Line:
         below, above = (-sum(value for value in line if value < 0)) or 1, sum(value for value in line if value > 0)
-        return _Line(tuple(value / (below if value < 0 else above) for value in line))
+        return Line(tuple(value / (below if value < 0 else above) for value in line))
 
     return balanced(bell), balanced(edge), balanced(point)

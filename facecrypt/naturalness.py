@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Literal, Protocol
 
 import torch
@@ -12,6 +13,9 @@ from kornia.metrics import ssim as ssim_map
 from pydantic import Field
 from torch import Tensor
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
+from facecrypt.creases import new_creases
+from facecrypt.vision import FULL_HD, Eye
 
 BANDWIDTHS = (
     1e-6,
@@ -147,6 +151,42 @@ class Chroma:
         """Return the change of each face, ``(B,)``."""
         difference: Tensor = rgb_to_lab(protected)[:, :, 1:] - rgb_to_lab(original)[:, :, 1:]
         return difference.square().sum(dim=2).mean(dim=(1, 2, 3))
+
+
+class JOD:
+    """How much of a change people see, 10 - JOD by ColorVideoVDP (Mantiuk et al., ACM TOG 2024), mean over the views.
+
+    Of the aligned face, as a full-HD monitor shows it; 1 is a step that three of four people notice side by side.
+
+    Args:
+        pixels_per_degree: Pixels of the aligned face in a degree of what the eye sees. The default is a pixel for a
+            pixel from 0.6 m; half of it is the face at twice its size.
+    """
+
+    def __init__(
+        self, *, pixels_per_degree: Annotated[float, Field(ge=1, le=1000)] = FULL_HD.pixels_per_degree
+    ) -> None:
+        self.display = replace(FULL_HD, pixels_per_degree=pixels_per_degree)
+
+    def __call__(self, protected: Tensor, original: Tensor) -> Tensor:
+        """Return what each face lost, ``(B,)``, from 0 (the same) to 10."""
+        jod = Eye(original.flatten(0, 1), self.display).jod(protected.flatten(0, 1))
+        return 10 - jod.view(protected.shape[:2]).mean(dim=1)
+
+
+class Creases:
+    """New dark lines: mean square of how much deeper places lie in them than before, in squared units of L*.
+
+    One-sided, since folds that fade offend nobody, and those that come make a face look old. Averaged over pixels,
+    views and two scales, 1 and 2 pixels of the aligned face across a line. See `facecrypt.creases.new_creases`.
+    """
+
+    def __init__(self) -> None: ...
+
+    def __call__(self, protected: Tensor, original: Tensor) -> Tensor:
+        """Return the penalty of each face, ``(B,)``, from 0."""
+        deeper = new_creases(protected.flatten(0, 1), original.flatten(0, 1))
+        return deeper.square().mean(dim=(1, 2, 3)).view(protected.shape[:2]).mean(dim=1)
 
 
 def ssim(protected: Tensor, original: Tensor) -> Tensor:

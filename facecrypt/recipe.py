@@ -349,8 +349,8 @@ def _contradictions(recipe: Recipe) -> list[str]:
         faults.append(f"surrogates_per_step: {drawn} of {count} leaves nothing to draw. {allowed}")
     if recipe.budget == Budget():
         faults.append(
-            "budget: names no bound. Give jod or enlarged a number below 10, or flip, ssim or ms_ssim one below 1, or "
-            "set it to null."
+            "budget: names no bound. Give jod or enlarged a number below 10, flip, ssim or ms_ssim one below 1, or "
+            "delta_e or creases one above 0, or set it to null."
         )
     if recipe.ceiling is not None and recipe.norm == "linf":
         faults.append("ceiling: under linf, epsilon is the largest change of a channel. Lower it, or set norm: l2.")

@@ -204,6 +204,10 @@ class Budget:
         enlarged: Lowest JOD of it where the photo is shown at twice its size.
         flip: Largest mean FLIP error of it, where the photo is shown as a whole, shrunk to a full-HD monitor if it is
             larger: 0 is no difference.
+        delta_e: Largest colour difference (CIEDE2000) of the face area after a low pass, the mean over the eyes, over
+            the mouth and over the skin around them each: from about 1, people see it beside the original.
+        creases: Largest root mean square of how much deeper places of the face area lie in dark lines than before, in
+            units of L*: new folds. Lines that fade are free.
     """
 
     __pydantic_config__ = STRICT
@@ -212,6 +216,8 @@ class Budget:
     jod: Jod | None = None
     enlarged: Jod | None = None
     flip: Annotated[float, Field(gt=0, lt=1)] | None = None
+    delta_e: Annotated[float, Field(gt=0, le=100)] | None = None
+    creases: Annotated[float, Field(gt=0, le=100)] | None = None
 
 
 Levels = Annotated[list[Annotated[Args, WHOLE_RECIPE]], Field(min_length=1, max_length=MOST_LEVELS)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
@@ -18,6 +20,8 @@ _EDGE = 1.3
 """Where the outside begins, in multiples of the ellipse."""
 _FEATURE_RADIUS = 18.0
 """Reach of an eye, the nose or the mouth."""
+_EYE, _MOUTH = (9.0, 5.0), (17.0, 8.0)
+"""Half width and half height of an eye and of the mouth."""
 
 _WINDOW, _SIGMA = 11, 1.5
 """The Gaussian window of SSIM, in pixels."""
@@ -77,6 +81,25 @@ def texture_map(images: Tensor, power: float) -> Tensor:
     share = (variance + _FLAT) ** (power / 2)
     share = share / share.mean(dim=(1, 2, 3), keepdim=True)
     return share.clamp(_FAINTEST, _STRONGEST) / _STRONGEST
+
+
+@cache
+def part_maps() -> Tensor:
+    """Return where the eyes, the mouth and the skin around them are in an aligned face, ``(3, 112, 112)``, 0 to 1.
+
+    Not to be changed. Eyes and mouth with what surrounds them closely: lids, lips, teeth.
+    """
+    v, u = torch.meshgrid(torch.arange(112).float(), torch.arange(112).float(), indexing="ij")
+    points = torch.stack([u, v], dim=2)
+    spots = torch.tensor(ARCFACE_TEMPLATE)
+
+    def blob(centre: Tensor, half_axes: tuple[float, float]) -> Tensor:
+        return _fade((_EDGE - ((points - centre) / torch.tensor(half_axes)).norm(dim=2)) / (_EDGE - 1))
+
+    eyes = torch.maximum(blob(spots[0], _EYE), blob(spots[1], _EYE))
+    mouth = blob((spots[3] + spots[4]) / 2, _MOUTH)
+    skin = blob(torch.tensor(_CENTRE), _HALF_AXES) * (1 - torch.maximum(eyes, mouth))
+    return torch.stack([eyes, mouth, skin])
 
 
 def _to_template(points: Tensor, landmarks: Tensor) -> Tensor:

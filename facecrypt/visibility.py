@@ -1,7 +1,8 @@
 """How much of what a budget lets people see a changed face uses up, with gradients.
 
 JOD and FLIP disagree about what shows: one forgives strong changes of few pixels less than the other, and one minds
-smooth changes more. Where several are bounded, the one that is nearest to its bound counts.
+smooth changes more. Neither knows that the picture is a face, in which people watch the colour of the eyes, and folds
+that come. Where several are bounded, the one that is nearest to its bound counts.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from facecrypt.colour_difference import delta_e_of_parts
+from facecrypt.creases import creases
+from facecrypt.faces import crop, face_grid
 from facecrypt.flip import PIXELS_PER_DEGREE, Flip
 from facecrypt.recipe_parts import Budget
 from facecrypt.vision import FULL_HD, Eye
@@ -32,12 +36,19 @@ class Visibility:
 
     Args:
         original: The patch, RGB in [0, 1], ``(1, 3, S, S)``.
-        budget: With a bound of JOD or FLIP at least.
+        landmarks: ``(5, 2)``, x, y in pixels of it.
+        budget: With a bound of JOD, FLIP, the colour difference or creases at least.
         scale: Pixels of the photo for one of the patch.
         fit: By which the photo is shrunk to be seen as a whole, which FLIP looks at.
     """
 
-    def __init__(self, original: Tensor, budget: Budget, scale: float = 1.0, fit: float = 1.0) -> None:
+    def __init__(
+        self, original: Tensor, landmarks: Tensor, budget: Budget, scale: float = 1.0, fit: float = 1.0
+    ) -> None:
+        measures = ((delta_e_of_parts, budget.delta_e), (creases, budget.creases))
+        self._measures = [(measure, 1 / bound) for measure, bound in measures if bound is not None]
+        self._grid = face_grid(landmarks.unsqueeze(0), original.shape[-1]).to(original.device)
+        self._area = crop(original, self._grid)
         original = _large_enough(original)
         ppd = FULL_HD.pixels_per_degree / scale
         self._eyes: list[tuple[Eye, float]] = []
@@ -57,8 +68,10 @@ class Visibility:
         Args:
             changed: RGB in [0, 1], ``(1, 3, S, S)``.
         """
+        area = crop(changed, self._grid) if self._measures else changed
+        shares = [(factor * measure(area, self._area)).flatten() for measure, factor in self._measures]
         changed = _large_enough(changed)
-        shares = [factor * (10 - eye.jod(changed)) for eye, factor in self._eyes]
+        shares += [factor * (10 - eye.jod(changed)) for eye, factor in self._eyes]
         if self._flip is not None:
             flip, factor = self._flip
             shares.append(factor * flip.error(changed))
@@ -76,7 +89,9 @@ class Visibility:
 
 def watches(budget: Budget | None) -> bool:
     """Return whether a budget bounds what `Visibility` watches."""
-    return budget is not None and any(bound is not None for bound in (budget.jod, budget.enlarged, budget.flip))
+    return budget is not None and any(
+        bound is not None for bound in (budget.jod, budget.enlarged, budget.flip, budget.delta_e, budget.creases)
+    )
 
 
 def _large_enough(patch: Tensor) -> Tensor:

@@ -6,9 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from kornia.filters import gaussian_blur2d
 from PIL import Image
 
 from facecrypt.budget import fit_photo, largest_fit, next_share, spent
+from facecrypt.colour_difference import delta_e
+from facecrypt.creases import creases
 from facecrypt.faces import Face, Patch, Window, add_masks, cut, face_area
 from facecrypt.looks import measure
 from facecrypt.metrics import face_ssim
@@ -136,6 +139,23 @@ def test_a_budget_of_flip_is_spent_on_the_photo_fitted_to_the_screen(photo: Phot
     assert masks[1].abs().max() > 1.1 * masks[0].abs().max()
     looks = measure(wide.pixels, add_masks(wide, [face], masks[1:], 12), face)
     assert 0.025 < looks.flip <= 0.03
+
+
+@pytest.mark.parametrize("budget", [Budget(delta_e=1.0), Budget(creases=0.3), Budget(delta_e=2.0, creases=0.2, jod=8)])
+@pytest.mark.parametrize("lossy", [False, True])
+def test_a_saved_photo_keeps_colours_and_draws_no_folds(photo: Photo, face: Face, budget: Budget, lossy: bool) -> None:
+    mask = gaussian_blur2d(noise(photo, face)[None], (7, 7), (1.2, 1.2))[0]
+    saved = as_jpeg if lossy else None
+    masks = fit_photo(photo, [face], [mask / mask.abs().max() * 0.1], 30, [budget], saved)
+    pixels = add_masks(photo, [face], masks, 30)
+    after = face_area(replace(photo, pixels=saved(pixels) if saved else pixels), face)
+    before = face_area(photo, face)
+    used = [
+        measure(after, before).item() / bound
+        for measure, bound in ((delta_e, budget.delta_e), (creases, budget.creases))
+        if bound is not None
+    ]
+    assert (0.75 if lossy else 0.9) < max(used) <= 1
 
 
 def test_of_two_bounds_both_hold(photo: Photo, face: Face) -> None:

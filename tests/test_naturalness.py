@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,21 @@ import torch
 from scipy.ndimage import gaussian_filter
 from skimage.color import rgb2lab
 
-from facecrypt.naturalness import BANDWIDTHS, MMD, MSSSIM, SCALE_WEIGHTS, SSIM, Chroma, MaskVariation, Naturalness, mmd
+from facecrypt.creases import creases
+from facecrypt.naturalness import (
+    BANDWIDTHS,
+    JOD,
+    MMD,
+    MSSSIM,
+    SCALE_WEIGHTS,
+    SSIM,
+    Chroma,
+    Creases,
+    MaskVariation,
+    Naturalness,
+    mmd,
+)
+from facecrypt.vision import FULL_HD, Eye
 
 
 def slow_mmd(protected: torch.Tensor, original: torch.Tensor) -> float:
@@ -138,7 +153,31 @@ def test_chroma_leaves_the_lightness_of_grey_free() -> None:
     assert Chroma()(grey + torch.tensor([0.05, 0, -0.05]).view(3, 1, 1), grey).item() > 10
 
 
-@pytest.mark.parametrize("term", [SSIM(), MSSSIM(), MaskVariation(), Chroma()], ids=lambda term: type(term).__name__)
+def test_jod_is_what_is_lost_of_ten(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
+    protected, original = pair
+    for pixels_per_degree in (FULL_HD.pixels_per_degree, 19.0):
+        display = replace(FULL_HD, pixels_per_degree=pixels_per_degree)
+        expected = [
+            np.mean([10 - Eye(original[face, v][None], display).jod(protected[face, v][None]).item() for v in range(3)])
+            for face in range(2)
+        ]
+        term = JOD(pixels_per_degree=pixels_per_degree)
+        assert term(protected, original).tolist() == pytest.approx(expected, rel=1e-4)
+    assert JOD()(original, original).tolist() == pytest.approx([0, 0], abs=1e-4)
+
+
+def test_creases_are_the_mean_square_of_what_lies_deeper(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
+    protected, original = pair
+    expected = [
+        np.mean([creases(protected[face, v][None], original[face, v][None]).item() ** 2 for v in range(3)])
+        for face in range(2)
+    ]
+    assert Creases()(protected, original).tolist() == pytest.approx(expected, rel=3e-3)
+
+
+@pytest.mark.parametrize(
+    "term", [SSIM(), MSSSIM(), MaskVariation(), Chroma(), JOD(), Creases()], ids=lambda term: type(term).__name__
+)
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_gradients_are_finite_on_flat_pictures(term: Naturalness, value: float) -> None:
     original = torch.full((1, 1, 3, 112, 112), value)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.functional import avg_pool2d
 
+from facecrypt.budget import spent
 from facecrypt.errors import FacecryptError
 from facecrypt.faces import (
     Face,
@@ -726,6 +727,19 @@ def test_a_budget_of_jod_is_kept_and_spent_face_by_face(
         # The patch alone: with the photo around it, which a face of this report has, a little more is left.
         display = replace(FULL_HD, pixels_per_degree=FULL_HD.pixels_per_degree / person.scale)
         assert 9.25 < Eye(person.pixels[None], display).jod(changed[None]).item() < 9.45
+
+
+@pytest.mark.parametrize("budget", [Budget(delta_e=1.0), Budget(creases=0.25)])
+def test_a_budget_of_colour_or_creases_is_kept_and_spent_face_by_face(
+    budget: Budget, people: list[FaceImage], sface_embedder: Embedder, targets: list[Target]
+) -> None:
+    parts: dict[str, Any] = {"norm": "l2", "epsilon": 16 / 255, "step_size": 1 / 255, "steps": 8}
+    loop = make_loop([sface_embedder], targets, Farthest(), budget=budget, **parts)
+    for person, mask in zip(people, loop.run(people, [0, 1, 2]).masks, strict=True):
+        grid = face_grid(person.landmarks[None], person.pixels.shape[-1])
+        changed = (person.pixels + rounded(mask) / 255).clamp(0, 1)
+        used = spent(budget, crop(changed[None], grid), crop(person.pixels[None], grid)).item()
+        assert 0.9 < used < 1.02
 
 
 def test_epsilon_stays_the_bound_where_the_budget_allows_more(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from facecrypt.faces import FaceImage, crop_to_image
 from facecrypt.recipe_parts import Region
-from facecrypt.regions import strength_map, texture_map
+from facecrypt.regions import part_maps, strength_map, texture_map
 from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
 
 REGION = Region(face=0.6, outside=0.2, features=1.0)
@@ -104,3 +104,13 @@ def test_texture_map_spares_flat_parts() -> None:
     assert share.min() >= 0.1 / 3 - 1e-6
     assert share[:, :8].max() * 2 < share[:, 24:].min()
     assert torch.equal(texture_map(image, 0.0), torch.full((1, 1, 32, 32), 1 / 3))
+
+
+def test_parts_lie_at_the_landmarks_and_share_no_pixel() -> None:
+    eyes, mouth, skin = part_maps()
+    left_eye, right_eye, nose, left_corner, right_corner = ((round(y), round(x)) for x, y in ARCFACE_TEMPLATE)
+    assert eyes[left_eye] == eyes[right_eye] == mouth[left_corner] == mouth[right_corner] == 1
+    assert skin[nose] == 1
+    assert skin[left_eye] == skin[left_corner] == eyes[nose] == mouth[nose] == skin[0, 0] == 0
+    assert (eyes + mouth + skin).max() <= 1
+    assert eyes.sum() < mouth.sum() * 1.5 < skin.sum()
