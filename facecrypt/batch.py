@@ -15,11 +15,11 @@ from torch.nn import functional
 
 from facecrypt.budget import largest_fit, next_share, spent
 from facecrypt.faces import FaceImage, crop, crop_grid, face_grid
-from facecrypt.optimizers import euclidean_norm, project
+from facecrypt.optimizers import euclidean_norm, normalize, project
 from facecrypt.regions import strength_map, texture_map
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.mixup import Features, mixing, record
-from facecrypt.targets import Distances
+from facecrypt.targets import Distances, Person
 from facecrypt.visibility import Visibility, watches
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Batch:
         settings = loop.settings
         device = next(loop.buffers()).device
         self.loop = loop
+        self.faces = faces
         self.seeds = seeds
         self.mixed = mixed
         self.sides = [face.pixels.shape[-1] for face in faces]
@@ -52,7 +53,10 @@ class Batch:
         self.face_grid = face_grid(landmarks, self.side).to(device)
         self.targets: list[Tensor] = [getattr(loop, f"targets_{number}") for number in range(len(loop.embedders))]
         with torch.no_grad():
-            self.originals = self.embed(self.pixels, range(len(loop.embedders)))
+            originals = self.embed(self.pixels, range(len(loop.embedders)))
+        owners = loop.own_photos.recognise(faces) if loop.own_photos else [None] * len(faces)
+        self.identities = [self._identities(each, number, owners) for number, each in enumerate(originals)]
+        self.people = self._people(owners)
         self.clean: list[Features] = []
         for number, (embedder, mixup, grid) in enumerate(zip(loop.embedders, loop.mixups, self.grids, strict=True)):
             features: Features = []
@@ -129,9 +133,42 @@ class Batch:
         for number, protected in zip(numbers, embeddings, strict=True):
             views = protected.view(len(self.seeds), -1, protected.shape[1])
             # D of unit vectors: |a - b|^2 = 2 - 2 ab.
-            to_self = 2 - 2 * torch.einsum("bvd,bd->bv", views, self.originals[number])
+            to_self = 2 - 2 * torch.einsum("bvd,bd->bv", views, self.identities[number])
             result.append(Distances(to_self, 2 - 2 * views @ self.targets[number].T))
         return result
+
+    def _identities(self, originals: Tensor, number: int, owners: Sequence[int | None]) -> Tensor:
+        """Return the own identity of each face in a surrogate, ``(B, D)``: its person's mean, or itself alone."""
+        if self.loop.own_photos is None:
+            return originals
+        sums: Tensor = getattr(self.loop, f"own_{number}")
+        own = [
+            original if owner is None else original + sums[owner]
+            for original, owner in zip(originals, owners, strict=True)
+        ]
+        return functional.normalize(torch.stack(own))
+
+    def _people(self, owners: Sequence[int | None]) -> list[Person | None]:
+        """Return who the faces are, with how far the mean of each person's own photos is from the targets."""
+        own = self.loop.own_photos
+        if own is None:
+            return []
+        weights = torch.tensor(self.loop.weights)
+        shares = (weights / weights.sum()).tolist()
+        away = torch.zeros(len(own.names), len(self.targets[0]), device=self.pixels.device)
+        for number, (targets, share) in enumerate(zip(self.targets, shares, strict=True)):
+            away += share * (2 - 2 * functional.normalize(getattr(self.loop, f"own_{number}")) @ targets.T)
+        return [None if owner is None else Person(own.names[owner], away[owner]) for owner in owners]
+
+    def start(self) -> Tensor:
+        """Return the masks of the first iteration: none, or a random step where only the own identity counts.
+
+        At the own identity itself the distance from it has no gradient to follow.
+        """
+        masks = torch.zeros_like(self.pixels)
+        if self.loop.settings.target_weight:
+            return masks
+        return self.move(masks, normalize(self.noise(0, 0), self.loop.settings.norm))
 
     def smooth(self, images: Tensor) -> Tensor:
         """Return images ``(N, 3, S, S)`` after the low pass of the recipe; beyond the patch they count as 0."""

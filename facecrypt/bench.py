@@ -271,18 +271,23 @@ class _Inside:
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self.recipe, self.device = recipe, device
         aligned = face_rules(recipe.faces).choose == "aligned"
+        detector = FaceDetector()
         self.targets: list[Target] = load_targets(
-            recipe.targets, recipe.max_targets, FaceDetector(), "aligned" if aligned else "largest"
+            recipe.targets, recipe.max_targets, detector, "aligned" if aligned else "largest"
         )
         self.surrogates: list[Surrogate] = build_surrogates(recipe, [])
-        self.loop: ProtectionLoop = pipeline.build_loop(recipe, self.surrogates, self.targets).to(device)
+        self.own_photos = pipeline.load_own_photos(recipe, self.surrogates, detector)
+        self.loop: ProtectionLoop = self._build().to(device)
         self.dtype = _PRECISIONS.get(recipe.trainer.precision, torch.float32)
+
+    def _build(self) -> ProtectionLoop:
+        return pipeline.build_loop(self.recipe, self.surrogates, self.targets, self.own_photos)
 
     def parts(self, faces: Sequence[FaceImage]) -> dict[str, float]:
         """Return the seconds of each part of protecting some faces."""
         self._run(self.loop, faces[:1], 1)
         watch = Stopwatch(self._wait)
-        loop = pipeline.build_loop(self.recipe, self.surrogates, self.targets).to(self.device)
+        loop = self._build().to(self.device)
         loop.target_selector = _timed(loop.target_selector, "select")
         loop.optimizer = _timed(loop.optimizer, "step")
         loop.views = [_timed(view, "views") for view in loop.views]

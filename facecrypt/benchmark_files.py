@@ -29,7 +29,7 @@ from facecrypt.metrics import (
 )
 from facecrypt.obfuscation import obfuscate
 from facecrypt.photos import Photo, read_photo, write_photo
-from facecrypt.pipeline import build_loop
+from facecrypt.pipeline import build_loop, load_own_photos
 from facecrypt.protection import Surrogate
 from facecrypt.recipe import Recipe, dump_recipe, level_recipes
 from facecrypt.regular import read_text
@@ -119,7 +119,8 @@ def _protect(
     todo = [number for number, file in enumerate(files) if probes[number].face is not None and not file.is_file()]
     if todo:
         levels = level_recipes(recipe)
-        loops = [build_loop(level, surrogates, targets) for level in levels]
+        own_photos = load_own_photos(recipe, surrogates, detector)
+        loops = [build_loop(level, surrogates, targets, own_photos) for level in levels]
         judges = [make_judge(name, embedder, False, targets, chooses=True) for name, embedder in choosers]
         if recipe.protect is not None:
             judges = [make_judge(each.name, each.embedder, True, targets) for each in surrogates]

@@ -115,9 +115,16 @@ _OTHERS: tuple[tuple[Kind, str, str, str], ...] = (
     ("naturalness", "creases", "naturalness:Creases", "new dark lines: folds that the face did not have"),
     ("target_selector", "greedy", "targets:Greedy", "greedy insertion: Algorithm 1 with the gain of Eq. 7"),
     ("target_selector", "center", "targets:Center", "Center-Opt: Algorithm 1 with the gain G1, a sum over targets"),
-    ("target_selector", "random", "targets:Random", "a random target at every step"),
+    ("target_selector", "random", "targets:Random", "a random target at every step, or per photo"),
     ("target_selector", "nearest", "targets:Nearest", "the target that the face resembles most already"),
     ("target_selector", "farthest", "targets:Farthest", "the target that the face resembles least, throughout"),
+    (
+        "target_selector",
+        "matched_far",
+        "targets:MatchedFar",
+        "the farthest target of those alike in skin and sex, throughout",
+    ),
+    ("target_selector", "persistent", "targets:Persistent", "one target for all photos of a person, by a salted hash"),
     ("target_selector", "fixed", "targets:Fixed", "one target throughout"),
     ("gradient", "plain", "gradients:Plain", "the gradient at the masks"),
     (

@@ -106,6 +106,7 @@ def named_files(recipe: Recipe) -> Iterator[tuple[Path, str]]:
     names = [] if recipe.targets == VIRTUAL else [("targets", recipe.targets)]
     names += [("faces.only", name) for name in rules.only or ()]
     names += [("faces.except", name) for name in rules.except_ or ()]
+    names += [("own_photos", recipe.own_photos)] if recipe.own_photos else []
     names += [("receipt.gallery", recipe.receipt.gallery)] if recipe.receipt.gallery else []
     names += [(f"{key}.args", name) for key, value in recipe_values(recipe).items() for name in _arguments(value)]
     for key, name in names:

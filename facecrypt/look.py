@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -46,7 +47,10 @@ class Look:
 
     def situation(self, previous: Tensor | None) -> Situation:
         """Return what the target selector may know."""
-        return Situation(self.step, previous, self.now, self._try_targets, self._draw_indices)
+        apart = partial(self.loop.apart, self.batch.faces)
+        return Situation(
+            self.step, previous, self.now, self._try_targets, self._draw_indices, people=self.batch.people, apart=apart
+        )
 
     def landscape(self, chosen: Tensor) -> Landscape:
         """Return what a gradient component may ask about the loss around the masks."""
@@ -119,7 +123,8 @@ class Look:
             keep = not last or number < len(self._distances) - 1 or bool(self.loop.naturalness)
             with torch.enable_grad():
                 to_target = each.to_targets.gather(1, targets.unsqueeze(1)).squeeze(1)
-                loss = (to_target - settings.self_weight * each.to_self + settings.own_weight * own).sum()
+                aim = settings.target_weight * to_target
+                loss = (aim - settings.self_weight * each.to_self + settings.own_weight * own).sum()
             gradient = torch.autograd.grad(loss, self.masks, retain_graph=keep)[0]
             if not gradient.isfinite().all():
                 name = self.loop.names[self._surrogates[number]]

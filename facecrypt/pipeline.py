@@ -23,6 +23,7 @@ from facecrypt.lightning_loop import OnProgress, ProtectionModule, protect
 from facecrypt.locks import is_first_process, locked_folders
 from facecrypt.metadata import policy_note
 from facecrypt.naming import expand_home
+from facecrypt.own_photos import OwnPhotos
 from facecrypt.photos import file_digest, sweep
 from facecrypt.places import check_unchanged
 from facecrypt.plan import Plan, PlannedPhoto, make_plan
@@ -112,9 +113,13 @@ def _run(
         )
         crew = assemble(recipe)
         gallery = _open_gallery(recipe, detector, aligned)
+        own_photos = load_own_photos(recipe, crew.surrogates, detector)
         judges = [make_judge(name, embedder, white, targets) for name, embedder, white in crew.judges]
         people = _show_gallery(gallery, judges, crew.notes) if gallery else None
     crew.notes[:0] = plan.notes
+    if own_photos and own_photos.faceless:
+        crew.notes.append(f"own_photos: no face found in {own_photos.faceless} of its photos, which are left out")
+        warn(crew.notes[-1])
     if gallery and people and (faceless := len(gallery.photos) - len(people.names)):
         crew.notes.append(f"receipt.gallery: no face found in {faceless} of its photos, which are left out")
         warn(crew.notes[-1])
@@ -129,7 +134,7 @@ def _run(
     with stage("build"):
         choosers = [make_judge(name, embedder, False, targets, chooses=True) for name, embedder in crew.choosers]
         levels = level_recipes(recipe)
-        loops = [build_loop(level, crew.surrogates, targets) for level in levels]
+        loops = [build_loop(level, crew.surrogates, targets, own_photos) for level in levels]
         deciding = judges[: len(crew.surrogates)] if recipe.protect is not None else choosers
         ladder = Ladder(recipe, levels, deciding, targets, detector) if deciding else None
         judges += choosers
@@ -247,8 +252,28 @@ def sample_photo() -> Path:
     return Path(str(resources.files("facecrypt") / "data" / "sample" / "astronaut.png"))
 
 
-def build_loop(recipe: Recipe, surrogates: Sequence[Surrogate], targets: Sequence[Target]) -> ProtectionLoop:
+def load_own_photos(recipe: Recipe, surrogates: Sequence[Surrogate], detector: FaceDetector) -> OwnPhotos | None:
+    """Return the own photos that a recipe names, or None where it names none. Its errors are those of `OwnPhotos`."""
+    if recipe.own_photos is None:
+        return None
+    aligned = face_rules(recipe.faces).choose == "aligned"
+    embedders = [surrogate.embedder for surrogate in surrogates]
+    return OwnPhotos(recipe.own_photos, embedders, detector, aligned=aligned)
+
+
+def build_loop(
+    recipe: Recipe,
+    surrogates: Sequence[Surrogate],
+    targets: Sequence[Target],
+    own_photos: OwnPhotos | None = None,
+) -> ProtectionLoop:
     """Return the protection loop that a recipe describes.
+
+    Args:
+        recipe: The recipe.
+        surrogates: Its recognisers.
+        targets: The target identities.
+        own_photos: From `load_own_photos`, for these surrogates.
 
     Raises:
         FacecryptError: If a surrogate cannot be used as the recipe says.
@@ -261,6 +286,7 @@ def build_loop(recipe: Recipe, surrogates: Sequence[Surrogate], targets: Sequenc
         naturalness=[(registry.build("naturalness", term.name, term.args), term.weight) for term in recipe.naturalness],
         gradient=registry.build("gradient", recipe.gradient.name, recipe.gradient.args),
         optimizer=registry.build("optimizer", recipe.optimizer.name, recipe.optimizer.args),
+        own_photos=own_photos,
         views=[OneOf(views)] if recipe.views_mode == "one" and views else views,
         settings=Settings(
             epsilon=recipe.epsilon / 255,
@@ -268,6 +294,7 @@ def build_loop(recipe: Recipe, surrogates: Sequence[Surrogate], targets: Sequenc
             norm=recipe.norm,
             ceiling=None if recipe.ceiling is None else recipe.ceiling / 255,
             steps=recipe.steps,
+            target_weight=recipe.target_weight,
             self_weight=recipe.self_weight,
             own_weight=recipe.own_identity.weight,
             own_hinge=recipe.own_identity.hinge,

@@ -27,6 +27,7 @@ KEYS = (
     "views_mode",
     "views_per_step",
     "surrogates_per_step",
+    "target_weight",
     "self_weight",
     "own_identity",
     "naturalness",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +23,16 @@ from facecrypt.look import Look
 from facecrypt.naturalness import Naturalness
 from facecrypt.optimizers import Optimizer
 from facecrypt.recipe_parts import Budget, Region
-from facecrypt.settings import Norm
+from facecrypt.settings import Norm, Trait
 from facecrypt.surrogates.dropout import FeatureDropout
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.mixup import Mixup
 from facecrypt.targets import Target, TargetSelector
+from facecrypt.traits import measure_trait
 from facecrypt.views import View
+
+if TYPE_CHECKING:
+    from facecrypt.own_photos import OwnPhotos
 
 _EVERY = 2
 """Steps after which masks are brought back to where they show no more than they may, which takes as long as a step."""
@@ -64,6 +68,8 @@ class Settings:
         step_size: Length of a step, measured like epsilon.
         norm: Which ball.
         steps: Number of iterations.
+        target_weight: Weight of the distance from the target in Eq. 2; with 0 masks lead away from the own identity,
+            wherever that is.
         self_weight: Weight of the distance from the own identity in Eq. 2.
         own_weight: Weight of the cosine with the own identity above `own_hinge`, a term of its own.
         own_hinge: Cosine with the own identity below which that term is 0.
@@ -83,6 +89,7 @@ class Settings:
     step_size: float
     norm: Norm
     steps: int
+    target_weight: float = 1.0
     self_weight: float = 1.0
     own_weight: float = 0.0
     own_hinge: float = 0.0
@@ -122,6 +129,8 @@ class ProtectionLoop(nn.Module):
         views: Random views, applied one after the other.
         settings: The numbers.
         gradient: Chooses the gradient that is followed; that at the masks by default.
+        own_photos: Further photos of the people, as these surrogates see them: the own identity of a face is then the
+            mean of its person's photos and of itself.
 
     Raises:
         FacecryptError: If a surrogate has no features to drop and is asked to.
@@ -138,6 +147,7 @@ class ProtectionLoop(nn.Module):
         views: Sequence[View],
         settings: Settings,
         gradient: Gradient | None = None,
+        own_photos: OwnPhotos | None = None,
     ) -> None:
         super().__init__()
         self.names = [surrogate.name for surrogate in surrogates]
@@ -155,9 +165,14 @@ class ProtectionLoop(nn.Module):
             FeatureDropout(surrogate.embedder.network, surrogate.dropout, surrogate.name) if surrogate.dropout else None
             for surrogate in surrogates
         ]
-        aims = [target.aim for target in targets]
+        self.own_photos = own_photos
+        self._aims = aims = [target.aim for target in targets]
+        self._traits: dict[Trait, Tensor] = {}
         for number, surrogate in enumerate(surrogates):
             self.register_buffer(f"targets_{number}", embed(surrogate.embedder, aims), persistent=False)
+            if own_photos:
+                sums = own_photos.sums[number].to(next(surrogate.embedder.buffers()).device)
+                self.register_buffer(f"own_{number}", sums, persistent=False)
             if surrogate.mixup:
                 self.register_buffer(f"aims_{number}", crops(surrogate.embedder, aims), persistent=False)
 
@@ -176,6 +191,18 @@ class ProtectionLoop(nn.Module):
             return list(range(every))
         generator = torch.Generator().manual_seed(seeds_at([self.settings.seed], step, "surrogates")[0])
         return sorted(torch.randperm(every, generator=generator)[:count].tolist())
+
+    def apart(self, faces: Sequence[FaceImage], trait: Trait) -> Tensor:
+        """Return how far faces are from the targets in a visible trait, ``(B, K)``; see `traits.measure_trait`.
+
+        Args:
+            faces: The original faces.
+            trait: Which trait.
+        """
+        if trait not in self._traits:
+            self._traits[trait] = measure_trait(trait, self._aims)
+        own = measure_trait(trait, faces)
+        return (own.unsqueeze(1) - self._traits[trait]).abs().to(next(self.buffers()).device)
 
     def run(
         self,
@@ -207,7 +234,7 @@ class ProtectionLoop(nn.Module):
 
     def _run(self, batch: Batch, on_step: OnStep | None, start: Sequence[Tensor] | None) -> Masks:
         settings = self.settings
-        masks = torch.zeros_like(batch.pixels) if start is None else batch.take_up(start)
+        masks = batch.start() if start is None else batch.take_up(start)
         state, memory = self.optimizer.init(masks), self.gradient.init(masks)
         chosen: Tensor | None = None
         for step in range(0 if start is None else settings.steps // 2, settings.steps):

@@ -73,7 +73,12 @@ class Recipe:
         views_per_step: Views of each face at each step: the batch that one image is expanded into.
         surrogates_per_step: How many of the surrogates give gradients at a step, drawn anew for each step and the same
             for all faces; null is all of them.
+        target_weight: Weight of the distance from the target in Eq. 2; 0 aims at nobody, so that only the way from the
+            own identity counts.
         self_weight: Weight of the distance from the own identity in Eq. 2.
+        own_photos: Folder of further photos of the person to protect, or with a subfolder of photos for each person.
+            Each face that is found to be one of them is led away from the mean of these photos and of itself, not from
+            itself alone; null for none.
         own_identity: A term against the own identity with a weight and a hinge of its own.
         epsilon: Largest change of a channel in grey levels of 255 (``linf``), or the root mean square change of a
             face's patch (``l2``).
@@ -141,7 +146,9 @@ class Recipe:
     views_mode: ViewsMode = "chain"
     views_per_step: Annotated[int, Field(ge=1, le=1024)] = 1
     surrogates_per_step: Annotated[int, Field(ge=1)] | None = None
+    target_weight: TermWeight = 1.0
     self_weight: TermWeight = 1.0
+    own_photos: PathText | None = None
     own_identity: OwnIdentity = field(default_factory=OwnIdentity)
     epsilon: Annotated[float, Field(ge=1, le=255)] = 12.0
     norm: Norm = "linf"
@@ -347,6 +354,10 @@ def _contradictions(recipe: Recipe) -> list[str]:
     if drawn is not None and drawn >= count:
         allowed = f"Allowed: 1 to {count - 1}, or null for all." if count > 1 else "Name more surrogates, or give null."
         faults.append(f"surrogates_per_step: {drawn} of {count} leaves nothing to draw. {allowed}")
+    if not (recipe.target_weight or recipe.self_weight or recipe.own_identity.weight):
+        faults.append(
+            "target_weight: 0 leaves masks nothing to follow. Give it, self_weight or own_identity.weight more than 0."
+        )
     if recipe.budget == Budget():
         faults.append(
             "budget: names no bound. Give jod or enlarged a number below 10, flip, ssim or ms_ssim one below 1, or "

@@ -49,5 +49,8 @@ TransformName = Literal[
 ]
 """What may happen to a photo after it was saved; see `facecrypt.transforms`."""
 
+Trait = Literal["skin", "sex"]
+"""What of a person shows in a photo and is told offline; see `facecrypt.traits`."""
+
 Adversary = Literal["none", "protected_gallery", "growing_gallery", "linear_probe"]
 """What the one who identifies does about protection; see `facecrypt.adversaries`."""

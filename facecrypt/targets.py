@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -17,7 +19,7 @@ from facecrypt.errors import FacecryptError, NoFaceFoundError, PhotoError
 from facecrypt.faces import FaceDetector, FaceImage, cut
 from facecrypt.naming import expand_home
 from facecrypt.photos import find_photos, read_photo
-from facecrypt.settings import FaceChoice
+from facecrypt.settings import FaceChoice, Trait
 
 VIRTUAL = "virtual"
 
@@ -109,6 +111,22 @@ class Distances(NamedTuple):
     to_targets: Tensor
 
 
+class Person(NamedTuple):
+    """A person of whom the recipe names own photos.
+
+    Attributes:
+        name: The person's folder.
+        to_targets: Squared distances of the mean of these photos from each target, ``(K,)``, averaged as `Distances`.
+    """
+
+    name: str
+    to_targets: Tensor
+
+
+def _alike(_trait: Trait) -> Tensor:
+    return torch.zeros(())
+
+
 @dataclass(frozen=True)
 class Situation:
     """What a target selector may look at in one iteration, for B faces and K targets.
@@ -121,6 +139,10 @@ class Situation:
             the distances after it: ``(B, K)``, and ``(B, K, K)`` with the target stepped towards before the target
             measured, infinite after steps that nobody wanted. Costly: a gradient and a forward pass each.
         draw: Returns a random index below its argument for each face, ``(B,)``, from the face's own seed.
+        people: Who each of the B faces is; None for one who is in none of the recipe's own photos. Empty where the
+            recipe names none.
+        apart: Returns how far the original faces are from the targets in a visible trait, ``(B, K)``, see `traits`:
+            ``skin`` in degrees, ``sex`` 0 or 1. Costly, so asked for once; 0 by default.
     """
 
     step: int
@@ -128,6 +150,8 @@ class Situation:
     now: Distances
     try_targets: Callable[[Tensor], Distances]
     draw: Callable[[int], Tensor]
+    people: Sequence[Person | None] = ()
+    apart: Callable[[Trait], Tensor] = _alike
 
     @cached_property
     def candidates(self) -> Distances:
@@ -194,12 +218,20 @@ class Center:
 
 
 class Random:
-    """A target drawn anew at every step."""
+    """A target drawn anew at every step.
 
-    def __init__(self) -> None: ...
+    Args:
+        keep: Draw one for each face of each photo and keep it, so that the photos of one person are spread over the
+            targets. The draw follows from the recipe's seed and the name of the photo.
+    """
+
+    def __init__(self, *, keep: bool = False) -> None:
+        self.keep = keep
 
     def __call__(self, situation: Situation) -> Tensor:
-        """Return a random target for each face."""
+        """Return a random target for each face, or the one of the step before."""
+        if self.keep and situation.previous is not None:
+            return situation.previous
         return situation.draw(situation.now.to_targets.shape[1])
 
 
@@ -224,6 +256,70 @@ class Farthest:
     def __call__(self, situation: Situation) -> Tensor:
         """Return the farthest target of each face, or the one of the step before."""
         return situation.now.to_targets.argmax(dim=1) if situation.previous is None else situation.previous
+
+
+class MatchedFar:
+    """The target that the face resembles least among those that look like it in skin and sex, kept throughout.
+
+    Of the targets of the same apparent sex (of all, where there is none), the share that is nearest in skin is looked
+    at. Both are guesses from pixels, which light and chance can turn.
+
+    Args:
+        skin: Share of the targets that may be chosen, those of nearest skin; 1 is whatever the skin.
+        sex: Whether the apparent sex matters. The guess needs dlib's recogniser.
+    """
+
+    def __init__(self, *, skin: Annotated[float, Field(gt=0, le=1)] = 0.3, sex: bool = True) -> None:
+        self.skin = skin
+        self.sex = sex
+
+    def __call__(self, situation: Situation) -> Tensor:
+        """Return the farthest matching target of each face, or the one of the step before."""
+        if situation.previous is not None:
+            return situation.previous
+        away = situation.now.to_targets
+        matches = torch.ones_like(away, dtype=torch.bool)
+        if self.sex:
+            same = (situation.apart("sex") == 0).expand_as(away)
+            matches = same | ~same.any(dim=1, keepdim=True)
+        if self.skin < 1:
+            ranks = situation.apart("skin").expand_as(away).masked_fill(~matches, math.inf).argsort(dim=1, stable=True)
+            counts = (matches.sum(dim=1, keepdim=True) * self.skin).ceil()
+            near = torch.arange(away.shape[1], device=away.device) < counts
+            matches = torch.zeros_like(matches).scatter(1, ranks, near)
+        return away.masked_fill(~matches, -math.inf).argmax(dim=1)
+
+
+class Persistent:
+    """One target for all photos of a person, drawn by a salted hash of who that is.
+
+    Who a face is tell the recipe's ``own_photos``; the target is then one of the half that is farthest from the mean of
+    these photos. All others, or all faces where the recipe names no such photos, share the target that the salt alone
+    draws. Whoever does not know the salt cannot tell from a person's photos where the protected ones lead.
+
+    Args:
+        salt: Any number. Keep it to keep the targets; kept secret, it keeps them secret.
+    """
+
+    def __init__(self, *, salt: Annotated[int, Field(ge=0, lt=2**63)] = 0) -> None:
+        self.salt = salt
+
+    def __call__(self, situation: Situation) -> Tensor:
+        """Return the target of each face's person, or the one of the step before."""
+        if situation.previous is not None:
+            return situation.previous
+        faces, count = situation.now.to_targets.shape
+        chosen = [self._choose(person, count) for person in situation.people or [None] * faces]
+        return torch.tensor(chosen, device=situation.now.to_targets.device)
+
+    def _choose(self, person: Person | None, count: int) -> int:
+        name = "" if person is None else person.name
+        digest = hashlib.sha256(f"{self.salt}/{name}".encode(errors="surrogateescape")).digest()
+        drawn = int.from_bytes(digest[:8], "big")
+        if person is None:
+            return drawn % count
+        far = person.to_targets.argsort(descending=True, stable=True)[: math.ceil(count / 2)]
+        return int(far[drawn % len(far)])
 
 
 class Fixed:

@@ -215,7 +215,8 @@ def _override(draw: random.Random, text: str) -> str:
 
 
 PATHS = (
-    "photos", "output", "targets", "name", "backup", "receipt.gallery", "receipt.cache", "faces.only", "faces.except",
+    "photos", "output", "targets", "name", "backup", "receipt.gallery", "receipt.cache", "faces.only",
+    "faces.except", "own_photos",
     "preset", "steps",
     "faces", "seed", "surrogates[0].args.path", "surrogates[0].name", "trainer.devices", "trainer.accelerator",
     "trainer.precision",

@@ -19,7 +19,7 @@ NAMES = (
     "true", "x=",
     "~/x",
 )  # fmt: skip
-PATHS = ("photos", "output", "targets", "receipt.gallery", "receipt.cache")
+PATHS = ("photos", "output", "targets", "own_photos", "receipt.gallery", "receipt.cache")
 
 
 @pytest.fixture
@@ -30,7 +30,14 @@ def file(tmp_path: Path) -> Path:
 
 
 def paths(recipe: Recipe) -> set[str | None]:
-    return {recipe.photos, recipe.output, recipe.targets, recipe.receipt.gallery, recipe.receipt.cache}
+    return {
+        recipe.photos,
+        recipe.output,
+        recipe.targets,
+        recipe.own_photos,
+        recipe.receipt.gallery,
+        recipe.receipt.cache,
+    }
 
 
 @pytest.mark.parametrize("name", [*NAMES, "[x]"], ids=lambda name: name.encode("unicode_escape").decode()[:20])

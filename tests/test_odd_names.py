@@ -96,7 +96,7 @@ def test_a_photo_of_an_odd_name_is_found(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems shorten such names")
-@pytest.mark.parametrize("key", ["photos", "output", "targets", "receipt.gallery", "faces.only"])
+@pytest.mark.parametrize("key", ["photos", "output", "targets", "own_photos", "receipt.gallery", "faces.only"])
 def test_names_that_are_too_long(key: str, capsys: pytest.CaptureFixture[str]) -> None:
     for path in ("x" * 300, "y/" * 2000):
         assert cli.main(["check", QUICKSTART, f"{key}={path}"]) == cli.WRONG

@@ -396,6 +396,7 @@ REFERENCES: list[dict[str, Any]] = [
     {"faces": {"only": "ref/a.png"}},
     {"faces": {"except": ["ref/*.png"]}},
     {"targets": "ref"},
+    {"own_photos": "ref"},
     {"receipt": {"gallery": "ref"}},
     {"surrogates": [{"name": "onnx", "args": {"path": "ref/a.png", "dimension": 3}}]},
     {"held_out": [{"name": "onnx", "args": {"path": "ref/a.png", "dimension": 3}}]},

@@ -783,3 +783,19 @@ def test_patches_hold_every_crop(face: Face, sface_embedder: Embedder, dlib_embe
         grid = crop_grid(image.landmarks[None], spec.template, (spec.height, spec.width), image.pixels.shape[-1])
         assert grid.abs().max() <= 1
     assert patch_around(face.landmarks) == face.patch
+
+
+def test_without_a_target_masks_lead_away_from_the_own_identity_alone(
+    people: list[FaceImage], sface_embedder: Embedder, targets: list[Target]
+) -> None:
+    """From the first step on, where the distance from the own identity has no gradient; whatever the target is."""
+    loops = [make_loop([sface_embedder], targets, Fixed(index=index), target_weight=0.0) for index in (0, 5)]
+    first, second = (loop.run(people[:1], [3]).masks[0] for loop in loops)
+    assert torch.equal(first, second)
+    assert first.abs().max() <= EPSILON + 1e-6
+    face = people[0]
+    changed = FaceImage((face.pixels + first).clamp(0, 1), face.inside, face.landmarks)
+    before, after = embed(sface_embedder, [face, changed])
+    assert before @ after < 0.7
+    (other,) = loops[0].run(people[:1], [4]).masks
+    assert not torch.equal(first, other)

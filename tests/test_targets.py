@@ -9,6 +9,7 @@ import torch
 from facecrypt import pipeline
 from facecrypt.errors import FacecryptError, NoFaceFoundError, PhotoError
 from facecrypt.faces import FaceDetector
+from facecrypt.settings import Trait
 from facecrypt.targets import (
     VIRTUAL,
     Center,
@@ -16,7 +17,10 @@ from facecrypt.targets import (
     Farthest,
     Fixed,
     Greedy,
+    MatchedFar,
     Nearest,
+    Persistent,
+    Person,
     Random,
     Situation,
     Target,
@@ -81,6 +85,68 @@ def test_greedy_tries_only_targets_that_could_win() -> None:
 
 def test_the_farthest_target_is_kept() -> None:
     assert Farthest()(situation(1, torch.tensor([2, 0]))).tolist() == [2, 0]
+
+
+def test_a_random_target_may_be_kept() -> None:
+    assert Random(keep=True)(situation()).tolist() == [0, 2]
+    assert Random(keep=True)(situation(1, torch.tensor([2, 1]))).tolist() == [2, 1]
+    assert Random()(situation(1, torch.tensor([2, 1]))).tolist() == [0, 2]
+
+
+def matched(
+    selector: MatchedFar, away: list[float], skin: list[float], sex: list[float], previous: torch.Tensor | None = None
+) -> int:
+    asked: list[str] = []
+
+    def apart(trait: Trait) -> torch.Tensor:
+        assert trait not in asked, "measured twice"
+        asked.append(trait)
+        return torch.tensor([skin if trait == "skin" else sex])
+
+    distances = Distances(torch.zeros(1), torch.tensor([away]))
+    chosen = selector(
+        Situation(0, previous, distances, lambda _: distances, lambda _: torch.zeros(1).long(), apart=apart)
+    )
+    return int(chosen)
+
+
+def test_the_matched_far_target_is_the_farthest_of_those_alike() -> None:
+    away, skin, sex = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5], [5.0, 40, 9, 50, 2, 90], [0.0, 0, 0, 0, 1, 1]
+    assert matched(MatchedFar(skin=1, sex=False), away, skin, sex) == 5
+    assert matched(MatchedFar(skin=1), away, skin, sex) == 3  # of the same sex
+    assert matched(MatchedFar(skin=0.5), away, skin, sex) == 2  # the nearer half of four
+    assert matched(MatchedFar(skin=0.25), away, skin, sex) == 0  # the nearest of four
+    assert matched(MatchedFar(skin=0.01), away, skin, sex) == 0  # at least one
+    assert matched(MatchedFar(skin=0.3, sex=False), away, skin, sex) == 4  # of six, 0 and 4 are the nearest two
+    assert matched(MatchedFar(skin=0.5), away, skin, [1.0] * 6) == 4  # nobody of the same sex: 0, 2 and 4 of all
+    assert matched(MatchedFar(), away, skin, sex, torch.tensor([3])) == 3
+
+
+def test_a_person_keeps_one_target() -> None:
+    def known(people: list[Person | None], count: int = 8) -> Situation:
+        distances = Distances(torch.zeros(len(people)), torch.rand(len(people), count))
+        draw = torch.zeros(len(people)).long()
+        return Situation(0, None, distances, lambda _: distances, lambda _: draw, people=people)
+
+    away = torch.linspace(1, 2, 8)
+    anna = Person("anna", away)
+    first, other, second = Persistent(salt=1)(known([anna, None, anna])).tolist()
+    assert first == second
+    assert first >= 4, "not of the farther half"
+    assert other == int(Persistent(salt=1)(known([None])))
+    salts = {int(Persistent(salt=salt)(known([anna]))) for salt in range(64)}
+    assert salts == {4, 5, 6, 7}
+    names = {int(Persistent()(known([Person(f"{number}", away)]))) for number in range(64)}
+    assert names == {4, 5, 6, 7}
+    strangers = {int(Persistent(salt=salt)(known([None]))) for salt in range(200)}
+    assert strangers == set(range(8))
+    assert Persistent()(known([Person("a", away[:1])], 1)).tolist() == [0]
+
+
+def test_without_own_photos_all_faces_share_a_target() -> None:
+    chosen = Persistent(salt=7)(situation()).tolist()
+    assert chosen[0] == chosen[1]
+    assert Persistent(salt=7)(situation(1, torch.tensor([2, 0]))).tolist() == [2, 0]
 
 
 def test_a_fixed_target_must_exist() -> None:

@@ -70,7 +70,7 @@ def test_a_shrunk_patch_shows_what_the_photo_would(patch: torch.Tensor, landmark
     assert (whole - Visibility(patch, landmarks, budget).shares(noisy(patch, 6))).abs().max() > 0.05
 
 
-def test_flip_alone_looks_at_the_photo_shrunk_to_the_screen(patch: torch.Tensor) -> None:
+def test_flip_alone_looks_at_the_photo_shrunk_to_the_screen(patch: torch.Tensor, landmarks: torch.Tensor) -> None:
     budget, changed = Budget(jod=9.0, enlarged=9.0, flip=0.05), noisy(patch, 6)
     whole, shrunk = (Visibility(patch, landmarks, budget, fit=fit).shares(changed) for fit in (1.0, 0.4))
     assert shrunk[:2].tolist() == whole[:2].tolist()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from facecrypt.targets import Distances, Situation, TargetSelector
+from facecrypt.targets import Distances, Person, Situation, TargetSelector
 from facecrypt.testing.inputs import expect, works
 
 _TARGETS = 5
@@ -67,7 +67,7 @@ def _situation(faces: Sequence[int], step: int, targets: int, previous: Tensor |
     """Return an iteration in which face i is described by random numbers that depend on i and the step alone."""
 
     def numbers(face: int, *shape: int) -> Tensor:
-        return 4 * torch.rand(shape, generator=torch.Generator().manual_seed(1000 * face + step))
+        return _numbers(1000 * face + step, *shape)
 
     def stack(*shape: int) -> Tensor:
         return torch.stack([numbers(face, *shape) for face in faces])
@@ -80,7 +80,14 @@ def _situation(faces: Sequence[int], step: int, targets: int, previous: Tensor |
             stack(targets), stack(targets, targets).masked_fill(~wanted.unsqueeze(2), torch.inf)
         ),
         draw=lambda below: (stack() / 4 * below).long(),
+        # Of every two faces one is known; traits belong to the face, whatever the step.
+        people=[Person(f"person {face}", numbers(face, targets)) if face % 2 else None for face in faces],
+        apart=lambda trait: torch.stack([_numbers(face, targets) for face in faces]).round(),
     )
+
+
+def _numbers(seed: int, *shape: int) -> Tensor:
+    return 4 * torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
 
 CHECKS = (returns_the_index_of_a_target_per_face, same_choice_twice, faces_are_independent)
