@@ -43,14 +43,14 @@ from facecrypt.targets import load_targets
 
 ROOT = Path(__file__).parents[1]
 BUDGETS = [
-    (9.7, 9.55, 0.022),
-    (9.5, 9.3, 0.03),
-    (9.3, 9.1, 0.033),
-    (9.0, 8.8, 0.042),
-    (8.7, 8.5, 0.052),
-    (8.4, 8.2, 0.065),
+    {"jod": 9.7, "enlarged": 9.55, "flip": 0.022, "delta_e": 1.5, "creases": 0.25},
+    {"jod": 9.5, "enlarged": 9.3, "flip": 0.03, "delta_e": 1.5, "creases": 0.25},
+    {"jod": 9.3, "enlarged": 9.1, "flip": 0.033, "delta_e": 1.5, "creases": 0.25},
+    {"jod": 9.0, "enlarged": 8.8, "flip": 0.042, "delta_e": 2.0, "creases": 0.4},
+    {"jod": 8.7, "enlarged": 8.5, "flip": 0.052, "delta_e": 2.0, "creases": 0.4},
+    {"jod": 8.4, "enlarged": 8.2, "flip": 0.065, "delta_e": 2.0, "creases": 0.4},
 ]
-"""JOD on a monitor, JOD enlarged, FLIP."""
+"""Those of the presets, one below and two between and above them."""
 CHANGES: tuple[TransformName, ...] = ("none", "jpeg_75", "half_size", "blur")
 CEILING = 24
 FOLDS = 5
@@ -112,13 +112,13 @@ def measure(arguments: argparse.Namespace) -> None:
         photo = read_photo(entry.image)
         if faces := detector.find(photo, "largest"):
             people.append((photo, faces[0], entry.identity, draw.sample(range(len(BUDGETS)), arguments.budgets)))
-    for number, (jod, enlarged, flip) in enumerate(BUDGETS):
+    for number, budget in enumerate(BUDGETS):
         recipe = check_recipe(
             {
                 "surrogates": [{"name": name} for name in surrogates],
                 "preset": "mid",
                 "target_selector": {"name": "farthest"},
-                "budget": {"jod": jod, "enlarged": enlarged, "flip": flip},
+                "budget": budget,
                 "epsilon": CEILING,
                 "ceiling": CEILING,
             }
@@ -144,7 +144,7 @@ def measure(arguments: argparse.Namespace) -> None:
                     )
                     with arguments.samples.open("a") as file:
                         file.write(json.dumps(sample._asdict()) + "\n")
-            print(f"JOD {jod}: {start + len(part)} of {len(chosen)} faces", flush=True)
+            print(f"JOD {budget['jod']}: {start + len(part)} of {len(chosen)} faces", flush=True)
 
 
 def _search_by(
