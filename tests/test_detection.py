@@ -91,7 +91,7 @@ def test_everybody_in_a_photo_on_its_side(turns: int, detector: FaceDetector) ->
 
 
 @pytest.mark.parametrize("turns", TURNS)
-@pytest.mark.parametrize("who", [0, 4, 11])
+@pytest.mark.parametrize("who", [0, *(pytest.param(each, marks=pytest.mark.slow) for each in (4, 11))])
 def test_one_of_a_group_lies_on_their_side(
     turns: int, who: int, detector: FaceDetector, sface_embedder: Embedder
 ) -> None:
@@ -156,7 +156,9 @@ def test_lower_thresholds_change_no_face(photo: Photo, detector: FaceDetector) -
 
 
 @pytest.mark.parametrize("turns", TURNS)
-@pytest.mark.parametrize("transform", ["none", "jpeg_75", "half_size"])
+@pytest.mark.parametrize(
+    "transform", ["none", *(pytest.param(each, marks=pytest.mark.slow) for each in ("jpeg_75", "half_size"))]
+)
 def test_it_is_seen_again_in_the_same_turn(
     turns: int, transform: Any, photo: Photo, detector: FaceDetector, sface_embedder: Embedder
 ) -> None:

@@ -168,6 +168,7 @@ def test_running_again_makes_nothing_twice(finished: Path, monkeypatch: pytest.M
     assert without_time((finished / "results" / "metrics.json").read_text()) == without_time(metrics)
 
 
+@pytest.mark.slow
 def test_transformed_photos_are_identified_afresh(tmp_path: Path, sface_embedder: Embedder) -> None:
     names = ["none", "jpeg_30", "half_size"]
     tipim = str(ROOT / "recipes" / "tipim.yaml")
@@ -337,6 +338,7 @@ def test_a_gallery_grows_and_a_classifier_trains_on_protected_photos(tmp_path: P
     assert f"{joined} of {arrived}, {right} rightly" in table
 
 
+@pytest.mark.slow
 def test_a_chosen_strength_is_found_for_a_benchmark_too_and_its_judge_is_marked(tmp_path: Path) -> None:
     strength = {"judges": [{"name": "dlib_resnet"}], "levels": [{"epsilon": 2}, {"epsilon": 5}], "margin": 0.9}
     quick = {"steps": 1, "step_size": 9, "target_selector": {"name": "nearest"}, "trainer.accelerator": "cpu"}
@@ -362,6 +364,7 @@ def people_of(lines: list[list[str]]) -> set[str]:
     return {person for _, person, _ in lines} | {f"distractor/{path}" for path in photo.glob("*.png")}
 
 
+@pytest.mark.slow
 def test_virtual_targets_join_the_gallery(tmp_path: Path) -> None:
     methods = [{"label": "clean"}]
     path = make(tmp_path, methods=methods, targets="virtual", evaluators=[{"name": "sface"}])

@@ -464,6 +464,7 @@ def measure_in_a_process(rank: int, folder: str) -> None:
         torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without torch.distributed")
 def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
     expected = [measured(name, slice(None)) for name in METRICS] * 2

@@ -379,7 +379,9 @@ def test_a_second_run_on_one_folder_is_told_of_the_first(tmp_path: Path, capsys:
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["me.png", "out"]
 
 
-@pytest.mark.parametrize("what", ["removed", "linked", "output removed"])
+@pytest.mark.parametrize(
+    "what", ["removed", *(pytest.param(each, marks=pytest.mark.slow) for each in ("linked", "output removed"))]
+)
 def test_folders_that_change_while_a_run_is_at_work(
     what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -725,6 +727,7 @@ def test_another_choice_of_faces_in_place(tmp_path: Path, capsys: pytest.Capture
     assert run(capsys, tmp_path / "out", *arguments, "faces=all").photo("me.png")["status"] == "written"
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_photos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Lightning's own strategy shards the photos; each process writes its own, and one report covers all.
 

@@ -102,7 +102,7 @@ def people(face_image: FaceImage, targets: list[Target]) -> list[FaceImage]:
         pytest.param("sface_embedder", Center(), id="sface-center", marks=pytest.mark.slow),
         pytest.param("dlib_embedder", Greedy(), id="dlib-greedy"),
         pytest.param("dlib_embedder", Greedy(margin=None), id="dlib-greedy without a margin", marks=pytest.mark.slow),
-        pytest.param("dlib_embedder", Center(), id="dlib-center"),
+        pytest.param("dlib_embedder", Center(), id="dlib-center", marks=pytest.mark.slow),
     ],
 )
 def test_selectors_choose_as_algorithm_1_transcribed(

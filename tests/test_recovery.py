@@ -83,7 +83,7 @@ def check_same(now: dict[str, Any], then: dict[str, Any]) -> None:
     assert now_seen["target_similarity"] == pytest.approx(then_seen["target_similarity"], abs=1e-4)
 
 
-@pytest.mark.parametrize("which", ["finished", "replaced"])
+@pytest.mark.parametrize("which", ["finished", pytest.param("replaced", marks=pytest.mark.slow)])
 def test_what_nobody_measured_is_measured(which: str, request: pytest.FixtureRequest) -> None:
     folder, first = request.getfixturevalue(which)
     (folder.output / "report.json").unlink()
@@ -124,7 +124,7 @@ def test_a_worker_that_is_ended_ends_the_run_with_a_reason(tmp_path: Path) -> No
         Folder(tmp_path).run(stop_after=0, error=killed)
 
 
-@pytest.mark.parametrize("backup", ["gone", "another"])
+@pytest.mark.parametrize("backup", ["gone", pytest.param("another", marks=pytest.mark.slow)])
 def test_without_the_original_there_are_no_numbers(backup: str, tmp_path: Path) -> None:
     folder = Folder(tmp_path, in_place=True)
     folder.run()

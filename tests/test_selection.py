@@ -58,6 +58,7 @@ def test_thirty_faces_in_one_photo(sheet: Photo, detector: FaceDetector) -> None
     )
 
 
+@pytest.mark.slow
 def test_one_person_among_thirty(sheet: Photo, detector: FaceDetector, sface_embedder: Embedder) -> None:
     """By photos that are not on the sheet, against cosines computed one by one."""
     person = PACK / "v03"

@@ -157,7 +157,10 @@ def replace_patch(face: Face, by: int) -> Any:
     return type(face.patch)(face.patch.left + by, face.patch.top + by, face.patch.side)
 
 
-@pytest.mark.parametrize(("threshold", "level", "escaped"), [(0.9, "low", True), (0.35, "epsilon: 5, steps: 2", False)])
+@pytest.mark.parametrize(
+    ("threshold", "level", "escaped"),
+    [(0.9, "low", True), pytest.param(0.35, "epsilon: 5, steps: 2", False, marks=pytest.mark.slow)],
+)
 def test_a_run_says_who_chose_and_whether_it_was_enough(
     threshold: float,
     level: str,

@@ -94,7 +94,7 @@ def few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @POSIX
 @pytest.mark.usefixtures("few_seconds")
-@pytest.mark.parametrize("write", ENDLESS)
+@pytest.mark.parametrize("write", [ENDLESS[0], *(pytest.param(each, marks=pytest.mark.slow) for each in ENDLESS[1:])])
 def test_a_loop_is_ended(write: Callable[[Path], Path], tmp_path: Path) -> None:
     path = write(tmp_path / "net.onnx")
     with pytest.raises(WeightsError, match=r"net.onnx: it takes more than 2 s to open or to run\. No recogniser does"):
