@@ -54,7 +54,7 @@ DEMO = Example(
     "demo",
     "what make demo makes",
     "Both recognisers that are always here give gradients, and the mask is the least visible of the presets below with "
-    "which 8 of 10 others are expected to take this face for somebody else. Here that is the strongest: plain to see.",
+    "which 8 of 10 others are expected to take this face for somebody else. Here that is `high`: slightly visible.",
     QUICKSTART,
     (),
 )
