@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
+from facecrypt.console import say
 from facecrypt.errors import FacecryptError
 from facecrypt.presets import load_presets
 from facecrypt.tables import Line, Row, blocks_of, conditions_of, lines_of, mark_of, range_of, value_of
@@ -290,7 +291,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         written = plot(rows, given.output, given.only or NAMES)
     except (FacecryptError, ValueError) as error:
         parser.error(str(error))
-    print(*written, sep="\n")
+    for path in written:
+        say(str(path))
 
 
 if __name__ == "__main__":

@@ -138,10 +138,15 @@ def test_a_checkpoint_of_another_network(tmp_path: Path) -> None:
 
 
 def test_the_template_is_where_landmarks_lie_in_the_crops_of_the_package() -> None:
-    """Cut out every face of facecrypt's own data as the package does, and average where the landmarks come to lie."""
+    """Cut out faces of facecrypt's own data as the package does, and average where the landmarks come to lie.
+
+    The template is the average over the sample photo and the first twenty virtual people.
+    """
     detector = MTCNN(device="cpu")
     found = []
     for path in sorted((Path(facecrypt.__file__).parent / "data").rglob("*.png")):
+        if path.parent.name > "v20":
+            continue
         image = Image.open(path).convert("RGB")
         boxes, _, landmarks = detector.detect(image, landmarks=True)
         box, points = boxes[0].astype(float), landmarks[0].astype(float)
