@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,9 +40,6 @@ _QUALITY = 90
 def render(report: Report) -> str:
     """Return the report as one self-contained HTML page, with the pictures of up to 200 faces."""
     style, script = (_read(name) for name in ("report.css", "report.js"))
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
-    )
     originals = bool(report.recipe["report"]["originals"])
     count = sum(len(photo["faces"]) for photo in report.photos)
     side, left, photos = _PICTURE_SIDE if count <= _MANY_FACES else _SMALL_SIDE, SHOWN_FACES, []
@@ -65,7 +63,7 @@ def render(report: Report) -> str:
         ]
         photos.append(photo | {"name": Path(photo["source"]).name, "faces": faces})
     ranked = any(judge["ranked"] for photo in photos for face in photo["faces"] for judge in face["judges"])
-    return environment.from_string(_read("report.html.jinja")).render(
+    return _template().render(
         report=report,
         photos=photos,
         faces=count,
@@ -91,6 +89,14 @@ def _shown(value: Any) -> Any:
 def _slug(verdict: str | None) -> str:
     """Return what the style calls a verdict."""
     return (verdict or "").replace(" ", "-")
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
+    )
+    return environment.from_string(_read("report.html.jinja"))
 
 
 def _read(name: str) -> str:

@@ -26,6 +26,7 @@ from tests.pictures import SHEET_COLUMNS, SHEET_STEP, contact_sheet, sheet_peopl
 
 Pixels = NDArray[np.uint8]
 TURNS = (1, 2, 3)
+SOME_TURNS = (1, *(pytest.param(turns, marks=pytest.mark.slow) for turns in TURNS[1:]))
 
 
 def turned(photo: Photo, turns: int) -> Photo:
@@ -90,7 +91,7 @@ def test_everybody_in_a_photo_on_its_side(turns: int, detector: FaceDetector) ->
         assert min(np.abs(other.landmarks - expected).max() for other in lying) < 6
 
 
-@pytest.mark.parametrize("turns", TURNS)
+@pytest.mark.parametrize("turns", SOME_TURNS)
 @pytest.mark.parametrize("who", [0, *(pytest.param(each, marks=pytest.mark.slow) for each in (4, 11))])
 def test_one_of_a_group_lies_on_their_side(
     turns: int, who: int, detector: FaceDetector, sface_embedder: Embedder
@@ -155,7 +156,7 @@ def test_lower_thresholds_change_no_face(photo: Photo, detector: FaceDetector) -
         np.testing.assert_allclose(np.array(found, float), np.array(expected, float), atol=1e-2)
 
 
-@pytest.mark.parametrize("turns", TURNS)
+@pytest.mark.parametrize("turns", SOME_TURNS)
 @pytest.mark.parametrize(
     "transform", ["none", *(pytest.param(each, marks=pytest.mark.slow) for each in ("jpeg_75", "half_size"))]
 )

@@ -112,7 +112,7 @@ def check_killed(tmp_path: Path, mode: str, rounds: int, count: int) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills processes")
-@pytest.mark.parametrize("mode", ["in_place", "output"])
+@pytest.mark.parametrize("mode", ["in_place", pytest.param("output", marks=pytest.mark.slow)])
 def test_killed_runs(tmp_path: Path, mode: str) -> None:
     check_killed(tmp_path, mode, rounds=2, count=12)
 

@@ -607,7 +607,9 @@ class Ask:
         return here, state
 
 
-@pytest.mark.parametrize("selector", [Nearest(), Greedy()], ids=["nearest", "greedy"])
+@pytest.mark.parametrize(
+    "selector", [pytest.param(Nearest(), id="nearest", marks=pytest.mark.slow), pytest.param(Greedy(), id="greedy")]
+)
 def test_a_gradient_component_sees_the_loss_around_the_masks(
     selector: TargetSelector, photo: Photo, face: Face, sface_embedder: Embedder, targets: list[Target]
 ) -> None:
@@ -696,7 +698,7 @@ def test_the_low_pass_smooths_the_mask_within_its_bound(
     assert cosines[9] < 0.6  # It still protects.
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", pytest.param("l2", marks=pytest.mark.slow)])
 def test_a_budget_of_ssim_is_kept_and_spent_face_by_face(
     norm: str, people: list[FaceImage], sface_embedder: Embedder, targets: list[Target]
 ) -> None:

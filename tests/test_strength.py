@@ -78,7 +78,7 @@ def test_the_first_level_that_escapes_is_kept(
     # From 0.99 on, the recogniser would not know a face again that was moved by half a pixel.
     for threshold in (0.98, *middles, similarities[-1] - 0.01):
         expected = next((n for n, each in enumerate(similarities) if each < threshold), len(STRENGTHS) - 1)
-        for margin in (0.0, 0.005):
+        for margin in (0.0, 0.005) if threshold == middles[0] else (0.0,):
             judge = make_judge("judge", sface_embedder, False, targets[:1], chooses=True)
             judge.embedder = _with_threshold(sface_embedder, threshold + margin)
             assert recipe.strength is not None
@@ -232,6 +232,8 @@ def test_a_run_says_whether_what_was_asked_was_reached(
     assert printed.out.splitlines()[0] == report["summary"]
     assert ("Stronger masks do not help" in printed.out) != reached
     assert f"strength: {level}\n" in printed.out
+    if not reached:
+        return
     # The same again is done already, and says the same of the face.
     assert cli.main(command) == status
     assert capsys.readouterr().out.splitlines()[0] == report["summary"]

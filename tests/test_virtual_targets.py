@@ -27,11 +27,13 @@ def test_the_pack_is_complete() -> None:
     assert "DigiFace-1M" in (PACK / "PROVENANCE.md").read_text()
 
 
+@pytest.mark.slow
 def test_every_image_shows_one_face(detector: FaceDetector) -> None:
     for path in PACK.glob("*/*.png"):
         assert len(detector.find(read_photo(path), "all")) == 1, path
 
 
+@pytest.mark.slow
 def test_no_two_identities_are_closer_than_strangers_are() -> None:
     """Measured afresh on the files; the provenance page holds the same figures."""
     table, broken = make_virtual_targets.measure(PACK, [])

@@ -21,6 +21,7 @@ from facecrypt.errors import PluginError
 from facecrypt.registry import KINDS, Component
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.testing.inputs import sample_crops
+from facecrypt.testing.surrogate import recognises_people
 from facecrypt.testing.target_selector import choose
 
 with warnings.catch_warnings():
@@ -122,7 +123,13 @@ Check = Callable[[Any], None]
 class TestSurrogate:
     """`facecrypt.surrogates.embedder.Embedder`."""
 
-    @pytest.mark.parametrize("check", testing.SURROGATE_CHECKS)
+    @pytest.mark.parametrize(
+        "check",
+        [
+            pytest.param(each, marks=[pytest.mark.slow] * (each is recognises_people))
+            for each in testing.SURROGATE_CHECKS
+        ],
+    )
     def test_promise(self, component: Component, check: Check) -> None:
         check(build_surrogate(component))
 

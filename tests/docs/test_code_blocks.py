@@ -82,7 +82,14 @@ def test_there_are_pages() -> None:
     assert expected <= {name(page) for page in pages_with("python")}
 
 
-@pytest.mark.parametrize("page", pages_with("python"), ids=name)
+LONG = {ROOT / "docs" / "python.md", ROOT / "docs" / "add-a-surrogate.md"}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.slow] * (page in LONG)) for page in pages_with("python")],
+    ids=name,
+)
 def test_code_runs(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     registry.list_components()  # So that the pages register beside everything else, and only for this test.
     monkeypatch.setattr(registry._shared, "components", dict(registry._shared.components))
@@ -125,6 +132,7 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert {link for link in local if not (page.parent / link).exists()} == set()
 
 
+@pytest.mark.slow
 def test_plugin_of_the_page_can_be_installed_and_listed(tmp_path: Path) -> None:
     try:
         metadata.version("setuptools")

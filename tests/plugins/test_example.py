@@ -227,6 +227,7 @@ class TestRecipe:
         (override,) = [line for line in lines if line.startswith(f"# Override: {command} ")]
         assert load_recipe(RECIPE, override.split(command)[1].split()) != load_recipe(RECIPE)
 
+    @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning")  # Lightning 2.6 under torch 2.15
     def test_runs(self, tmp_path: Path) -> None:
         if DLIB_RESNET.weights.find() is None:
