@@ -9,10 +9,9 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast, overload
 
@@ -24,16 +23,15 @@ from PIL import Image, ImageOps
 from facecrypt.colour import remembered_chunks
 from facecrypt.containers import with_png_chunks
 from facecrypt.encoding import display_profile
-from facecrypt.errors import FacecryptWarning, NoFaceFoundError, PhotoError, RecipeError
+from facecrypt.errors import FacecryptWarning, NoFaceFoundError, PhotoError
 from facecrypt.naming import expand_home, output_path, path_fault
-from facecrypt.overrides import Override
 from facecrypt.photos import FORMATS, Photo, as_format, file_digest, read_photo, write_bytes, write_photo
 from facecrypt.places import file_id
 from facecrypt.private_files import temporary_folder
-from facecrypt.recipe import Recipe, check_recipe, override_recipe, recipe_values
+from facecrypt.recipe import Recipe
+from facecrypt.resolve import AnyRecipe, resolve_recipe
 from facecrypt.settings import MetadataPolicy
 from facecrypt.summary import summarise
-from facecrypt.values import mapping_nodes, nodes_of, read_file
 
 if TYPE_CHECKING:
     from facecrypt.evaluation import FaceReport, Verdict
@@ -43,13 +41,8 @@ if TYPE_CHECKING:
 Picture = str | os.PathLike[str] | NDArray[np.uint8] | Image.Image
 """A photo: the path of a file, an array ``(H, W, 3)`` uint8 RGB, or a PIL image."""
 
-AnyRecipe = str | os.PathLike[str] | Recipe | Mapping[str, Any] | None
-"""A recipe: the path of a YAML file, a checked one, a mapping of its keys, OmegaConf's too; None is `quickstart`."""
-
 Status = Literal["written", "unchanged", "failed"]
 
-_OWNED = ("photos", "output", "in_place", "backup", "name", "overwrite")
-"""Keys of a recipe about files, which a call has none of."""
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 _SHOWN_SIDE = 480
 _GAP = 8
@@ -267,49 +260,6 @@ def protect(
     if result.status == "failed":
         raise PhotoError(result.reason)
     return result
-
-
-def resolve_recipe(
-    recipe: AnyRecipe = None,
-    overrides: Mapping[str, Any] | None = None,
-) -> Recipe:
-    """Return a checked recipe that says nothing about files and uses one device of this process.
-
-    Args:
-        recipe: As `protect` takes it.
-        overrides: Keys with other values.
-
-    Raises:
-        RecipeError: With every fault.
-    """
-    source, overrides = "recipe", overrides or {}
-    if recipe is None or isinstance(recipe, str | os.PathLike):
-        source = os.fsdecode(quickstart() if recipe is None else recipe)
-        values = read_file(source)
-    elif isinstance(recipe, Recipe):
-        values = recipe_values(recipe)
-    else:
-        values = mapping_nodes(recipe, source)
-    faults = [f"{key}: is for files. Give protect() the pictures, and save its results." for key in _OWNED]
-    if faults := [fault for key, fault in zip(_OWNED, faults, strict=True) if key in overrides]:
-        raise RecipeError(source, faults)
-    given = [Override(str(key), nodes_of(key, value, verbatim=True)) for key, value in overrides.items()]
-    values = override_recipe(values, given, source)
-    checked = check_recipe({key: value for key, value in values.items() if key not in _OWNED}, source)
-    trainer = checked.trainer
-    single = trainer.devices in ("auto", 1, "1") or (isinstance(trainer.devices, list) and len(trainer.devices) == 1)
-    if not single or trainer.num_nodes > 1:
-        raise RecipeError(
-            source,
-            ["trainer: protect() works in this process, on one device. Set devices: 1, or call 'facecrypt run'."],
-        )
-    # Left to itself, Lightning would start this program again for every GPU.
-    return replace(checked, trainer=replace(trainer, devices=1)) if trainer.devices == "auto" else checked
-
-
-def quickstart() -> Path:
-    """Return the recipe of those who name none, a copy of ``recipes/quickstart.yaml``."""
-    return Path(str(resources.files("facecrypt") / "data" / "quickstart.yaml"))
 
 
 @dataclass(frozen=True)

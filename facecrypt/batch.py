@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from facecrypt.budget import largest_fit, next_share, spent
-from facecrypt.faces import FaceImage, crop, crop_grid, face_grid
+from facecrypt.faces import FaceImage, crop, face_grid
 from facecrypt.optimizers import euclidean_norm, normalize, project
 from facecrypt.regions import strength_map, texture_map
-from facecrypt.surrogates.embedder import Embedder
+from facecrypt.surrogates.crops import embedder_grid
 from facecrypt.surrogates.mixup import Features, mixing, record
 from facecrypt.targets import Distances, Person
 from facecrypt.visibility import Visibility, watches
@@ -49,7 +49,7 @@ class Batch:
         self.side = max(self.sides)
         self.pixels = torch.stack([_pad(face.pixels, self.side) for face in faces]).to(device)
         landmarks = torch.stack([face.landmarks for face in faces])
-        self.grids = [_embedder_grid(embedder, landmarks, self.side).to(device) for embedder in loop.embedders]
+        self.grids = [embedder_grid(embedder, landmarks, self.side).to(device) for embedder in loop.embedders]
         self.face_grid = face_grid(landmarks, self.side).to(device)
         self.targets: list[Tensor] = [getattr(loop, f"targets_{number}") for number in range(len(loop.embedders))]
         with torch.no_grad():
@@ -293,21 +293,6 @@ class Batch:
 
 _LONGEST = 0.5
 """Of a mask's length: how far `Batch.hide` moves it at once."""
-
-
-def _embedder_grid(embedder: Embedder, landmarks: Tensor, side: int) -> Tensor:
-    spec = embedder.spec
-    return crop_grid(landmarks, spec.template, (spec.height, spec.width), side)
-
-
-def crops(embedder: Embedder, faces: Sequence[FaceImage]) -> Tensor:
-    """Return what a recogniser is shown of faces of any sizes, ``(N, 3, H, W)``."""
-    return torch.cat(
-        [
-            crop(face.pixels[None], _embedder_grid(embedder, face.landmarks[None], face.pixels.shape[-1]))
-            for face in faces
-        ]
-    )
 
 
 def seeds_at(seeds: Sequence[int], step: int, *purpose: object) -> list[int]:

@@ -11,8 +11,8 @@ from facecrypt import limits
 from facecrypt.byte_counter import ByteCounter
 from facecrypt.faces import WORKING_SIDE, FaceImage
 from facecrypt.protection import ProtectionLoop
-from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
 from facecrypt.targets import Distances, Situation, TargetSelector
+from facecrypt.templates import ARCFACE_TEMPLATE
 
 _MOST = {"cpu": 8, "cuda": 64}
 """More faces at once no longer make a step faster; on a CPU that is measured (docs/performance.md)."""

@@ -279,8 +279,8 @@ def _show(arguments: argparse.Namespace) -> int:
 def _ui(arguments: argparse.Namespace) -> int:
     from importlib.util import find_spec
 
-    from facecrypt.api import quickstart
     from facecrypt.recipe import load_recipe
+    from facecrypt.resolve import quickstart
 
     path = arguments.recipe or quickstart()
     load_recipe(

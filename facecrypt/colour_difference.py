@@ -12,8 +12,8 @@ import torch
 from kornia.color import rgb_to_lab
 from torch import Tensor
 
+from facecrypt.face_parts import part_maps
 from facecrypt.filters import filter_both, gaussian
-from facecrypt.regions import part_maps
 
 _SIGMA = 1.5
 """Of the low pass, in pixels of the aligned 112x112 face: a quarter of an iris."""

@@ -11,6 +11,9 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag
 from facecrypt.settings import FaceChoice
 from facecrypt.texts import PathText
 
+RECOGNISER = "sface"
+"""What compares faces with reference photos: always the same, so that no other setting changes which are chosen."""
+
 SMALLEST_BOX = 8
 """Shortest side of a box given by hand, in photo pixels: a patch of fewer pixels shows no face."""
 

@@ -17,7 +17,7 @@ from facecrypt.detection import SMALLEST_FACE, Mtcnn
 from facecrypt.errors import PhotoError
 from facecrypt.photos import Photo
 from facecrypt.settings import FaceChoice, LandmarksFrom
-from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, Template
+from facecrypt.templates import ARCFACE_TEMPLATE, Template
 from facecrypt.vision import FULL_HD
 
 WORKING_SIDE = 192
@@ -66,6 +66,23 @@ class Face:
     patch: Patch
     index: int | None = None
     landmarks_from: LandmarksFrom = "detected"
+
+
+@dataclass(frozen=True)
+class SkippedFace:
+    """A face of a photo that was left as it is.
+
+    Attributes:
+        index: Its number among all faces that were found, from 1, the largest first.
+        box: Left, top, right, bottom in photo pixels; None where a recipe names a number that no face has.
+        reason: Why it was left.
+        similarity: Largest cosine with the reference photos, where that decided; else None.
+    """
+
+    index: int
+    box: tuple[float, float, float, float] | None
+    reason: str
+    similarity: float | None = None
 
 
 class FaceDetector:

@@ -14,15 +14,14 @@ from torch.utils.data import Dataset
 from facecrypt import limits
 from facecrypt.budget import fit_photo
 from facecrypt.errors import FacecryptError, NoFaceFoundError, PhotoError
-from facecrypt.faces import Face, FaceDetector, FaceImage, add_masks, cut
+from facecrypt.faces import Face, FaceDetector, FaceImage, SkippedFace, add_masks, cut
 from facecrypt.manifest import recipe_digest
 from facecrypt.photos import Photo, read_photo, write_photo
-from facecrypt.places import check_unchanged
-from facecrypt.plan import NoWork, PlannedPhoto
+from facecrypt.planned import NoWork, PlannedPhoto, write_planned
 from facecrypt.private_files import temporary_folder
 from facecrypt.reading import measure_photo
 from facecrypt.recipe import Recipe
-from facecrypt.selection import Selection, SkippedFace, choose_faces, load_references
+from facecrypt.selection import Selection, choose_faces, load_references
 from facecrypt.settings import MetadataPolicy
 from facecrypt.stopwatch import stage
 
@@ -200,44 +199,6 @@ def save(
             job.encoding = write_planned(planned, job.photo, pixels, recipe.metadata, job.settings, announce)
     except PhotoError as error:
         job.fail(error)
-
-
-def write_planned(
-    planned: PlannedPhoto,
-    photo: Photo,
-    pixels: NDArray[np.uint8],
-    metadata: MetadataPolicy,
-    settings: str,
-    announce: Callable[[str], None] | None = None,
-) -> str:
-    """Write the protected version of a photo where its run planned it, if that place is still as it was.
-
-    Args:
-        planned: The plan.
-        photo: What was read of the photo.
-        pixels: The protected pixels, ``(H, W, 3)``.
-        metadata: What of EXIF and XMP to keep.
-        settings: From `recipe_digest`.
-        announce: Called with the SHA-256 of the file when it is noted, just before it appears.
-
-    Returns:
-        How the file was written, as `write_photo` says it.
-
-    Raises:
-        PhotoError: If it cannot be written, or something else came to its place.
-    """
-    manifest, backup = planned.manifest, planned.backup
-
-    def note(written: str) -> None:
-        if backup is None:  # else it is the photo itself, which is compared with what was read of it
-            check_unchanged(planned.destination, planned.seen)
-        if manifest.has_made(photo.digest):
-            raise PhotoError(f"{planned.source}: became one that facecrypt made while the run was at work, and stays.")
-        manifest.add(planned.source, photo.digest, planned.destination, written, settings, backup)
-        if announce:
-            announce(written)
-
-    return write_photo(photo, pixels, planned.destination, metadata, backup=backup, announce=note)
 
 
 def draw(job: Job, photo: Photo, levels: Sequence[Recipe], metadata: MetadataPolicy = "strip") -> NDArray[np.uint8]:

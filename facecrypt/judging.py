@@ -16,10 +16,10 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from facecrypt.batch import crops
 from facecrypt.errors import EmbeddingError, FacecryptError, WeightsError
 from facecrypt.faces import FaceImage, cut, face_at
 from facecrypt.photos import read_photo
+from facecrypt.surrogates.crops import crops
 from facecrypt.surrogates.embedder import Embedder
 
 _UNIT = 1e-2
@@ -143,6 +143,15 @@ def require_embeddings(seen: Seen) -> Tensor:
     if seen.fault:
         raise EmbeddingError(f"the recogniser cannot be used: {seen.fault}. Mend its weights, or name another.")
     return seen.embeddings
+
+
+def embed(embedder: Embedder, faces: Sequence[FaceImage]) -> Tensor:
+    """Return the unit embeddings ``(N, D)`` of faces of any sizes, without gradient, on the embedder's device.
+
+    Raises:
+        EmbeddingError: If the recogniser gives no embedding of a face.
+    """
+    return require_embeddings(look(embedder, faces)).to(next(embedder.buffers()).device)
 
 
 class _Trial(NamedTuple):

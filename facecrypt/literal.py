@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from facecrypt.faces import FaceImage, crop, crop_grid
-from facecrypt.protection import embed
+from facecrypt.judging import embed
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import Target
 

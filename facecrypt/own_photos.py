@@ -10,13 +10,13 @@ from torch import Tensor
 
 from facecrypt import registry
 from facecrypt.errors import EmbeddingError, PhotoError
+from facecrypt.face_rules import RECOGNISER
 from facecrypt.faces import FaceDetector, FaceImage
 from facecrypt.finding import find_photos
 from facecrypt.gallery import EmbeddingCache, GalleryChoice, recogniser_key
 from facecrypt.judging import look
 from facecrypt.naming import expand_home
 from facecrypt.private_files import temporary_folder
-from facecrypt.selection import RECOGNISER
 from facecrypt.surrogates.embedder import Embedder
 
 

@@ -26,7 +26,8 @@ from facecrypt.naming import expand_home
 from facecrypt.own_photos import OwnPhotos
 from facecrypt.photos import file_digest, sweep
 from facecrypt.places import check_unchanged
-from facecrypt.plan import Plan, PlannedPhoto, make_plan
+from facecrypt.plan import Plan, make_plan
+from facecrypt.planned import PlannedPhoto
 from facecrypt.private_files import sweep_temporary_folders
 from facecrypt.protection import ProtectionLoop, Settings, Surrogate
 from facecrypt.receipt import Gallery, People

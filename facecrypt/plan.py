@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from facecrypt.errors import FacecryptError, PhotoError
 from facecrypt.face_rules import face_rules
@@ -24,6 +24,7 @@ from facecrypt.manifest import NAME, Manifest, manifest_path, open_manifests, re
 from facecrypt.naming import beside, expand_home
 from facecrypt.photos import backup_fault, file_digest
 from facecrypt.places import FileId, Places, State, file_id, state
+from facecrypt.planned import NoWork, PlannedPhoto
 from facecrypt.recipe import Recipe, dump_recipe
 from facecrypt.records import RECORDS
 from facecrypt.regular import read_regular, read_text
@@ -31,42 +32,6 @@ from facecrypt.regular import read_regular, read_text
 _MOST_SHOWN = 10
 _EMPTY = 1 << 20  # bytes of a file that is looked at for having no content
 _NAMED_BY = ", which the recipe names by "
-
-
-@dataclass(frozen=True)
-class NoWork:
-    """Why nothing is done with a photo.
-
-    Attributes:
-        reason: In words.
-        status: What the report says of it.
-        already: Whether it is as the recipe wants it, since it was done before.
-    """
-
-    reason: str
-    status: Literal["unchanged", "failed"] = "unchanged"
-    already: bool = False
-
-
-@dataclass(frozen=True)
-class PlannedPhoto:
-    """What a run is to do with one photo.
-
-    Attributes:
-        source: The input file.
-        destination: Where its protected version goes: the file itself, behind all links, where it is replaced.
-        manifest: Where its protected version is noted.
-        seen: What is at the destination.
-        backup: Where its original stays, if it is replaced.
-        no_work: Why nothing is done with it; None if it is to be protected.
-    """
-
-    source: Path
-    destination: Path
-    manifest: Manifest
-    seen: State | None
-    backup: Path | None = None
-    no_work: NoWork | None = None
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from facecrypt.batch import Batch, crops, seeds_at
+from facecrypt.batch import Batch, seeds_at
 from facecrypt.errors import FacecryptError
 from facecrypt.faces import FaceImage
 from facecrypt.gradients import Gradient, Plain
-from facecrypt.judging import look, require_embeddings
+from facecrypt.judging import embed
 from facecrypt.look import Look
 from facecrypt.naturalness import Naturalness
 from facecrypt.optimizers import Optimizer
 from facecrypt.recipe_parts import Budget, Region
 from facecrypt.settings import Norm, Trait
+from facecrypt.surrogates.crops import crops
 from facecrypt.surrogates.dropout import FeatureDropout
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.mixup import Mixup
@@ -258,12 +259,3 @@ class ProtectionLoop(nn.Module):
         assert chosen is not None  # There is at least one iteration.
         cut = [mask[:, :side, :side].cpu() for mask, side in zip(masks, batch.sides, strict=True)]
         return Masks(cut, chosen.tolist())
-
-
-def embed(embedder: Embedder, faces: Sequence[FaceImage]) -> Tensor:
-    """Return the unit embeddings ``(N, D)`` of faces of any sizes, without gradient, on the embedder's device.
-
-    Raises:
-        EmbeddingError: If the recogniser gives no embedding of a face.
-    """
-    return require_embeddings(look(embedder, faces)).to(next(embedder.buffers()).device)

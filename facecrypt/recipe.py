@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pydantic
 from pydantic import Field
@@ -44,11 +44,13 @@ from facecrypt.recipe_parts import (
 )
 from facecrypt.registry import Kind
 from facecrypt.settings import MetadataPolicy, Norm, PhotoFormat, ViewsMode
-from facecrypt.surrogates.spec import Weights
 from facecrypt.texts import FreeText, PathText
 from facecrypt.values import check_values, component_faults, config_nodes, is_config, override_values, read_file
 from facecrypt.verdict import can_expect
 from facecrypt.yaml_values import Node, dump
+
+if TYPE_CHECKING:
+    from facecrypt.surrogates.spec import Weights
 
 
 @dataclass

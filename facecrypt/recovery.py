@@ -12,8 +12,9 @@ from facecrypt.encoding import is_lossless
 from facecrypt.errors import EmbeddingError, PhotoError
 from facecrypt.evaluation import Judge, verify
 from facecrypt.faces import Face, FaceDetector, cut
+from facecrypt.judging import embed
 from facecrypt.photos import Photo, file_digest, read_photo
-from facecrypt.protection import Surrogate, embed
+from facecrypt.protection import Surrogate
 from facecrypt.recipe import Recipe
 from facecrypt.report import PhotoReport
 from facecrypt.selection import Selection

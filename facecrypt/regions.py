@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
+from facecrypt.face_parts import CENTRE, EDGE, HALF_AXES, fade
 from facecrypt.faces import crop_to_image
 from facecrypt.recipe_parts import Region
-from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
+from facecrypt.templates import ARCFACE_TEMPLATE
 
-# All in pixels of the aligned 112x112 crop, in which every face has its eyes, nose and mouth in the same places.
-_CENTRE = (56.0, 64.0)
-_HALF_AXES = (42.0, 56.0)
-"""Half width and half height of the ellipse: from ear to ear, and from the hairline to the chin."""
-_EDGE = 1.3
-"""Where the outside begins, in multiples of the ellipse."""
+# In pixels of the aligned crop.
 _FEATURE_RADIUS = 18.0
 """Reach of an eye, the nose or the mouth."""
-_EYE, _MOUTH = (9.0, 5.0), (17.0, 8.0)
-"""Half width and half height of an eye and of the mouth."""
 
 _WINDOW, _SIGMA = 11, 1.5
 """The Gaussian window of SSIM, in pixels."""
@@ -50,14 +42,14 @@ def strength_map(landmarks: Tensor, side: int, region: Region | None, feather: i
     y, x = torch.meshgrid(torch.arange(side).float(), torch.arange(side).float(), indexing="ij")
     if region is not None:
         points = _to_template(torch.stack([x, y], dim=2), landmarks)
-        ellipse = (points - torch.tensor(_CENTRE)) / torch.tensor(_HALF_AXES)
-        in_face = _fade((_EDGE - ellipse.norm(dim=2)) / (_EDGE - 1))
+        ellipse = (points - torch.tensor(CENTRE)) / torch.tensor(HALF_AXES)
+        in_face = fade((EDGE - ellipse.norm(dim=2)) / (EDGE - 1))
         base = region.outside + (region.face - region.outside) * in_face
-        at_feature = _fade(1 - _feature_distance(points) / _FEATURE_RADIUS)
+        at_feature = fade(1 - _feature_distance(points) / _FEATURE_RADIUS)
         strength = (base + (region.features - base) * at_feature).unsqueeze(0)
     if feather:
         from_border = torch.stack([x, y, side - 1 - x, side - 1 - y]).amin(dim=0)
-        strength = strength * _fade(from_border / feather)
+        strength = strength * fade(from_border / feather)
     return strength
 
 
@@ -83,25 +75,6 @@ def texture_map(images: Tensor, power: float) -> Tensor:
     return share.clamp(_FAINTEST, _STRONGEST) / _STRONGEST
 
 
-@cache
-def part_maps() -> Tensor:
-    """Return where the eyes, the mouth and the skin around them are in an aligned face, ``(3, 112, 112)``, 0 to 1.
-
-    Not to be changed. Eyes and mouth with what surrounds them closely: lids, lips, teeth.
-    """
-    v, u = torch.meshgrid(torch.arange(112).float(), torch.arange(112).float(), indexing="ij")
-    points = torch.stack([u, v], dim=2)
-    spots = torch.tensor(ARCFACE_TEMPLATE)
-
-    def blob(centre: Tensor, half_axes: tuple[float, float]) -> Tensor:
-        return _fade((_EDGE - ((points - centre) / torch.tensor(half_axes)).norm(dim=2)) / (_EDGE - 1))
-
-    eyes = torch.maximum(blob(spots[0], _EYE), blob(spots[1], _EYE))
-    mouth = blob((spots[3] + spots[4]) / 2, _MOUTH)
-    skin = blob(torch.tensor(_CENTRE), _HALF_AXES) * (1 - torch.maximum(eyes, mouth))
-    return torch.stack([eyes, mouth, skin])
-
-
 def _to_template(points: Tensor, landmarks: Tensor) -> Tensor:
     """Return where points ``(..., 2)`` of the patch lie in the aligned crop, in pixels of it."""
     matrix = crop_to_image(landmarks.unsqueeze(0), ARCFACE_TEMPLATE)[0]
@@ -115,9 +88,3 @@ def _feature_distance(points: Tensor) -> Tensor:
     along = ((points - left) @ (right - left) / (right - left).square().sum()).clamp(0, 1).unsqueeze(-1)
     distances = [(points - spot).norm(dim=-1) for spot in (*eyes_and_nose, left + along * (right - left))]
     return torch.stack(distances).amin(dim=0)
-
-
-def _fade(x: Tensor) -> Tensor:
-    """Return 0 below 0, 1 above 1, and a smooth step between."""
-    x = x.clamp(0, 1)
-    return x.square() * (3 - 2 * x)

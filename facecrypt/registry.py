@@ -14,19 +14,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pydantic
 
 from facecrypt.checking import MOST_FAULTS, describe_fault, suggest, validate
 from facecrypt.errors import FacecryptError, FacecryptWarning, PluginError, UnknownComponentError
-from facecrypt.surrogates.spec import EmbedderSpec
 from facecrypt.texts import Text, brief
+
+if TYPE_CHECKING:
+    from facecrypt.surrogates.spec import EmbedderSpec
 
 Kind = Literal["surrogate", "naturalness", "target_selector", "gradient", "optimizer", "view"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ENTRY_POINT_GROUP = "facecrypt.plugins"
 BUILT_IN = "built-in"
+_BUILT_IN_MODULE = "facecrypt.components"  # by its name, as plugins are, since it knows all components
 
 
 @dataclass(frozen=True)
@@ -192,10 +195,8 @@ class Registry:
         if self._complete:
             return
         self._complete = True
-        from facecrypt import components
-
         with self._as(BUILT_IN):
-            components.declare(self)
+            importlib.import_module(_BUILT_IN_MODULE).declare(self)
         for entry_point in sorted(metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name):
             self._load_plugin(entry_point)
 

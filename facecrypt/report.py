@@ -14,12 +14,12 @@ import pydantic
 
 from facecrypt.errors import PhotoError
 from facecrypt.evaluation import FaceReport
+from facecrypt.faces import SkippedFace
 from facecrypt.photos import file_digest
 from facecrypt.private_files import write_whole
 from facecrypt.recipe import Recipe, recipe_values
 from facecrypt.regular import read_text
 from facecrypt.report_page import render
-from facecrypt.selection import SkippedFace
 from facecrypt.stopwatch import stage
 from facecrypt.summary import summarise
 from facecrypt.verdict import FaceVerdict, assess, worst

@@ -12,33 +12,13 @@ from torch import Tensor
 from facecrypt import registry
 from facecrypt.detection import SAME_FACE_OVERLAP, overlap
 from facecrypt.errors import NoFaceFoundError, PhotoError
-from facecrypt.face_rules import SMALLEST_BOX, Faces, face_rules
-from facecrypt.faces import Face, FaceDetector, cut, face_at, place_face
+from facecrypt.face_rules import RECOGNISER, SMALLEST_BOX, Faces, face_rules
+from facecrypt.faces import Face, FaceDetector, SkippedFace, cut, face_at, place_face
+from facecrypt.judging import embed
 from facecrypt.photos import Photo, find_photos, read_photo
-from facecrypt.protection import embed
 from facecrypt.settings import FaceChoice
 from facecrypt.stopwatch import stage
 from facecrypt.surrogates.embedder import Embedder
-
-RECOGNISER = "sface"
-"""What compares faces with reference photos: always the same, so that no other setting changes which are chosen."""
-
-
-@dataclass(frozen=True)
-class SkippedFace:
-    """A face of a photo that was left as it is.
-
-    Attributes:
-        index: Its number among all faces that were found, from 1, the largest first.
-        box: Left, top, right, bottom in photo pixels; None where a recipe names a number that no face has.
-        reason: Why it was left.
-        similarity: Largest cosine with the reference photos, where that decided; else None.
-    """
-
-    index: int
-    box: tuple[float, float, float, float] | None
-    reason: str
-    similarity: float | None = None
 
 
 class Selection(NamedTuple):

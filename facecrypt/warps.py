@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from facecrypt.faces import crop_to_image
-from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
+from facecrypt.templates import ARCFACE_TEMPLATE
 from facecrypt.views import Params, Probability, Share, View, maybe
 
 _CROP_SIDE = 112

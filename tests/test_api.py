@@ -14,13 +14,13 @@ from PIL import Image
 
 import facecrypt
 from facecrypt import pipeline
-from facecrypt.api import quickstart, resolve_recipe
 from facecrypt.errors import FacecryptWarning, NoFaceFoundError, PhotoError, RecipeError
 from facecrypt.faces import Face
 from facecrypt.lightning_loop import Progress
 from facecrypt.manifest import Manifest
 from facecrypt.photos import Photo, file_digest, read_photo
 from facecrypt.recipe import load_recipe
+from facecrypt.resolve import quickstart, resolve_recipe
 from tests import processes
 
 ROOT = Path(__file__).parents[1]

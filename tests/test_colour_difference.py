@@ -7,9 +7,9 @@ from scipy.ndimage import gaussian_filter
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from facecrypt.colour_difference import ciede2000, delta_e, delta_e_of_parts
+from facecrypt.face_parts import part_maps
 from facecrypt.faces import Face, face_area
 from facecrypt.photos import Photo
-from facecrypt.regions import part_maps
 
 # L, a, b of both colours, and their difference: table 1 of Sharma, Wu and Dalal (2005).
 PUBLISHED = """

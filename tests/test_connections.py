@@ -16,7 +16,7 @@ import pytest
 import requests
 import uvicorn
 
-from facecrypt.api import quickstart
+from facecrypt.resolve import quickstart
 from facecrypt.ui import connections
 from facecrypt.ui.connections import MOST_CONNECTIONS, Connection
 from facecrypt.ui.server import make_app

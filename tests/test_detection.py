@@ -16,8 +16,8 @@ from facecrypt import api, cli, detection, pipeline
 from facecrypt.detection import overlap
 from facecrypt.face_rules import Faces
 from facecrypt.faces import Face, FaceDetector, cut
+from facecrypt.judging import embed
 from facecrypt.photos import Photo, read_photo
-from facecrypt.protection import embed
 from facecrypt.receipt import see_again
 from facecrypt.selection import choose_faces
 from facecrypt.surrogates.embedder import Embedder

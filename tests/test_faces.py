@@ -26,7 +26,7 @@ from facecrypt.faces import (
     place_face,
 )
 from facecrypt.photos import Photo, read_photo
-from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
+from facecrypt.templates import ARCFACE_TEMPLATE
 
 
 def test_finds_the_face_of_the_sample_photo(photo: Photo, face: Face) -> None:

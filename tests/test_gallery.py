@@ -20,8 +20,8 @@ from facecrypt import gallery
 from facecrypt.errors import FacecryptError, PhotoError
 from facecrypt.faces import Face, FaceDetector, cut
 from facecrypt.gallery import EmbeddingCache, recogniser_key, search
+from facecrypt.judging import embed
 from facecrypt.photos import Photo, read_photo
-from facecrypt.protection import embed
 from facecrypt.settings import FaceChoice
 from facecrypt.surrogates.catalogue import SFACE
 from facecrypt.surrogates.embedder import Embedder

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from facecrypt.detection import SAME_FACE_OVERLAP, overlap
 from facecrypt.faces import Face, FaceDetector, cut, face_at, place_face
+from facecrypt.judging import embed
 from facecrypt.photos import Photo, read_photo
-from facecrypt.protection import embed
 from facecrypt.surrogates.embedder import Embedder
 
 pytestmark = [pytest.mark.slow, pytest.mark.weights]

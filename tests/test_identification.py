@@ -17,11 +17,11 @@ from skimage.metrics import peak_signal_noise_ratio
 from facecrypt import cli, pipeline
 from facecrypt.adversaries import stream_of, train_linear_probe
 from facecrypt.faces import FaceDetector, crop, crop_grid, cut
+from facecrypt.judging import embed
 from facecrypt.obfuscation import obfuscate
 from facecrypt.photos import read_photo
-from facecrypt.protection import embed
 from facecrypt.surrogates.embedder import Embedder
-from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
+from facecrypt.templates import ARCFACE_TEMPLATE
 from facecrypt.transforms import TRANSFORMS
 
 ROOT = Path(__file__).parents[1]

@@ -22,10 +22,10 @@ from facecrypt.errors import EmbeddingError, FacecryptError, PluginError, Recipe
 from facecrypt.evaluation import FaceReport, Judge, Verdict, make_judge, verify
 from facecrypt.faces import Face, FaceDetector, FaceImage
 from facecrypt.gallery import EmbeddingCache, recogniser_key
-from facecrypt.judging import _PEOPLE, _people, find_fault, look, require_surrogate, slightly_changed
+from facecrypt.judging import _PEOPLE, _people, embed, find_fault, look, require_surrogate, slightly_changed
 from facecrypt.optimizers import Plain
 from facecrypt.photos import Photo, read_photo
-from facecrypt.protection import ProtectionLoop, Settings, Surrogate, embed
+from facecrypt.protection import ProtectionLoop, Settings, Surrogate
 from facecrypt.recipe import check_recipe
 from facecrypt.strength import has_escaped
 from facecrypt.surrogates import architectures, catalogue, sface

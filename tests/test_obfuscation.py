@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from facecrypt.faces import Face, Patch, cut
+from facecrypt.judging import embed
 from facecrypt.obfuscation import Method, obfuscate
 from facecrypt.photos import Photo
-from facecrypt.protection import embed
 from facecrypt.surrogates.embedder import Embedder
 
 Pixels = NDArray[np.uint8]

@@ -12,10 +12,11 @@ from facecrypt import pipeline
 from facecrypt.batch import Batch
 from facecrypt.errors import PhotoError
 from facecrypt.faces import FaceDetector, FaceImage, cut
+from facecrypt.judging import embed
 from facecrypt.own_photos import OwnPhotos
 from facecrypt.photos import read_photo
 from facecrypt.pipeline import build_loop, load_own_photos
-from facecrypt.protection import Surrogate, embed
+from facecrypt.protection import Surrogate
 from facecrypt.recipe import check_recipe
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import Target

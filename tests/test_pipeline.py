@@ -36,7 +36,7 @@ from facecrypt.surrogates import catalogue, sface
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.onnx_file import OnnxNetwork
 from facecrypt.surrogates.onnx_graph import OnnxGraph
-from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
+from facecrypt.templates import ARCFACE_TEMPLATE
 from tests import processes
 from tests.pictures import contact_sheet
 from tests.surrogates.onnx_files import NETWORKS, Writer, mobilefacenet

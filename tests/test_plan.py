@@ -18,12 +18,12 @@ import pytest
 from facecrypt import cli, places, report
 from facecrypt.errors import FacecryptError, PhotoError
 from facecrypt.inputs import choose_photos
-from facecrypt.jobs import write_planned
 from facecrypt.locks import locked_folders
 from facecrypt.manifest import Manifest, recipe_digest
 from facecrypt.photos import read_photo
 from facecrypt.places import check_unchanged, file_id, fold
 from facecrypt.plan import Plan, make_plan
+from facecrypt.planned import write_planned
 from facecrypt.recipe import Recipe, check_recipe, dump_recipe
 from tests.pictures import make_image, save
 

@@ -28,13 +28,14 @@ from facecrypt.faces import (
     patch_around,
 )
 from facecrypt.gradients import Landscape, VarianceTuning
+from facecrypt.judging import embed
 from facecrypt.literal import Literal
 from facecrypt.look import own_identity
 from facecrypt.metrics import face_ssim
 from facecrypt.naturalness import MMD, SSIM
 from facecrypt.optimizers import Momentum, Plain, State, project
 from facecrypt.photos import Photo
-from facecrypt.protection import ProtectionLoop, Settings, Surrogate, embed
+from facecrypt.protection import ProtectionLoop, Settings, Surrogate
 from facecrypt.recipe_parts import Budget, Region
 from facecrypt.regions import strength_map
 from facecrypt.settings import Norm

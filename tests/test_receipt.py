@@ -19,8 +19,8 @@ from facecrypt.errors import FacecryptWarning, PhotoError, RecipeError
 from facecrypt.evaluation import make_judge, verify
 from facecrypt.face_rules import Faces
 from facecrypt.faces import Face, FaceDetector, cut, face_at, place_face
+from facecrypt.judging import embed
 from facecrypt.photos import Photo, file_digest, read_photo
-from facecrypt.protection import embed
 from facecrypt.receipt import FoundFace, Gallery, People, see_again
 from facecrypt.recipe import check_recipe
 from facecrypt.settings import TransformName

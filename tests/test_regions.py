@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from facecrypt.face_parts import part_maps
 from facecrypt.faces import FaceImage, crop_to_image
 from facecrypt.recipe_parts import Region
-from facecrypt.regions import part_maps, strength_map, texture_map
-from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
+from facecrypt.regions import strength_map, texture_map
+from facecrypt.templates import ARCFACE_TEMPLATE
 
 REGION = Region(face=0.6, outside=0.2, features=1.0)
 

@@ -12,8 +12,8 @@ from facecrypt import pipeline
 from facecrypt.detection import overlap
 from facecrypt.errors import NoFaceFoundError, PhotoError
 from facecrypt.faces import Face, FaceDetector, cut
+from facecrypt.judging import embed
 from facecrypt.photos import Photo
-from facecrypt.protection import embed
 from facecrypt.recipe import check_recipe
 from facecrypt.selection import Selection, choose_faces, load_references
 from facecrypt.surrogates.embedder import Embedder

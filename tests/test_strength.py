@@ -14,9 +14,9 @@ from facecrypt import cli, expectation, pipeline
 from facecrypt.evaluation import make_judge, verify
 from facecrypt.faces import Face, FaceDetector, cut, face_area
 from facecrypt.jobs import Job, save
+from facecrypt.judging import embed
 from facecrypt.metrics import face_ssim
 from facecrypt.photos import Photo, read_photo
-from facecrypt.protection import embed
 from facecrypt.recipe import Recipe, check_recipe, level_recipes
 from facecrypt.strength import Ladder
 from facecrypt.surrogates.embedder import Embedder

@@ -9,7 +9,7 @@ import torch
 from facecrypt import pipeline
 from facecrypt.faces import FaceDetector, FaceImage, cut
 from facecrypt.photos import read_photo
-from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
+from facecrypt.templates import ARCFACE_TEMPLATE
 from facecrypt.traits import measure_trait
 
 PACK = Path(pipeline.__file__).parent / "data" / "virtual_targets"

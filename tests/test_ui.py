@@ -24,11 +24,11 @@ import requests
 from PIL import Image
 
 from facecrypt import cli, expectation, pipeline
-from facecrypt.api import quickstart
 from facecrypt.faces import FaceDetector
 from facecrypt.photos import read_photo
 from facecrypt.private_files import remove_temporary_folder
 from facecrypt.recipe import level_recipes
+from facecrypt.resolve import quickstart
 from facecrypt.ui.server import _write_opener
 from facecrypt.ui.session import _safe_name, load_choices, make_folder
 from tests.processes import started

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from facecrypt.faces import crop, crop_grid
 from facecrypt.spectrum import spectrum
-from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
+from facecrypt.templates import ARCFACE_TEMPLATE
 from facecrypt.views import InputDiversity, OneOf, Params, View, affine, blur, draw, jpeg, maybe, perspective, resize
 from facecrypt.warps import LandmarkJitter, block_rotate, landmark_jitter
 

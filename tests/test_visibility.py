@@ -9,7 +9,7 @@ from facecrypt.faces import Face, crop, cut, face_grid
 from facecrypt.flip import Flip
 from facecrypt.photos import Photo
 from facecrypt.recipe_parts import Budget
-from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
+from facecrypt.templates import ARCFACE_TEMPLATE
 from facecrypt.visibility import Visibility, watches
 from facecrypt.vision import Eye
 

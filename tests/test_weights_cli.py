@@ -197,3 +197,13 @@ def test_listing_imports_nothing_heavy() -> None:
         code = f"import sys\nfrom facecrypt.cli import main\nmain({arguments!r})\nprint('torch' in sys.modules)"
         result = processes.run([sys.executable, "-c", code], check=True)
         assert result.stdout.endswith("False\n")
+
+
+def test_every_file_that_can_be_fetched_says_by_which_name() -> None:
+    named = {
+        component.name: component.spec.weights.surrogate
+        for component in registry.list_components("surrogate")
+        if component.origin == registry.BUILT_IN and component.spec and component.spec.weights.origin in ("hub", "url")
+    }
+    assert len(named) > 5
+    assert named == {name: name for name in named}

@@ -22,8 +22,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from facecrypt.faces import FaceDetector, FaceImage, cut
+from facecrypt.judging import embed
 from facecrypt.photos import find_photos, read_photo
-from facecrypt.protection import embed
 from facecrypt.surrogates import dlib_resnet, sface
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.spec import verify_sha256

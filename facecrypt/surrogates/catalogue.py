@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, EmbedderSpec, Template, Weights
+from facecrypt.surrogates.spec import EmbedderSpec, Weights
+from facecrypt.templates import ARCFACE_TEMPLATE, Template
 
 Point = tuple[float, float]
 
@@ -106,6 +107,7 @@ ARCFACE_VIT_TINY: Final = EmbedderSpec(
         sha256="",
         licence="not stated (see the model's hub page)",
         beside=("config.json",),
+        surrogate="arcface_vit_tiny",
     ),
     architecture="ViT-Tiny",
     loss="ArcFace",
@@ -114,22 +116,28 @@ ARCFACE_VIT_TINY: Final = EmbedderSpec(
 """ViT-Tiny, patches of 8, trained with ArcFace on MS1MV3 (https://github.com/gau-nernst/timm-face)."""
 
 
-def _sibling(source: str, architecture: str) -> EmbedderSpec:
+def _sibling(name: str, source: str, architecture: str) -> EmbedderSpec:
     """Return the specification of another hub model, trained by the same code with CosFace for the same input."""
-    weights = replace(ARCFACE_VIT_TINY.weights, source=source)
+    weights = replace(ARCFACE_VIT_TINY.weights, source=source, surrogate=name)
     return replace(ARCFACE_VIT_TINY, weights=weights, architecture=architecture, loss="CosFace")
 
 
-COSFACE_VIT_TINY: Final = _sibling("gaunernst/vit_tiny_patch8_112.cosface_ms1mv3", "ViT-Tiny")
+COSFACE_VIT_TINY: Final = _sibling("cosface_vit_tiny", "gaunernst/vit_tiny_patch8_112.cosface_ms1mv3", "ViT-Tiny")
 """ViT-Tiny, patches of 8, trained with CosFace on MS1MV3."""
 
-COSFACE_VIT_SMALL: Final = _sibling("gaunernst/vit_small_patch8_gap_112.cosface_ms1mv3", "ViT-Small")
+COSFACE_VIT_SMALL: Final = _sibling(
+    "cosface_vit_small", "gaunernst/vit_small_patch8_gap_112.cosface_ms1mv3", "ViT-Small"
+)
 """ViT-Small, patches of 8, average pooling, trained with CosFace on MS1MV3."""
 
-COSFACE_CONVNEXT_ATTO: Final = _sibling("gaunernst/convnext_atto.cosface_ms1mv3", "ConvNeXt-Atto")
+COSFACE_CONVNEXT_ATTO: Final = _sibling(
+    "cosface_convnext_atto", "gaunernst/convnext_atto.cosface_ms1mv3", "ConvNeXt-Atto"
+)
 """ConvNeXt-Atto trained with CosFace on MS1MV3."""
 
-COSFACE_CONVNEXT_NANO: Final = _sibling("gaunernst/convnext_nano.cosface_ms1mv3", "ConvNeXt-Nano")
+COSFACE_CONVNEXT_NANO: Final = _sibling(
+    "cosface_convnext_nano", "gaunernst/convnext_nano.cosface_ms1mv3", "ConvNeXt-Nano"
+)
 """ConvNeXt-Nano trained with CosFace on MS1MV3."""
 
 FACENET_TEMPLATE: Final = (
@@ -149,7 +157,7 @@ photo and the virtual targets (80 faces, margin 0, its default).
 _FACENET_RELEASE: Final = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9"
 
 
-def _facenet(file: str, data: str, accuracy: str) -> EmbedderSpec:
+def _facenet(name: str, file: str, data: str, accuracy: str) -> EmbedderSpec:
     return EmbedderSpec(
         architecture="Inception-ResNet-v1",
         loss="softmax",
@@ -170,14 +178,15 @@ def _facenet(file: str, data: str, accuracy: str) -> EmbedderSpec:
             path=file,
             sha256="",
             licence=f"code MIT; weights trained on {data}, for research",
+            surrogate=name,
         ),
     )
 
 
-FACENET_VGGFACE2: Final = _facenet("20180402-114759-vggface2.pt", "VGGFace2", "LFW 99.65 %")
+FACENET_VGGFACE2: Final = _facenet("facenet_vggface2", "20180402-114759-vggface2.pt", "VGGFace2", "LFW 99.65 %")
 """Inception-ResNet-v1 trained on VGGFace2, ported by facenet-pytorch (https://github.com/timesler/facenet-pytorch)."""
 
-FACENET_CASIA: Final = _facenet("20180408-102900-casia-webface.pt", "CASIA-WebFace", "LFW 99.05 %")
+FACENET_CASIA: Final = _facenet("facenet_casia", "20180408-102900-casia-webface.pt", "CASIA-WebFace", "LFW 99.05 %")
 """Inception-ResNet-v1 trained on CASIA-WebFace, ported by facenet-pytorch."""
 INSIGHTFACE_BUFFALO_L: Final = EmbedderSpec(
     architecture="ResNet-50 (IR)",

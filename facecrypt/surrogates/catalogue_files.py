@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, EmbedderSpec, Template, Weights
+from facecrypt.surrogates.spec import EmbedderSpec, Weights
+from facecrypt.templates import ARCFACE_TEMPLATE, Template
 
 TREB1EN: Final = "https://github.com/TreB1eN/InsightFace_Pytorch (OneDrive and Baidu links in its README)"
 FACE_EVOLVE: Final = "https://github.com/ZhaoJ9014/face.evoLVe (model zoo in its README)"

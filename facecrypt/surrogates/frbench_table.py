@@ -10,7 +10,8 @@ import json
 from functools import cache
 from importlib import resources
 
-from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, EmbedderSpec, Weights
+from facecrypt.surrogates.spec import EmbedderSpec, Weights
+from facecrypt.templates import ARCFACE_TEMPLATE
 
 
 @cache

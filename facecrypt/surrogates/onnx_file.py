@@ -25,15 +25,14 @@ from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.onnx_child import OnnxFile, inputs_of, run
 from facecrypt.surrogates.onnx_graph import ROUNDING, differs, read_graph
 from facecrypt.surrogates.spec import (
-    ARCFACE_TEMPLATE,
     Cosine,
     Dimension,
     EmbedderSpec,
     Side,
-    Template,
     Weights,
     verify_sha256,
 )
+from facecrypt.templates import ARCFACE_TEMPLATE, Template
 
 Size = tuple[Side, Side]
 Point = tuple[float, float]

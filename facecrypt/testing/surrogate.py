@@ -12,9 +12,9 @@ from unittest import SkipTest
 import torch
 from torch import Tensor
 
-from facecrypt.batch import crops
 from facecrypt.errors import PhotoError
 from facecrypt.judging import find_fault
+from facecrypt.surrogates.crops import crops
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import VIRTUAL, Target, load_targets
 from facecrypt.testing.inputs import detector, expect, expect_everywhere, gap, sample_crops, works

@@ -17,7 +17,6 @@ from typing import Any, Literal
 from PIL import Image
 
 from facecrypt import limits, pipeline
-from facecrypt.api import resolve_recipe
 from facecrypt.errors import FacecryptError, PhotoError, RecipeError
 from facecrypt.face_rules import Faces
 from facecrypt.faces import Face, FaceDetector
@@ -26,6 +25,7 @@ from facecrypt.photos import FORMATS, Photo, output_path, read_photo
 from facecrypt.presets import load_presets
 from facecrypt.private_files import make_temporary_folder, remove_temporary_folder, sweep_temporary_folders
 from facecrypt.recipe import Recipe, load_recipe
+from facecrypt.resolve import resolve_recipe
 from facecrypt.summary import next_choice
 from facecrypt.verdict import ASKED
 

@@ -23,15 +23,16 @@ from facecrypt import registry
 from facecrypt.crew import same_network
 from facecrypt.errors import FacecryptError, WeightsError
 from facecrypt.faces import FaceDetector, FaceImage, cut
+from facecrypt.judging import embed
 from facecrypt.photos import read_photo
-from facecrypt.protection import ProtectionLoop, Settings, Surrogate, embed
+from facecrypt.protection import ProtectionLoop, Settings, Surrogate
 from facecrypt.surrogates import onnx_file
 from facecrypt.surrogates.catalogue import INSIGHTFACE_BUFFALO_S
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.onnx_file import OnnxNetwork
 from facecrypt.surrogates.onnx_graph import OnnxGraph
-from facecrypt.surrogates.spec import ARCFACE_TEMPLATE
 from facecrypt.targets import Nearest, Target
+from facecrypt.templates import ARCFACE_TEMPLATE
 from tests.surrogates.onnx_files import mobilefacenet
 
 ROOT = Path(__file__).resolve().parents[2]

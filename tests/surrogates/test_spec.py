@@ -10,7 +10,8 @@ import pytest
 
 from facecrypt.errors import WeightsError
 from facecrypt.surrogates import catalogue
-from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, EmbedderSpec, Weights, verify_sha256
+from facecrypt.surrogates.spec import EmbedderSpec, Weights, verify_sha256
+from facecrypt.templates import ARCFACE_TEMPLATE
 from tests import processes
 
 SPECS = {name: value for name, value in vars(catalogue).items() if isinstance(value, EmbedderSpec)}

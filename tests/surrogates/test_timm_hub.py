@@ -24,7 +24,8 @@ from facecrypt.errors import WeightsError
 from facecrypt.registry import Component
 from facecrypt.surrogates import catalogue, timm_hub
 from facecrypt.surrogates.embedder import Embedder
-from facecrypt.surrogates.spec import ARCFACE_TEMPLATE, EmbedderSpec
+from facecrypt.surrogates.spec import EmbedderSpec
+from facecrypt.templates import ARCFACE_TEMPLATE
 
 BUILDERS: dict[str, tuple[Callable[..., Embedder], EmbedderSpec]] = {
     "arcface_vit_tiny": (timm_hub.arcface_vit_tiny, catalogue.ARCFACE_VIT_TINY),
