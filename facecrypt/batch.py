@@ -253,11 +253,11 @@ class Batch:
         def scaled(factors: Tensor) -> Tensor:
             return self._project(factors.view(-1, 1, 1, 1) * masks)
 
-        def fits(factors: Tensor) -> Tensor:
-            return self._spent(scaled(factors)) <= 1
+        def used(factors: Tensor) -> Tensor:
+            return self._spent(scaled(factors))
 
         high = (self.epsilon / self._size(masks).clamp_min(1e-6)).clamp(1, 2).flatten()
-        return scaled(largest_fit(fits, high))
+        return scaled(largest_fit(used, high))
 
     def _project(self, masks: Tensor) -> Tensor:
         norm, ceiling = self.loop.settings.norm, self.loop.settings.ceiling

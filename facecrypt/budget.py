@@ -26,7 +26,11 @@ from facecrypt.vision import FULL_HD
 
 Pixels = NDArray[np.uint8]
 
-_HALVINGS = 10
+_TRIES = 10
+_AIM, _ENOUGH = 0.996, 0.99
+"""Shares of a budget: what the search aims at, and from where on it is content."""
+_EDGE = 0.02
+"""Share of a bracket by which each try shortens it at least."""
 """Of the interval in which a size is sought: to a thousandth of it."""
 _ROUNDING = 1e-5
 """Differences between the SSIM of a part of a photo and that of the whole."""
@@ -80,18 +84,33 @@ def next_share(used: Tensor, share: Tensor) -> Tensor:
     return (share / used.sqrt()).clamp(_SMALLEST_SHARE, 1)
 
 
-def largest_fit(fits: Callable[[Tensor], Tensor], high: Tensor) -> Tensor:
-    """Return, by bisection, the largest number of each face for which a condition was seen to hold; 0 where for none.
+def largest_fit(used: Callable[[Tensor], Tensor], high: Tensor) -> Tensor:
+    """Return the largest number of each face at which what it uses up was seen to be 1 at most; 0 where at none.
+
+    What is used up grows with the number, nearly as a power of it. So the next number that is tried lies where a power
+    through both ends of the bracket would use up a little less than 1, and every third time in the middle, which halves
+    the bracket whatever the measure does.
 
     Args:
-        fits: Says of ``(B,)`` numbers whether each one's condition holds, ``(B,)`` bool. It holds below some limit.
+        used: What ``(B,)`` numbers use up, ``(B,)``.
         high: Upper ends of the search, ``(B,)``, which are tried first.
     """
-    low = torch.where(fits(high), high, 0.0)
-    for _ in range(_HALVINGS):
+    low, low_used, high_used = torch.zeros_like(high), torch.zeros_like(high), used(high)
+    low, low_used = torch.where(high_used <= 1, high, low), torch.where(high_used <= 1, 1.0, low_used)
+    for number in range(1, _TRIES):
+        if (low_used >= _ENOUGH).all():
+            break
         middle = (low + high) / 2
-        held = fits(middle)
-        low, high = torch.where(held, middle, low), torch.where(held, high, middle)
+        if number % 3:
+            slope = (high_used / low_used).log() / (high / low).log()
+            power = torch.where(low > 0, slope, 2.0).nan_to_num(2.0).clamp_min(0.5)
+            near = high * (_AIM / high_used) ** (1 / power)
+            edge = _EDGE * (high - low)
+            middle = near.nan_to_num(0.0).clamp(low + edge, high - edge)
+        here = used(middle)
+        held = here <= 1
+        low, low_used = torch.where(held, middle, low), torch.where(held, here, low_used)
+        high, high_used = torch.where(held, high, middle), torch.where(held, high_used, here)
     return low
 
 
@@ -146,11 +165,11 @@ def fit_photo(
     def drawn(sizes: Sequence[float], window: Window | None = None) -> Pixels:
         return add_masks(photo, faces, [m * size for m, size in zip(masks, sizes, strict=True)], epsilon, window)
 
-    def keeps(number: int, sizes: Sequence[float]) -> bool:
-        return looks[number].spent(photo, drawn(sizes, looks[number].window)) <= 1
+    def spends(number: int, sizes: Sequence[float]) -> float:
+        return looks[number].spent(photo, drawn(sizes, looks[number].window))
 
-    def fits_alone(number: int) -> Callable[[Tensor], Tensor]:
-        return lambda size: torch.tensor([keeps(number, [size.item() * (other == number) for other in everyone])])
+    def spends_alone(number: int) -> Callable[[Tensor], Tensor]:
+        return lambda size: torch.tensor([spends(number, [size.item() * (other == number) for other in everyone])])
 
     def give_way(missed: Sequence[int], sizes: Sequence[float], factors: Sequence[float]) -> list[float]:
         changed = list(sizes)
@@ -161,10 +180,11 @@ def fit_photo(
         return changed
 
     sizes = [
-        1.0 if budgets[number] is None else largest_fit(fits_alone(number), torch.ones(1)).item() for number in everyone
+        1.0 if budget is None else largest_fit(spends_alone(number), torch.ones(1)).item()
+        for number, budget in enumerate(budgets)
     ]
     # Only the masks of neighbours can be in the way now: those that overlap give way together.
-    while missed := [number for number in everyone if not keeps(number, sizes)]:
+    while missed := [number for number in everyone if spends(number, sizes) > 1]:
         sizes = give_way(missed, sizes, [_GIVE_WAY] * len(missed))
     if saved is not None:
 

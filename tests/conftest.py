@@ -4,8 +4,10 @@ import copy
 import functools
 import os
 import signal
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from facecrypt import limits, pipeline
+from facecrypt import judging, limits, pipeline
 from facecrypt.faces import Face, FaceDetector, FaceImage, cut
 from facecrypt.photos import Photo, read_photo
 from facecrypt.surrogates import dlib_resnet, sface
-from facecrypt.surrogates.catalogue import SFACE
+from facecrypt.surrogates.catalogue import DLIB_RESNET, SFACE
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import VIRTUAL, Target, load_targets
 
@@ -58,6 +60,36 @@ def networks() -> Iterator[None]:
     kept = functools.cache(read)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sface, "read_network", lambda path: copy.deepcopy(kept(path)) if path == own else read(path))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def trials() -> Iterator[None]:
+    """Embedded recognisers are tried once, not in every run, and those that a test changed every time."""
+
+    def once(find: Callable[[Embedder], Any]) -> Callable[[Embedder], Any]:
+        found: dict[object, Any] = {}
+
+        def tried(embedder: Embedder) -> Any:
+            if embedder.spec not in (SFACE, DLIB_RESNET) or Embedder.raw is not raw or is_watched(embedder):
+                return find(embedder)
+            key = type(embedder.network), embedder.spec, str(next(embedder.buffers()).device), weights_of(embedder)
+            if key not in found:
+                found[key] = find(embedder)
+            return found[key]
+
+        return tried
+
+    def is_watched(embedder: Embedder) -> bool:
+        return any(module._forward_hooks or module._forward_pre_hooks for module in embedder.modules())
+
+    def weights_of(embedder: Embedder) -> tuple[int, ...]:
+        return tuple(zlib.crc32(each.cpu().contiguous().numpy()) for each in embedder.state_dict().values())
+
+    raw = Embedder.raw
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_make_trial", "_find_fault_of_gradient"):
+            patch.setattr(judging, name, once(getattr(judging, name)))
         yield
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from kornia.filters import gaussian_blur2d
 from PIL import Image
+from torch import Tensor
 
 from facecrypt.budget import fit_photo, largest_fit, next_share, spent
 from facecrypt.colour_difference import delta_e
@@ -31,11 +33,46 @@ def noise(photo: Photo, face: Face, seed: int = 0) -> torch.Tensor:
     return (torch.rand(3, side, side, generator=torch.Generator().manual_seed(seed)) - 0.5).sign() * 12 / 255
 
 
-def test_bisection_finds_each_limit() -> None:
+@pytest.mark.parametrize(
+    "measure",
+    [
+        lambda numbers: numbers,
+        lambda numbers: numbers.square(),
+        lambda numbers: numbers**3,
+        lambda numbers: (numbers * 40).floor() / 40,  # in steps, as whole grey levels are
+        lambda numbers: torch.where(numbers < 0.7, numbers.square(), 4 * numbers),  # a jump
+    ],
+)
+def test_the_largest_fit_is_that_of_trying_every_number(measure: Callable[[Tensor], Tensor]) -> None:
     limits = torch.tensor([0.3, 0.0, 5.0, 1.7])
-    found = largest_fit(lambda numbers: numbers < limits, torch.tensor([1.0, 1.0, 1.0, 2.0]))
-    assert found.tolist() == pytest.approx([0.3, 0.0, 1.0, 1.7], abs=2e-3)
-    assert (found < limits).tolist() == [True, False, True, True]
+    high = torch.tensor([1.0, 1.0, 1.0, 2.0])
+    tried: list[Tensor] = []
+
+    def used(numbers: Tensor) -> Tensor:
+        tried.append(numbers)
+        return measure(numbers) / measure(limits)
+
+    found = largest_fit(used, high)
+    assert len(tried) <= 10
+    every = torch.linspace(0, 1, 20_001)[:, None] * high
+    best = torch.where(measure(every) / measure(limits) <= 1, every, 0.0).amax(dim=0)
+    assert ((measure(found) / measure(limits) <= 1) | (found == 0)).all()
+    assert found[1:3].tolist() == [0, 1]
+    # On a step, any number is as good as the largest.
+    assert measure(found)[[0, 3]].tolist() == pytest.approx(measure(best)[[0, 3]].tolist(), rel=0.05)
+
+
+def test_what_fits_as_it_is_is_looked_at_once_and_a_power_is_found_soon() -> None:
+    tried: list[Tensor] = []
+
+    def used(numbers: Tensor) -> Tensor:
+        tried.append(numbers)
+        return 3 * numbers**1.6
+
+    assert largest_fit(used, torch.tensor([0.4])).item() == pytest.approx(0.4)
+    assert len(tried) == 1
+    assert largest_fit(used, torch.ones(1)).item() == pytest.approx((1 / 3) ** (1 / 1.6), rel=0.01)
+    assert len(tried) <= 6
 
 
 def test_the_next_share_follows_the_square_and_stays_a_share() -> None:

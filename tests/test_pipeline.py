@@ -677,7 +677,7 @@ def test_faces_given_by_hand_upside_down(
     points = [[511 - x, 511 - y] for x, y in face.landmarks.tolist()]
     photos = f"photos={tmp_path / 'turned.png'}"
     result = run(
-        capsys, tmp_path / "out", photos, "steps=15", "preset=high", "held_out=[]", f"faces.landmarks={points}"
+        capsys, tmp_path / "out", photos, "steps=30", "preset=high", "held_out=[]", f"faces.landmarks={points}"
     )
     assert result.status == cli.DONE
     (given,) = result.photo("turned.png")["faces"]

@@ -213,7 +213,14 @@ def test_a_run_says_whether_what_was_asked_was_reached(
 ) -> None:
     monkeypatch.setattr(expectation, "_fits", lambda: {"sface": {"intercept": intercept, "margins": {"sface": 0.0}}})
     output = tmp_path / "out"
-    keys = ["max_targets=2", "steps=1", "held_out=[]", "trainer.accelerator=cpu", "receipt.transforms=[]"]
+    keys = [
+        "max_targets=2",
+        "steps=1",
+        "held_out=[]",
+        "trainer.accelerator=cpu",
+        "receipt.transforms=[]",
+        "budget=null",
+    ]
     levels = "levels=[{epsilon: 2}, {epsilon: 5, steps: 2}]"
     command = ["run", str(ROOT / "tests" / "judged.yaml"), f"output={output}", *keys, levels, "--protect", "0.7"]
     assert cli.main(command) == status
