@@ -130,7 +130,7 @@ def test_the_exit_status_tells_the_verdict(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     from facecrypt import pipeline, report
-    from tests.verdicts import verdict
+    from tests.face_verdicts import verdict
 
     known: dict[str, Any] = {"index": 1, "max_abs": 8, "level": None, "expected": None, "visible": "hardly"}
     judges = {"pass": verdict(0.1), "weak": verdict(0.9), "not judged": verdict(0.1, cannot="a NaN")}

@@ -7,7 +7,7 @@ import pytest
 from facecrypt.sentences import LABELS, face_names, face_sentence, of_others
 from facecrypt.transforms import TRANSFORMS
 from facecrypt.verdict import judge_outcome
-from tests.verdicts import verdict
+from tests.face_verdicts import verdict
 
 
 def test_every_transform_has_a_label() -> None:

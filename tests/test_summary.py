@@ -7,7 +7,7 @@ import pytest
 from facecrypt.presets import load_presets
 from facecrypt.recipe import check_recipe, recipe_values
 from facecrypt.summary import next_choice, summarise
-from tests.verdicts import verdict
+from tests.face_verdicts import verdict
 
 BOTH = [{"name": "sface"}, {"name": "dlib_resnet"}]
 SLIGHTLY = "The change is slightly visible."

@@ -6,7 +6,7 @@ import pytest
 
 from facecrypt import expectation
 from facecrypt.verdict import ASKED, assess, can_expect, expect, judge_outcome, most_visible, visible, worst
-from tests.verdicts import verdict
+from tests.face_verdicts import verdict
 
 
 @pytest.fixture(autouse=True)
