@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
+DATA = Path(__file__).parents[1] / "facecrypt" / "data"
+
 # What NumPy does to bring an image of each EXIF orientation upright, written from the EXIF standard.
 UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     1: lambda a: a,

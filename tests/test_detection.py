@@ -12,7 +12,7 @@ from facenet_pytorch import MTCNN
 from numpy.typing import NDArray
 from PIL import Image
 
-from facecrypt import api, cli, detection, pipeline
+from facecrypt import api, cli, detection
 from facecrypt.detection import overlap
 from facecrypt.face_rules import Faces
 from facecrypt.faces import Face, FaceDetector, cut
@@ -22,7 +22,7 @@ from facecrypt.receipt import see_again
 from facecrypt.selection import choose_faces
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import VIRTUAL, load_targets
-from tests.pictures import SHEET_COLUMNS, SHEET_STEP, contact_sheet, sheet_people
+from tests.pictures import DATA, SHEET_COLUMNS, SHEET_STEP, contact_sheet, sheet_people
 
 Pixels = NDArray[np.uint8]
 TURNS = (1, 2, 3)
@@ -185,7 +185,7 @@ def test_rules_of_faces_hold_for_those_on_their_side(photo: Photo, detector: Fac
 
 
 def test_a_target_on_its_side(tmp_path: Path, detector: FaceDetector, sface_embedder: Embedder) -> None:
-    upright = Path(pipeline.__file__).parent / "data" / "virtual_targets" / "v03" / "0.png"
+    upright = DATA / "virtual_targets" / "v03" / "0.png"
     Image.open(upright).rotate(90, expand=True).save(tmp_path / "v03.png")
     (lying,) = load_targets(str(tmp_path), 1, detector, "largest")
     same = next(target for target in load_targets(VIRTUAL, 10, detector, "all") if target.name == "v03")

@@ -26,6 +26,7 @@ from facecrypt.settings import FaceChoice
 from facecrypt.surrogates.catalogue import SFACE
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.spec import EmbedderSpec
+from tests.pictures import DATA
 
 SPEC = dataclasses.replace(SFACE, dimension=16)
 
@@ -124,7 +125,7 @@ def test_embeds_with_real_recognisers(
 
 
 def test_embeds_people_who_do_not_exist(cache: EmbeddingCache, detector: FaceDetector) -> None:
-    pack = sorted((Path(gallery.__file__).parent / "data" / "virtual_targets").glob("*/*.png"))[:3]
+    pack = sorted((DATA / "virtual_targets").glob("*/*.png"))[:3]
     if not pack:
         pytest.skip("no virtual targets are installed")
     embedder = recogniser()

@@ -23,9 +23,10 @@ from facecrypt.photos import read_photo
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.templates import ARCFACE_TEMPLATE
 from facecrypt.transforms import TRANSFORMS
+from tests.pictures import DATA
 
 ROOT = Path(__file__).parents[1]
-PACK = Path(pipeline.__file__).parent / "data" / "virtual_targets"
+PACK = DATA / "virtual_targets"
 
 
 def make(tmp_path: Path, **changes: Any) -> Path:

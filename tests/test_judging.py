@@ -33,6 +33,7 @@ from facecrypt.surrogates.checkpoints import mobilefacenet
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.onnx_file import onnx
 from facecrypt.targets import Nearest, Target
+from tests.pictures import DATA
 from tests.surrogates.onnx_files import Writer
 from tests.test_identification import make as make_benchmark
 
@@ -196,7 +197,7 @@ def test_lack_of_memory_is_no_fault_of_the_recogniser(face_image: FaceImage) -> 
 
 
 def test_the_people_are_where_the_detector_finds_them(detector: FaceDetector) -> None:
-    folder = Path(pipeline.__file__).parent / "data" / "virtual_targets"
+    folder = DATA / "virtual_targets"
     for name, points in _PEOPLE.items():
         (found,) = detector.find(read_photo(folder / name / "1.png"), "largest")
         assert np.abs(found.landmarks - points).max() < 2

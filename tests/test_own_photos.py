@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from facecrypt import pipeline
 from facecrypt.batch import Batch
 from facecrypt.errors import PhotoError
 from facecrypt.faces import FaceDetector, FaceImage, cut
@@ -20,8 +19,9 @@ from facecrypt.protection import Surrogate
 from facecrypt.recipe import check_recipe
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import Target
+from tests.pictures import DATA
 
-PACK = Path(pipeline.__file__).parent / "data" / "virtual_targets"
+PACK = DATA / "virtual_targets"
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from facecrypt.places import check_unchanged, file_id, fold
 from facecrypt.plan import Plan, make_plan
 from facecrypt.planned import write_planned
 from facecrypt.recipe import Recipe, check_recipe, dump_recipe
-from tests.pictures import make_image, save
+from tests.pictures import DATA, make_image, save
 
 Snapshot = dict[str, bytes | str | None]
 
@@ -1000,7 +1000,7 @@ def test_the_work_of_a_plan_grows_with_its_photos_only(monkeypatch: pytest.Monke
 def test_each_clash_has_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     photo("in/a.png")
     photo("in/b.png")
-    recipe = str(Path(places.__file__).parent / "data" / "quickstart.yaml")
+    recipe = str(DATA / "quickstart.yaml")
     assert cli.main(["run", recipe, "photos=in", "output=in"]) == cli.WRONG
     first, *others = [line for line in capsys.readouterr().err.splitlines() if "warning" not in line]
     assert first == "facecrypt: the run would destroy files, so nothing was begun:"

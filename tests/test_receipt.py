@@ -26,8 +26,9 @@ from facecrypt.recipe import check_recipe
 from facecrypt.settings import TransformName
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import Target
+from tests.pictures import DATA
 
-VIRTUAL = Path(pipeline.__file__).parent / "data" / "virtual_targets"
+VIRTUAL = DATA / "virtual_targets"
 IN_PLACE = {"in_place": True, "receipt": {"transforms": []}}
 ALL = Faces(choose="all")
 TRANSFORMS: list[TransformName] = ["jpeg_75", "half_size", "blur"]

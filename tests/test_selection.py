@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facecrypt import pipeline
 from facecrypt.detection import overlap
 from facecrypt.errors import NoFaceFoundError, PhotoError
 from facecrypt.faces import Face, FaceDetector, cut
@@ -17,10 +16,10 @@ from facecrypt.photos import Photo
 from facecrypt.recipe import check_recipe
 from facecrypt.selection import Selection, choose_faces, load_references
 from facecrypt.surrogates.embedder import Embedder
-from tests.pictures import SHEET_COLUMNS, SHEET_STEP, contact_sheet, sheet_people
+from tests.pictures import DATA, SHEET_COLUMNS, SHEET_STEP, contact_sheet, sheet_people
 
 SHEET = 30
-PACK = Path(pipeline.__file__).parent / "data" / "virtual_targets"
+PACK = DATA / "virtual_targets"
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from facecrypt import pipeline
 from facecrypt.errors import FacecryptError, NoFaceFoundError, PhotoError
 from facecrypt.faces import FaceDetector
 from facecrypt.settings import Trait
@@ -28,8 +27,9 @@ from facecrypt.targets import (
     gain,
     load_targets,
 )
+from tests.pictures import DATA
 
-PACK = Path(pipeline.__file__).parent / "data" / "virtual_targets"
+PACK = DATA / "virtual_targets"
 
 
 def situation(step: int = 0, previous: torch.Tensor | None = None, tries: list[int] | None = None) -> Situation:

@@ -23,6 +23,7 @@ from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets import Nearest, Situation
 from facecrypt.testing.surrogate import recognises_people, same_answer_on_cuda
 from facecrypt.views import Params, affine
+from tests.pictures import DATA
 
 SPEC = replace(SFACE, mean=(127.5,) * 3, std=(127.5,) * 3, dimension=3 * 14 * 14, threshold=0.5)
 NO_THRESHOLD = replace(SPEC, threshold=None)
@@ -221,7 +222,7 @@ def test_embeddings_that_say_nothing(value: float) -> None:
 
 
 def test_a_folder_of_people(tmp_path: Path) -> None:
-    pack = Path(testing.__file__).parents[1] / "data" / "virtual_targets"
+    pack = DATA / "virtual_targets"
     for name in ("v01", "v02", "v03"):
         shutil.copytree(pack / name, tmp_path / name)
     recognises_people(Embedder(Thumbnail(), SPEC), folder=tmp_path)

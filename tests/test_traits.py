@@ -1,18 +1,17 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path
 
 import pytest
 import torch
 
-from facecrypt import pipeline
 from facecrypt.faces import FaceDetector, FaceImage, cut
 from facecrypt.photos import read_photo
 from facecrypt.templates import ARCFACE_TEMPLATE
 from facecrypt.traits import measure_trait
+from tests.pictures import DATA
 
-PACK = Path(pipeline.__file__).parent / "data" / "virtual_targets"
+PACK = DATA / "virtual_targets"
 
 
 def painted(*rgb: int) -> FaceImage:

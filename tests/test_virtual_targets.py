@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facecrypt import pipeline
 from facecrypt.data import make_virtual_targets
 from facecrypt.errors import WeightsError
 from facecrypt.faces import FaceDetector, cut
 from facecrypt.photos import read_photo
 from facecrypt.traits import measure_trait
+from tests.pictures import DATA
 
-PACK = Path(pipeline.__file__).parent / "data" / "virtual_targets"
+PACK = DATA / "virtual_targets"
 PEOPLE = sorted(path for path in PACK.iterdir() if path.name.startswith("v"))
 
 
