@@ -194,7 +194,7 @@ class ProtectionLoop(nn.Module):
         return sorted(torch.randperm(every, generator=generator)[:count].tolist())
 
     def apart(self, faces: Sequence[FaceImage], trait: Trait) -> Tensor:
-        """Return how far faces are from the targets in a visible trait, ``(B, K)``; see `traits.measure_trait`.
+        """Return how far faces are from the targets in a trait, ``(B, K)``; see `traits.measure_trait`.
 
         Args:
             faces: The original faces.
