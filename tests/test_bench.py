@@ -103,6 +103,7 @@ def test_memory_is_that_of_trying_all_targets(sface_embedder: Embedder, targets:
 
 
 @pytest.mark.filterwarnings("ignore::facecrypt.errors.FacecryptWarning")
+@pytest.mark.slow
 def test_a_chosen_strength_is_a_stage(tmp_path: Path) -> None:
     """Each level that was tried counts, with its own steps."""
     Image.open(pipeline.sample_photo()).crop((100, 0, 356, 256)).save(tmp_path / "me.png")

@@ -221,6 +221,7 @@ def test_transformed_photos_are_identified_afresh(tmp_path: Path, sface_embedder
     assert changed == {removed, *protected.glob(f"*/*/{removed.name}")}
 
 
+@pytest.mark.slow
 def test_a_protected_gallery_holds_protected_photos_of_the_same_people(
     tmp_path: Path, sface_embedder: Embedder
 ) -> None:

@@ -120,6 +120,7 @@ def test_only_the_surroundings_count() -> None:
     assert surroundings(pixels, face(20, 20, 120)).shape == (140, 140, 3)
 
 
+@pytest.mark.slow
 def test_large_faces_cost_no_more_than_their_middle(monkeypatch: pytest.MonkeyPatch) -> None:
     from facecrypt import looks
 

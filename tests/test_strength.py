@@ -24,7 +24,7 @@ from facecrypt.targets import Target
 from tests.surrogates.onnx_files import mobilefacenet
 
 ROOT = Path(__file__).parents[1]
-STRENGTHS = (8, 14, 20, 40)
+STRENGTHS = (8, 16, 40)
 
 
 @pytest.fixture(scope="module")

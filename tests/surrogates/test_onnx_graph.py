@@ -117,7 +117,11 @@ class TestNetworks:
         assert relative_gradient_error(surrogate(files[name]).double(), crops[:2]) < 1e-3
 
     @pytest.mark.parametrize(
-        "clone", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))], ids=["copy", "pickle"]
+        "clone",
+        [
+            pytest.param(copy.deepcopy, id="copy", marks=pytest.mark.slow),
+            pytest.param(lambda it: pickle.loads(pickle.dumps(it)), id="pickle"),
+        ],
     )
     def test_survives_a_copy_and_another_process(
         self, name: str, files: dict[str, Path], crops: Tensor, clone: Callable[[Embedder], Embedder]
