@@ -24,22 +24,22 @@ import yaml
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facecrypt.budget import fit_photo
-from facecrypt.crew import build_recogniser
-from facecrypt.expectation import margin
-from facecrypt.face_rules import face_rules
-from facecrypt.faces import FaceDetector, FaceImage, add_masks, cut
-from facecrypt.gallery import EmbeddingCache, recogniser_key
-from facecrypt.judging import look
-from facecrypt.photos import Photo, read_photo
-from facecrypt.pipeline import build_loop
-from facecrypt.protection import Surrogate
-from facecrypt.protocol import Entry, load_protocol
-from facecrypt.receipt import see_again
+from facecrypt.benchmark.protocol import Entry, load_protocol
+from facecrypt.choices import TransformName
+from facecrypt.evaluation.embedding_cache import EmbeddingCache, recogniser_key
+from facecrypt.evaluation.robustness import see_again
+from facecrypt.faces.face import FaceDetector, FaceImage, add_masks, cut
+from facecrypt.methods.budget import fit_photo
+from facecrypt.methods.iterative.loop import Surrogate
+from facecrypt.photos.files import Photo, read_photo
+from facecrypt.pipeline.builders import build_recogniser
+from facecrypt.pipeline.runner import build_loop
 from facecrypt.recipe import check_recipe
-from facecrypt.settings import TransformName
+from facecrypt.recipe.face_rules import face_rules
 from facecrypt.surrogates.embedder import Embedder
+from facecrypt.surrogates.judging import look
 from facecrypt.targets import load_targets
+from facecrypt.verdicts.expectation import margin
 
 ROOT = Path(__file__).parents[1]
 BUDGETS = [
@@ -251,7 +251,7 @@ def fit(arguments: argparse.Namespace) -> None:
             "margins": {name: round(float(weight), 4) for name, weight in zip(names, weights[1:], strict=True)},
         }
     head = (
-        "# Coefficients of facecrypt/expectation.py, by surrogates. Made by benchmarks/expectation.py fit\n"
+        "# Coefficients of facecrypt/verdicts/expectation.py, by surrogates. Made by benchmarks/expectation.py fit\n"
         "# How they were measured, and how far they can be believed: docs/results.md, under Expectation.\n"
     )
     (ROOT / "facecrypt" / "data" / "expectation.yaml").write_text(head + yaml.safe_dump(fits, sort_keys=False))

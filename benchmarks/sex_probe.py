@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from facecrypt.faces import FaceDetector
-from facecrypt.gallery import EmbeddingCache, recogniser_key
-from facecrypt.photos import find_photos
-from facecrypt.private_files import temporary_folder
+from facecrypt.evaluation.embedding_cache import EmbeddingCache, recogniser_key
+from facecrypt.faces.face import FaceDetector
+from facecrypt.photos.files import find_photos
 from facecrypt.surrogates import dlib_resnet
+from facecrypt.system.private_files import temporary_folder
 
 _FOLDS = 10
 _DECAY = 3e-4

@@ -17,9 +17,9 @@ import numpy as np
 import sizes
 from PIL import Image
 
-from facecrypt import cli
-from facecrypt.faces import Face, FaceDetector
-from facecrypt.photos import Photo, read_photo
+from facecrypt.cli import main as cli
+from facecrypt.faces.face import Face, FaceDetector
+from facecrypt.photos.files import Photo, read_photo
 from facecrypt.pipeline import sample_photo
 
 FOLDER = Path(__file__).parent

@@ -14,8 +14,11 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from facecrypt import benchmark, exif_tags, recipe, registry, xmp_properties
-from facecrypt.metadata import SHARES
+from facecrypt import registry
+from facecrypt.benchmark import config as benchmark
+from facecrypt.photos import exif_tags, xmp_properties
+from facecrypt.photos.metadata import SHARES
+from facecrypt.recipe import check as recipe
 from facecrypt.registry import KINDS, describe_parameter, describe_type
 from facecrypt.surrogates.spec import EmbedderSpec
 
@@ -24,7 +27,7 @@ FOLDER = Path(__file__).parent
 INTRODUCTION = """\
 # Recipe reference
 
-<!-- Written by docs/generate.py. Edit the docstrings in facecrypt/recipe.py and of the components instead. -->
+<!-- Written by docs/generate.py. Edit the docstrings in facecrypt/recipe/check.py and of the components instead. -->
 
 A recipe is one YAML file for one run. Only `surrogates` must be there. `facecrypt check RECIPE` names every fault,
 `facecrypt show RECIPE` prints the recipe with every default, and `key=value` after the file's name replaces a value:

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageFilter
 
-from facecrypt import cli
-from facecrypt.faces import Face, FaceDetector
-from facecrypt.photos import read_photo
+from facecrypt.cli import main as cli
+from facecrypt.faces.face import Face, FaceDetector
+from facecrypt.photos.files import read_photo
 from facecrypt.pipeline import sample_photo
 
 FOLDER = Path(__file__).parent

@@ -11,11 +11,11 @@ def main() -> int:
     """Run the command line of this process and return its exit status."""
     if os.name == "posix" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # A traceback out of an import would help nobody.
-    from facecrypt import console, interrupts
+    from facecrypt.system import console, interrupts
 
     console.prepare()
     interrupts.supervise()
-    from facecrypt import cli
+    from facecrypt.cli import main as cli
 
     return cli.main()
 

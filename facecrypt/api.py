@@ -20,23 +20,23 @@ import pydantic
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from facecrypt.colour import remembered_chunks
-from facecrypt.containers import with_png_chunks
-from facecrypt.encoding import display_profile
+from facecrypt.choices import MetadataPolicy
 from facecrypt.errors import FacecryptWarning, NoFaceFoundError, PhotoError
-from facecrypt.naming import expand_home, output_path, path_fault
-from facecrypt.photos import FORMATS, Photo, as_format, file_digest, read_photo, write_bytes, write_photo
-from facecrypt.places import file_id
-from facecrypt.private_files import temporary_folder
-from facecrypt.recipe import Recipe
-from facecrypt.resolve import AnyRecipe, resolve_recipe
-from facecrypt.settings import MetadataPolicy
-from facecrypt.summary import summarise
+from facecrypt.photos.colour import remembered_chunks
+from facecrypt.photos.containers import with_png_chunks
+from facecrypt.photos.encoding import display_profile
+from facecrypt.photos.files import FORMATS, Photo, as_format, file_digest, read_photo, write_bytes, write_photo
+from facecrypt.recipe.check import Recipe
+from facecrypt.recipe.resolve import AnyRecipe, resolve_recipe
+from facecrypt.report.summary import summarise
+from facecrypt.system.naming import expand_home, output_path, path_fault
+from facecrypt.system.places import file_id
+from facecrypt.system.private_files import temporary_folder
 
 if TYPE_CHECKING:
-    from facecrypt.evaluation import FaceReport, Verdict
-    from facecrypt.lightning_loop import Progress
-    from facecrypt.verdict import FaceVerdict
+    from facecrypt.engine.trainer import Progress
+    from facecrypt.evaluation.verification import FaceReport, Verdict
+    from facecrypt.verdicts.verdict import FaceVerdict
 
 Picture = str | os.PathLike[str] | NDArray[np.uint8] | Image.Image
 """A photo: the path of a file, an array ``(H, W, 3)`` uint8 RGB, or a PIL image."""
@@ -328,9 +328,9 @@ def _run(
     recipe_file: Path | None,
 ) -> list[Protected]:
     # Imported after the recipe and the pictures are known to be right: torch and Lightning take seconds.
-    from facecrypt import pipeline
-    from facecrypt.evaluation import FaceReport
-    from facecrypt.inputs import named_files
+    from facecrypt.evaluation.verification import FaceReport
+    from facecrypt.pipeline import runner
+    from facecrypt.pipeline.inputs import named_files
 
     read = [*(source.origin for source in sources), *(path for path, _ in named_files(recipe)), recipe_file]
     inputs = tuple(path.absolute() for path in read if path is not None)
@@ -340,7 +340,7 @@ def _run(
         for number, source in enumerate(sources)
     ]
     with _quiet_lightning():
-        report = pipeline.run(
+        report = runner.run(
             replace(recipe, output=str(output)), chosen=chosen, on_progress=on_progress or (lambda progress: None)
         )
     results = []

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pydantic
 
-from facecrypt.texts import brief, shield, unshield
+from facecrypt.system.texts import brief, shield, unshield
 
 _Checked = TypeVar("_Checked")
 

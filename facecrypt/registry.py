@@ -20,7 +20,7 @@ import pydantic
 
 from facecrypt.checking import MOST_FAULTS, describe_fault, suggest, validate
 from facecrypt.errors import FacecryptError, FacecryptWarning, PluginError, UnknownComponentError
-from facecrypt.texts import Text, brief
+from facecrypt.system.texts import Text, brief
 
 if TYPE_CHECKING:
     from facecrypt.surrogates.spec import EmbedderSpec
@@ -29,7 +29,7 @@ Kind = Literal["surrogate", "naturalness", "target_selector", "gradient", "optim
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ENTRY_POINT_GROUP = "facecrypt.plugins"
 BUILT_IN = "built-in"
-_BUILT_IN_MODULE = "facecrypt.components"  # by its name, as plugins are, since it knows all components
+_BUILT_IN_MODULE = "facecrypt.builtin"  # by its name, as plugins are, since it knows all components
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 import pillow_heif
 from PIL import Image, ImageCms, TiffImagePlugin
 
-from facecrypt.icc import make_profile, parametric
+from facecrypt.photos.icc import make_profile, parametric
 from tests.hiding import tiff_block
 from tests.pictures import PROFILE, chunk, make_png, save
 

@@ -15,13 +15,14 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from facecrypt import judging, limits, pipeline
-from facecrypt.faces import Face, FaceDetector, FaceImage, cut
-from facecrypt.photos import Photo, read_photo
-from facecrypt.surrogates import dlib_resnet, sface
+from facecrypt.faces.face import Face, FaceDetector, FaceImage, cut
+from facecrypt.photos.files import Photo, read_photo
+from facecrypt.pipeline import runner
+from facecrypt.surrogates import dlib_resnet, judging, sface
 from facecrypt.surrogates.catalogue import DLIB_RESNET, SFACE
 from facecrypt.surrogates.embedder import Embedder
-from facecrypt.targets import VIRTUAL, Target, load_targets
+from facecrypt.system import limits
+from facecrypt.targets.selectors import VIRTUAL, Target, load_targets
 
 ROOT = Path(__file__).parents[1]
 
@@ -139,7 +140,7 @@ def dlib_embedder() -> Embedder:
 
 @pytest.fixture(scope="session")
 def photo() -> Photo:
-    return read_photo(pipeline.sample_photo())
+    return read_photo(runner.sample_photo())
 
 
 @pytest.fixture(scope="session")

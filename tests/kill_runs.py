@@ -28,7 +28,7 @@ if __name__ == "__main__":
 import numpy as np
 from PIL import Image
 
-from facecrypt.photos import read_photo
+from facecrypt.photos.files import read_photo
 from tests.commands import ROOT, RUN, Command, promise
 
 PHOTOS = 12

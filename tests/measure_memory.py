@@ -1,4 +1,4 @@
-"""Measure what a photo takes at the peak of a run, beside what `facecrypt.limits.need_of` says that it needs.
+"""Measure what a photo takes at the peak of a run, beside what `facecrypt.system.limits.need_of` says that it needs.
 
     python tests/measure_memory.py --side 4000
     python tests/measure_memory.py --side 4000 png webp-lossless-noise
@@ -85,9 +85,10 @@ def make(kind: str, side: int, folder: Path) -> Path:
 
 def measure(kind: str, side: int) -> tuple[float, float, float]:
     """Return bytes per pixel of a kind: those of its file, those at the peak, and those that it is said to need."""
-    from facecrypt import pipeline, reading
-    from facecrypt.limits import Bounds
-    from facecrypt.recipe import load_recipe
+    from facecrypt.photos import reading
+    from facecrypt.pipeline import runner
+    from facecrypt.recipe.check import load_recipe
+    from facecrypt.system.limits import Bounds
 
     logging.disable(logging.CRITICAL)
     peak = 0
@@ -107,7 +108,7 @@ def measure(kind: str, side: int) -> tuple[float, float, float]:
         for path in made:
             peak = 0
             keys = ["steps=1", "limits.memory=1000GiB", "limits.seconds=1000", f"photos={path}", f"output={folder}/out"]
-            report = pipeline.run(load_recipe(ROOT / "tests/judged.yaml", keys))
+            report = runner.run(load_recipe(ROOT / "tests/judged.yaml", keys))
             assert [photo["status"] for photo in report.photos] == ["written"], report.photos[0]["reason"]
             peaks.append(peak)
         stop.set()

@@ -11,9 +11,9 @@ import numpy as np
 import pillow_heif
 from PIL import Image
 
-from facecrypt.exif import read_exif
-from facecrypt.photos import read_photo, write_photo
-from facecrypt.xmp_properties import NAMESPACES
+from facecrypt.photos.exif import read_exif
+from facecrypt.photos.files import read_photo, write_photo
+from facecrypt.photos.xmp_properties import NAMESPACES
 from tests.hiding import tiff_block
 from tests.pictures import chunk, make_image
 

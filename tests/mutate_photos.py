@@ -28,8 +28,8 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it is a command, too
 
 from facecrypt.errors import PhotoError
-from facecrypt.limits import Bounds
-from facecrypt.photos import read_photo, write_photo
+from facecrypt.photos.files import read_photo, write_photo
+from facecrypt.system.limits import Bounds
 from tests.pictures import chunk, exif, make_image, make_png, make_tiff
 
 MOST_SECONDS = 300.0

@@ -28,9 +28,9 @@ from typing import Any
 
 import yaml
 
-from facecrypt import cli
-from facecrypt.benchmark import is_benchmark
-from facecrypt.recipe import dump_recipe, load_recipe
+from facecrypt.benchmark.config import is_benchmark
+from facecrypt.cli import main as cli
+from facecrypt.recipe.check import dump_recipe, load_recipe
 
 ROOT = Path(__file__).parents[1]
 MOST_SECONDS = 5.0

@@ -13,14 +13,14 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import facecrypt
-from facecrypt import pipeline
+from facecrypt.engine.manifest import Manifest
+from facecrypt.engine.trainer import Progress
 from facecrypt.errors import FacecryptWarning, NoFaceFoundError, PhotoError, RecipeError
-from facecrypt.faces import Face
-from facecrypt.lightning_loop import Progress
-from facecrypt.manifest import Manifest
-from facecrypt.photos import Photo, file_digest, read_photo
-from facecrypt.recipe import load_recipe
-from facecrypt.resolve import quickstart, resolve_recipe
+from facecrypt.faces.face import Face
+from facecrypt.photos.files import Photo, file_digest, read_photo
+from facecrypt.pipeline import runner
+from facecrypt.recipe.check import load_recipe
+from facecrypt.recipe.resolve import quickstart, resolve_recipe
 from tests import processes
 
 ROOT = Path(__file__).parents[1]
@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def jpeg(folder: Path) -> Path:
     """The sample photo as a camera writes it: turned by EXIF."""
-    image = Image.open(pipeline.sample_photo()).convert("RGB").rotate(90, expand=True)
+    image = Image.open(runner.sample_photo()).convert("RGB").rotate(90, expand=True)
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
     image.save(folder / "camera.jpg", quality=95, exif=exif)
@@ -350,6 +350,6 @@ def test_ctrl_c_is_what_it_is_everywhere(tmp_path: Path, monkeypatch: pytest.Mon
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        facecrypt.protect(np.asarray(Image.open(pipeline.sample_photo())), on_progress=press, **FAST)
+        facecrypt.protect(np.asarray(Image.open(runner.sample_photo())), on_progress=press, **FAST)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ import dlib
 import numpy as np
 import pytest
 
-from facecrypt import pipeline
+from facecrypt.pipeline import runner
 from tests import processes
 
 ROOT = Path(__file__).parents[1]
@@ -80,14 +80,14 @@ def test_sface_takes_the_saved_file_for_another_person(quickstart: Path) -> None
 
 
 def test_opencv_agrees_with_its_own_detector_and_crop(quickstart: Path) -> None:
-    original = pipeline.sample_photo()
+    original = runner.sample_photo()
     assert opencv_similarity(original, original) > 0.99
     assert opencv_similarity(original, quickstart / "astronaut.png") < 0.307
 
 
 def test_dlib_itself_sees_the_faces_moving_apart(quickstart: Path) -> None:
     """From detection on with dlib's own code; the report must not flatter."""
-    original = pipeline.sample_photo()
+    original = runner.sample_photo()
     (face,) = json.loads((quickstart / "report.json").read_text())["photos"][0]["faces"]
     distance = dlib_distance(original, quickstart / "astronaut.png")
     assert distance > 0.2
@@ -96,7 +96,7 @@ def test_dlib_itself_sees_the_faces_moving_apart(quickstart: Path) -> None:
 
 
 def test_only_the_face_changes_and_never_by_more_than_the_ceiling(quickstart: Path) -> None:
-    before = cv2.imread(str(pipeline.sample_photo())).astype(int)
+    before = cv2.imread(str(runner.sample_photo())).astype(int)
     after = cv2.imread(str(quickstart / "astronaut.png")).astype(int)
     change = np.abs(after - before)
     assert change.max() <= 24

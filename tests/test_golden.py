@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[1]
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
-from facecrypt.pipeline import run, sample_photo  # noqa: E402
-from facecrypt.recipe import load_recipe  # noqa: E402
+from facecrypt.pipeline.runner import run, sample_photo  # noqa: E402
+from facecrypt.recipe.check import load_recipe  # noqa: E402
 
 GOLDEN = ROOT / "tests" / "golden"
 

@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from facecrypt import cli, pipeline
-from facecrypt.faces import Face, cut
-from facecrypt.photos import Photo, read_photo
-from facecrypt.protection import Surrogate
-from facecrypt.recipe import load_recipe
+from facecrypt.cli import main as cli
+from facecrypt.faces.face import Face, cut
+from facecrypt.methods.iterative.loop import Surrogate
+from facecrypt.photos.files import Photo, read_photo
+from facecrypt.pipeline import runner
+from facecrypt.recipe.check import load_recipe
 from facecrypt.surrogates import sface
-from facecrypt.targets import Target
-from facecrypt.views import affine, draw
+from facecrypt.targets.selectors import Target
+from facecrypt.views.base import affine, draw
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,7 +46,7 @@ def test_greedy_insertion_chooses_the_same_targets(
     recipe = load_recipe(ROOT / "recipes" / "tipim.yaml", [f"target_selector.args.margin={margin}", "steps=5"])
     chosen = []
     for device in ("cpu", "cuda"):
-        loop = pipeline.build_loop(recipe, [Surrogate("sface", sface.build(), 1.0)], targets).to(device)
+        loop = runner.build_loop(recipe, [Surrogate("sface", sface.build(), 1.0)], targets).to(device)
         chosen.append(loop.run([cut(photo, face)] * 4, [1, 2, 3, 4]).targets)
     assert chosen[0] == chosen[1]
 

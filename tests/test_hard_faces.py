@@ -18,11 +18,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from facecrypt.detection import SAME_FACE_OVERLAP, overlap
-from facecrypt.faces import Face, FaceDetector, cut, face_at, place_face
-from facecrypt.judging import embed
-from facecrypt.photos import Photo, read_photo
+from facecrypt.detectors.mtcnn import SAME_FACE_OVERLAP, overlap
+from facecrypt.faces.face import Face, FaceDetector, cut, face_at, place_face
+from facecrypt.photos.files import Photo, read_photo
 from facecrypt.surrogates.embedder import Embedder
+from facecrypt.surrogates.judging import embed
 
 pytestmark = [pytest.mark.slow, pytest.mark.weights]
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facecrypt import pipeline, reading
 from facecrypt.errors import PhotoError
-from facecrypt.limits import LIBRARIES, Bounds
-from facecrypt.photos import read_photo
-from facecrypt.pipeline import sample_photo
-from facecrypt.recipe import load_recipe
+from facecrypt.photos import reading
+from facecrypt.photos.files import read_photo
+from facecrypt.pipeline import runner
+from facecrypt.pipeline.runner import sample_photo
+from facecrypt.recipe.check import load_recipe
+from facecrypt.system.limits import LIBRARIES, Bounds
 from tests.bomb_files import BOMBS, flat_png, slow_bmp, tiles
 from tests.child_tasks import crash_on
 from tests.mutate_photos import examine_many
@@ -143,7 +144,7 @@ def test_a_folder_loses_the_bad_photos_alone(photos: Path, tmp_path: Path) -> No
     written(random.Random(0).randbytes(10_000), photos / "bad-noise.jpg")
     keys = [f"photos={photos}", f"output={tmp_path / 'out'}", "steps=1", "workers=1"]
     keys += ["receipt.transforms=[]", "budget=null", "limits.memory=2 GiB", "limits.seconds=1"]
-    report = pipeline.run(load_recipe(QUICKSTART, keys))
+    report = runner.run(load_recipe(QUICKSTART, keys))
     told = {Path(photo["source"]).name: photo["reason"] or photo["status"] for photo in report.photos}
     for name, says in (
         ("good0.png", "written"),
@@ -160,13 +161,13 @@ def test_a_folder_loses_the_bad_photos_alone(photos: Path, tmp_path: Path) -> No
 
 def test_batches_shrink_where_memory_is_little(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     together: list[int] = []
-    step = pipeline.ProtectionModule.predict_step
+    step = runner.ProtectionModule.predict_step
 
-    def count(self: pipeline.ProtectionModule, batch: list[pipeline.Job], number: int) -> list[pipeline.Job]:
+    def count(self: runner.ProtectionModule, batch: list[runner.Job], number: int) -> list[runner.Job]:
         together.append(len(batch))
         return step(self, batch, number)
 
-    monkeypatch.setattr(pipeline.ProtectionModule, "predict_step", count)
+    monkeypatch.setattr(runner.ProtectionModule, "predict_step", count)
     need = reading.measure_photo(photos / "good0.png")
     for memory, batches in (
         (need.total - 1, [3]),  # refused, each with its reason
@@ -174,7 +175,7 @@ def test_batches_shrink_where_memory_is_little(photos: Path, tmp_path: Path, mon
     ):
         together.clear()
         keys = [f"photos={photos}", f"output={tmp_path / str(memory)}", "steps=1", f"limits.memory={memory}"]
-        report = pipeline.run(load_recipe(QUICKSTART, [*keys, "receipt.transforms=[]", "budget=null"]))
+        report = runner.run(load_recipe(QUICKSTART, [*keys, "receipt.transforms=[]", "budget=null"]))
         assert together == batches
         told = {photo["reason"] for photo in report.photos}
         assert (told == {""}) == (memory >= need.total)

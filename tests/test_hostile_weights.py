@@ -20,11 +20,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from facecrypt import weights
 from facecrypt.errors import WeightsError
-from facecrypt.surrogates import catalogue
+from facecrypt.surrogates import catalogue, weights
 from facecrypt.surrogates.checkpoint import load_state_dict
-from facecrypt.surrogates.onnx_file import onnx as onnx_component
+from facecrypt.surrogates.onnx.recogniser import onnx as onnx_component
 from tests.fileserver import QuietServer
 
 CONTENT = os.urandom(300_000)

@@ -9,17 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from facecrypt import pipeline, registry
+from facecrypt import registry
+from facecrypt.benchmark.protocol import load_protocol
 from facecrypt.errors import FacecryptError, PhotoError
-from facecrypt.faces import FaceDetector
-from facecrypt.gallery import EmbeddingCache
-from facecrypt.photos import read_photo
-from facecrypt.pipeline import sample_photo
-from facecrypt.protocol import load_protocol
-from facecrypt.recipe import load_recipe
+from facecrypt.evaluation.embedding_cache import EmbeddingCache
+from facecrypt.faces.face import FaceDetector
+from facecrypt.photos.files import read_photo
+from facecrypt.pipeline import runner
+from facecrypt.pipeline.runner import sample_photo
+from facecrypt.recipe.check import load_recipe
 from facecrypt.surrogates.checkpoint import load_state_dict
-from facecrypt.surrogates.onnx_file import onnx
-from facecrypt.targets import load_targets
+from facecrypt.surrogates.onnx.recogniser import onnx
+from facecrypt.targets.selectors import load_targets
 from tests.pictures import make_image
 
 QUICKSTART = Path(__file__).parents[1] / "tests" / "judged.yaml"
@@ -112,7 +113,7 @@ def test_odd_files_in_an_output_folder(make: Make, tmp_path: Path) -> None:
         make(output / name)
         keys = [f"photos={tmp_path / 'none.png'}", f"output={output}", "steps=1", "max_targets=1"]
         try:
-            report = pipeline.run(load_recipe(QUICKSTART, keys))
+            report = runner.run(load_recipe(QUICKSTART, keys))
             seen = str(report.photos[0]["status"])
         except FacecryptError as error:
             seen = str(error)

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from facecrypt import cli, pipeline
-from facecrypt.inputs import choose_photos, read_list
-from facecrypt.recipe import check_recipe, load_recipe
-from facecrypt.records import RECORDS, Records
+from facecrypt.cli import main as cli
+from facecrypt.engine.records import RECORDS, Records
+from facecrypt.pipeline import runner
+from facecrypt.pipeline.inputs import choose_photos, read_list
+from facecrypt.recipe.check import check_recipe, load_recipe
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = str(ROOT / "tests" / "judged.yaml")
@@ -41,7 +42,7 @@ def test_odd_names_go_through_everything(
     monkeypatch.chdir(tmp_path)
     folder, output = tmp_path / "in", tmp_path / "out\udcff #1"
     folder.mkdir()
-    picture = Image.open(pipeline.sample_photo()).convert("RGB").crop((100, 0, 356, 256))
+    picture = Image.open(runner.sample_photo()).convert("RGB").crop((100, 0, 356, 256))
     for name in NAMES:
         picture.save(folder / name)
     assert cli.main(["run", "--allow-weak", QUICKSTART, "photos=in", f"output={output}", *QUICK]) == cli.DONE

@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facecrypt import testing
+from facecrypt.choices import Norm
 from facecrypt.errors import PhotoError
-from facecrypt.naturalness import MMD
-from facecrypt.optimizers import Plain, State
-from facecrypt.settings import Norm
+from facecrypt.naturalness.base import MMD
+from facecrypt.optimizers.base import Plain, State
 from facecrypt.surrogates.catalogue import SFACE
 from facecrypt.surrogates.embedder import Embedder
-from facecrypt.targets import Nearest, Situation
+from facecrypt.targets.selectors import Nearest, Situation
 from facecrypt.testing.surrogate import recognises_people, same_answer_on_cuda
-from facecrypt.views import Params, affine
+from facecrypt.views.base import Params, affine
 from tests.pictures import DATA
 
 SPEC = replace(SFACE, mean=(127.5,) * 3, std=(127.5,) * 3, dimension=3 * 14 * 14, threshold=0.5)

@@ -21,13 +21,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from facecrypt.faces import FaceDetector, FaceImage, cut
-from facecrypt.judging import embed
-from facecrypt.photos import find_photos, read_photo
+from facecrypt.evaluation.traits import measure_trait
+from facecrypt.faces.face import FaceDetector, FaceImage, cut
+from facecrypt.photos.files import find_photos, read_photo
 from facecrypt.surrogates import dlib_resnet, sface
 from facecrypt.surrogates.embedder import Embedder
+from facecrypt.surrogates.judging import embed
 from facecrypt.surrogates.spec import verify_sha256
-from facecrypt.traits import measure_trait
 
 _SHA256 = "0c3b90b138cfc4e8a73310b9fd5ce2a8f1f3a542a037de277412307fcd28771f"
 _SEED = 20261123

@@ -1,7 +1,7 @@
 """The recognisers whose checkpoints people share as files, as data. Nothing here imports torch or loads a file.
 
 None of these files has a published digest, and most lie on drives that offer no direct download. So users put them
-into the cache folder by hand (`facecrypt.weights.cache_folder`) or name them in the recipe.
+into the cache folder by hand (`facecrypt.surrogates.weights.cache_folder`) or name them in the recipe.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from facecrypt.errors import WeightsError
-from facecrypt.naming import given_path
-from facecrypt.regular import open_regular
+from facecrypt.system.naming import given_path
+from facecrypt.system.regular import open_regular
 
 _COUNTER: Final = "num_batches_tracked"  # of batch normalisation: only training reads it, and old files lack it
 _SHOWN: Final = 3  # keys named in an error: enough to see what is wrong

@@ -16,13 +16,13 @@ from facenet_pytorch import InceptionResnetV1
 from torch import nn
 
 from facecrypt.errors import WeightsError
-from facecrypt.naming import given_path
 from facecrypt.surrogates import architectures
 from facecrypt.surrogates import catalogue_files as catalogue
 from facecrypt.surrogates.checkpoint import fill, load_state_dict
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.spec import Cosine, EmbedderSpec, verify_sha256
-from facecrypt.weights import cache_folder
+from facecrypt.surrogates.weights import cache_folder
+from facecrypt.system.naming import given_path
 
 ChannelOrder = Literal["rgb", "bgr"]
 

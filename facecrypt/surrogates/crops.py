@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from facecrypt.faces import FaceImage, crop, crop_grid
+from facecrypt.faces.face import FaceImage, crop, crop_grid
 from facecrypt.surrogates.embedder import Embedder
 
 

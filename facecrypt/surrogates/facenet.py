@@ -7,11 +7,11 @@ from dataclasses import replace
 import torch
 from facenet_pytorch import InceptionResnetV1
 
-from facecrypt.naming import given_path
 from facecrypt.surrogates import catalogue
 from facecrypt.surrogates.checkpoint import fill, load_state_dict
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.spec import Cosine, EmbedderSpec
+from facecrypt.system.naming import given_path
 
 
 def facenet_vggface2(*, path: str | None = None, threshold: Cosine | None = None) -> Embedder:

@@ -12,9 +12,8 @@ from typing import Any, Literal
 
 import torch
 
-from facecrypt import weights
 from facecrypt.errors import WeightsError
-from facecrypt.surrogates import frbench_table
+from facecrypt.surrogates import frbench_table, weights
 from facecrypt.surrogates.checkpoint import require_plain_archive
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.spec import Cosine, EmbedderSpec

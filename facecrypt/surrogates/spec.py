@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from facecrypt import weights
 from facecrypt.errors import WeightsError
-from facecrypt.naming import given_path
-from facecrypt.surrogates.places import frbench_file
+from facecrypt.surrogates import weights
+from facecrypt.surrogates.frbench_cache import frbench_file
+from facecrypt.system.naming import given_path
 from facecrypt.templates import ARCFACE_TEMPLATE as ARCFACE_TEMPLATE  # plugins take it from here
 from facecrypt.templates import Template
 

@@ -18,10 +18,10 @@ from timm.models import create_model
 from torch import nn
 
 from facecrypt.errors import WeightsError
-from facecrypt.naming import given_path
 from facecrypt.surrogates import catalogue
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.spec import Cosine, Dimension, EmbedderSpec, Side, Weights, verify_sha256
+from facecrypt.system.naming import given_path
 from facecrypt.templates import ARCFACE_TEMPLATE
 
 _FILES: Final = ("config.json", "model.safetensors")

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
-from facecrypt.gradients import Gradient
-from facecrypt.naturalness import Naturalness
-from facecrypt.optimizers import Optimizer
+from facecrypt.gradients.base import Gradient
+from facecrypt.naturalness.base import Naturalness
+from facecrypt.optimizers.base import Optimizer
 from facecrypt.surrogates.embedder import Embedder
-from facecrypt.targets import TargetSelector
+from facecrypt.targets.selectors import TargetSelector
 from facecrypt.testing import gradient, naturalness, optimizer, surrogate, target_selector, view
-from facecrypt.views import View
+from facecrypt.views.base import View
 
 __all__ = [
     "check_surrogate",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from facecrypt.gradients import Gradient, Landscape
+from facecrypt.gradients.base import Gradient, Landscape
 from facecrypt.testing.inputs import expect, gap, works
 
 _FACES = range(3)

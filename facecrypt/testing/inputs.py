@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from facecrypt.faces import FaceDetector, FaceImage, crop, crop_grid, cut, face_grid
-from facecrypt.photos import read_photo
-from facecrypt.pipeline import sample_photo
+from facecrypt.faces.face import FaceDetector, FaceImage, crop, crop_grid, cut, face_grid
+from facecrypt.photos.files import read_photo
+from facecrypt.pipeline.runner import sample_photo
 from facecrypt.surrogates.spec import EmbedderSpec
 
 _TILES = 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from facecrypt.naturalness import Naturalness
+from facecrypt.naturalness.base import Naturalness
 from facecrypt.testing.inputs import expect, expect_everywhere, gap, pictures, works
 
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from facecrypt.optimizers import Optimizer, State
-from facecrypt.settings import Norm
+from facecrypt.choices import Norm
+from facecrypt.optimizers.base import Optimizer, State
 from facecrypt.testing.inputs import expect, gap, works
 
 _NORMS: tuple[Norm, ...] = ("linf", "l2")

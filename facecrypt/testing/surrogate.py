@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from facecrypt.errors import PhotoError
-from facecrypt.judging import find_fault
 from facecrypt.surrogates.crops import crops
 from facecrypt.surrogates.embedder import Embedder
-from facecrypt.targets import VIRTUAL, Target, load_targets
+from facecrypt.surrogates.judging import find_fault
+from facecrypt.targets.selectors import VIRTUAL, Target, load_targets
 from facecrypt.testing.inputs import detector, expect, expect_everywhere, gap, sample_crops, works
 
 _MOST_PEOPLE = 1000

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from facecrypt.targets import Distances, Person, Situation, TargetSelector
+from facecrypt.targets.selectors import Distances, Person, Situation, TargetSelector
 from facecrypt.testing.inputs import expect, works
 
 _TARGETS = 5

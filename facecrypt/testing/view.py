@@ -7,7 +7,7 @@ import copy
 import torch
 
 from facecrypt.testing.inputs import expect, expect_everywhere, gap, square, works
-from facecrypt.views import Params, View
+from facecrypt.views.base import Params, View
 
 _SIDE = 120
 

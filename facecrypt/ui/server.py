@@ -32,9 +32,9 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainT
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from facecrypt import console
 from facecrypt.errors import FacecryptError
-from facecrypt.photos import FORMATS
+from facecrypt.photos.files import FORMATS
+from facecrypt.system import console
 from facecrypt.ui.connections import MOST_CONNECTIONS, Connection, StalledError, in_time
 from facecrypt.ui.session import BusyError, Choices, Session, make_folder
 
@@ -106,7 +106,7 @@ def serve(choices: Choices, port: int, open_browser: bool) -> None:
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals to `facecrypt.interrupts`."""
+        """Leave signals to `facecrypt.system.interrupts`."""
         yield
 
 

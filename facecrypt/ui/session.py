@@ -16,18 +16,19 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from facecrypt import limits, pipeline
+from facecrypt.engine.trainer import Progress
 from facecrypt.errors import FacecryptError, PhotoError, RecipeError
-from facecrypt.face_rules import Faces
-from facecrypt.faces import Face, FaceDetector
-from facecrypt.lightning_loop import Progress
-from facecrypt.photos import FORMATS, Photo, output_path, read_photo
-from facecrypt.presets import load_presets
-from facecrypt.private_files import make_temporary_folder, remove_temporary_folder, sweep_temporary_folders
-from facecrypt.recipe import Recipe, load_recipe
-from facecrypt.resolve import resolve_recipe
-from facecrypt.summary import next_choice
-from facecrypt.verdict import ASKED
+from facecrypt.faces.face import Face, FaceDetector
+from facecrypt.photos.files import FORMATS, Photo, output_path, read_photo
+from facecrypt.pipeline import runner
+from facecrypt.recipe.check import Recipe, load_recipe
+from facecrypt.recipe.face_rules import Faces
+from facecrypt.recipe.presets import load_presets
+from facecrypt.recipe.resolve import resolve_recipe
+from facecrypt.report.summary import next_choice
+from facecrypt.system import limits
+from facecrypt.system.private_files import make_temporary_folder, remove_temporary_folder, sweep_temporary_folders
+from facecrypt.verdicts.verdict import ASKED
 
 RECEIPTS = ("report.html", "report.json", "recipe.yaml")
 
@@ -329,7 +330,7 @@ class Session:
         files: dict[str, Path] = {}
         destination = output_path(source, self._output, recipe.format)
         try:
-            report = pipeline.run(recipe, chosen=[(source, destination)], on_progress=tell)
+            report = runner.run(recipe, chosen=[(source, destination)], on_progress=tell)
             (photo,) = report.photos
             if run.cancelled.is_set():
                 raise _CancelledError

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import pytest
 
-from facecrypt import cli, registry
+from facecrypt import registry
+from facecrypt.cli import main as cli
 from tests import processes
 
 ROOT = Path(__file__).parents[2]

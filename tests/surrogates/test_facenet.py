@@ -13,9 +13,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 import facecrypt
-from facecrypt import weights
 from facecrypt.errors import WeightsError
-from facecrypt.surrogates import catalogue, facenet
+from facecrypt.surrogates import catalogue, facenet, weights
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.spec import EmbedderSpec
 from tests.fileserver import FileServer, serve

@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from facecrypt import registry, weights
+from facecrypt import registry
 from facecrypt.data import make_frbench_table
 from facecrypt.errors import WeightsError
-from facecrypt.surrogates import frbench_table, frbench_zoo
+from facecrypt.surrogates import frbench_table, frbench_zoo, weights
 from facecrypt.surrogates.embedder import Embedder
-from facecrypt.surrogates.places import frbench_file
+from facecrypt.surrogates.frbench_cache import frbench_file
 from tests import processes
 
 NAME = "frbench_mobilefacenet_arcface"
@@ -174,7 +174,7 @@ def test_table_is_the_installed_packages_own() -> None:
 
 def test_every_model_is_listed_and_nothing_heavy_imported() -> None:
     program = (
-        "import sys\nfrom facecrypt.cli import main\nmain(['list', 'surrogate'])\n"
+        "import sys\nfrom facecrypt.cli.main import main\nmain(['list', 'surrogate'])\n"
         "print(sorted({'torch', 'frbench', 'timm', 'onnx', 'numpy', 'facenet_pytorch'} & set(sys.modules)))"
     )
     result = processes.run([sys.executable, "-c", program], check=True)

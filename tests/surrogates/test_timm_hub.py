@@ -19,10 +19,9 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 from torch import nn
 
-from facecrypt import weights
 from facecrypt.errors import WeightsError
 from facecrypt.registry import Component
-from facecrypt.surrogates import catalogue, timm_hub
+from facecrypt.surrogates import catalogue, timm_hub, weights
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.spec import EmbedderSpec
 from facecrypt.templates import ARCFACE_TEMPLATE

@@ -8,16 +8,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from facecrypt.choices import Norm
 from facecrypt.optimizers import State, normalize
-from facecrypt.settings import Norm
 
 
 class Nesterov:
     """Nesterov momentum over L1-normalised gradients, after NI-FGSM (Lin et al., 2020, https://arxiv.org/abs/1908.06281).
 
     NI-FGSM takes the gradient where the momentum is about to lead. An optimizer of facecrypt is given the gradient
-    where the masks are, so the look-ahead is folded into the step, as Bengio et al. (2013, https://arxiv.org/abs/1212.0901)
-    and ``torch.optim.SGD(nesterov=True)`` do: with the gradient g, its accumulation a and the decay d,
+    where the masks are, so the look-ahead is folded into the step, as Bengio et al. (2013,
+    https://arxiv.org/abs/1212.0901) and ``torch.optim.SGD(nesterov=True)`` do: with the gradient g, its accumulation a
+    and the decay d,
 
         n    = g / ||g||_1
         a'   = d * a + n

@@ -1,0 +1,1 @@
+"""Methods compared by open-set identification: `facecrypt evaluate`."""

@@ -1,0 +1,226 @@
+"""The protected photos of a benchmark: made once, kept, and measured against the originals."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from facecrypt.benchmark.config import Row
+from facecrypt.benchmark.metrics import (
+    face_psnr,
+    face_ssim,
+    set_mmd,
+)
+from facecrypt.choices import TransformName
+from facecrypt.engine.dataset import Job, Photos, save
+from facecrypt.engine.manifest import deciding_receipt
+from facecrypt.engine.strength import Ladder
+from facecrypt.engine.trainer import ProtectionModule, protect
+from facecrypt.errors import PhotoError
+from facecrypt.evaluation.looks import WAYS, Looks, measure
+from facecrypt.evaluation.transforms import TRANSFORMS
+from facecrypt.evaluation.verification import make_judge
+from facecrypt.faces.face import Face, FaceDetector, face_area
+from facecrypt.methods.iterative.loop import Surrogate
+from facecrypt.methods.obfuscation import obfuscate
+from facecrypt.photos.files import Photo, read_photo, write_photo
+from facecrypt.pipeline.builders import build_choosers, build_surrogates, warn
+from facecrypt.pipeline.runner import build_loop, load_own_photos
+from facecrypt.recipe.check import Recipe, dump_recipe, level_recipes
+from facecrypt.report.writer import write_text
+from facecrypt.surrogates.embedder import Embedder
+from facecrypt.system.regular import read_text
+from facecrypt.targets.selectors import Target
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A photo to protect.
+
+    Attributes:
+        path: The photo.
+        label: Number of its identity.
+        photo: The decoded photo.
+        face: Its largest face; None where none is found.
+    """
+
+    path: Path
+    label: int
+    photo: Photo
+    face: Face | None
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The files of one method, or of one target of a method that runs once per target.
+
+    Attributes:
+        files: One per probe; the probe itself where nothing was done.
+        target: Name of the only target, or empty.
+        seconds: Mean time per face, or None where no mask was made.
+        surrogates: Recognisers that gave gradients.
+        choosers: Recognisers that chose the strength.
+    """
+
+    files: list[Path]
+    target: str
+    seconds: float | None
+    surrogates: list[Surrogate]
+    choosers: list[Embedder] = field(default_factory=list)
+
+
+def make_files(
+    row: Row, probes: Sequence[Probe], targets: Sequence[Target], output: Path, detector: FaceDetector
+) -> list[Saved]:
+    """Return the files of a row, making those that are not there yet."""
+    if row.recipe is None and row.obfuscation is None:
+        return [Saved([probe.path for probe in probes], "", None, [])]
+    folder = output / "photos" / folder_of(row, probes, targets)
+    if row.obfuscation is not None:
+        files = [_obfuscated(folder / _name(number, probe), probe, row) for number, probe in enumerate(probes)]
+        return [Saved(files, "", None, [])]
+    recipe = row.recipe
+    assert recipe is not None
+    notes: list[str] = []
+    surrogates = build_surrogates(recipe, notes)
+    choosers = build_choosers(recipe, notes)
+    for note in notes:
+        warn(note)
+    targets = targets[: recipe.max_targets]
+    if not row.every_target:
+        return [_protect(recipe, surrogates, choosers, probes, targets, folder, "", detector)]
+    runs = []
+    for index, target in enumerate(targets):
+        single = replace(recipe, target_selector=replace(recipe.target_selector, name="fixed", args={"index": index}))
+        place = folder / f"{index:02d}"
+        runs.append(_protect(single, surrogates, choosers, probes, targets, place, target.name, detector))
+    return runs
+
+
+def _protect(
+    recipe: Recipe,
+    surrogates: list[Surrogate],
+    choosers: Sequence[tuple[str, Embedder]],
+    probes: Sequence[Probe],
+    targets: Sequence[Target],
+    folder: Path,
+    target: str,
+    detector: FaceDetector,
+) -> Saved:
+    files = [folder / _name(number, probe) for number, probe in enumerate(probes)]
+    todo = [number for number, file in enumerate(files) if probes[number].face is not None and not file.is_file()]
+    if todo:
+        levels = level_recipes(recipe)
+        own_photos = load_own_photos(recipe, surrogates, detector)
+        loops = [build_loop(level, surrogates, targets, own_photos) for level in levels]
+        judges = [make_judge(name, embedder, False, targets, chooses=True) for name, embedder in choosers]
+        if recipe.protect is not None:
+            judges = [make_judge(each.name, each.embedder, True, targets) for each in surrogates]
+        ladder = Ladder(recipe, levels, judges, targets, detector) if judges else None
+        paths, wanted = [probes[number].path for number in todo], [files[number] for number in todo]
+
+        def finish(job: Job) -> None:
+            # The time goes first: a photo that is there counts as done.
+            if not job.error:
+                write_text(_sidecar(job.destination), json.dumps(sum(job.seconds) / len(job.seconds)))
+            save(job, recipe, levels)
+            if job.error:
+                raise PhotoError(job.error)
+
+        photos = Photos(paths, wanted, recipe, detector)
+        protect(recipe, ProtectionModule(loops, judges, recipe, ladder), photos, finish)
+    done = [number for number, file in enumerate(files) if file.is_file()]
+    seconds = [float(json.loads(read_text(_sidecar(files[number])))) for number in done]
+    # A probe in which no face is found cannot be protected: it stays as it is, and counts so.
+    final = [file if file.is_file() else probes[number].path for number, file in enumerate(files)]
+    mean = float(np.mean(seconds)) if seconds else None
+    return Saved(final, target, mean, surrogates, [embedder for _, embedder in choosers])
+
+
+def transformed(saved: Saved, transform: TransformName, folder: Path, probes: Sequence[Probe]) -> list[Path]:
+    """Return the files of a run after a transform, making those that are missing or older than what they show."""
+    if transform == "none":
+        return saved.files
+    files = []
+    for number, (probe, source) in enumerate(zip(probes, saved.files, strict=True)):
+        file = folder / _name(number, probe)
+        if not file.is_file() or file.stat().st_mtime_ns < source.stat().st_mtime_ns:
+            pixels = TRANSFORMS[transform](read_photo(source).pixels)
+            # Not the photo that was read: its transparency would not fit another size.
+            write_photo(Photo(source, pixels), pixels, file)
+        files.append(file)
+    return files
+
+
+def _obfuscated(file: Path, probe: Probe, row: Row) -> Path:
+    if probe.face is None:
+        return probe.path
+    if not file.is_file():
+        assert row.obfuscation is not None
+        pixels = obfuscate(probe.photo.pixels, probe.face, row.obfuscation.method, row.obfuscation.strength)
+        write_photo(probe.photo, pixels, file)
+    return file
+
+
+def folder_of(row: Row, probes: Sequence[Probe], targets: Sequence[Target]) -> str:
+    """Return a folder name that changes with anything that changes the pictures."""
+    recipe = row.recipe
+    words = []
+    if recipe:
+        trainer = type(recipe.trainer)(precision=recipe.trainer.precision)  # Devices differ by rounding only.
+        bare = replace(
+            recipe,
+            output="",
+            receipt=deciding_receipt(recipe),
+            report=type(recipe.report)(),
+            limits=type(recipe.limits)(),
+            trainer=trainer,
+        )
+        words = [dump_recipe(bare)]
+    words += [repr(row.obfuscation), *(str(probe.path) for probe in probes), *(target.name for target in targets)]
+    words += [str(target.aim.pixels.sum().item()) for target in targets]
+    digest = hashlib.sha256("\n".join(words).encode()).hexdigest()[:10]
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", f"{row.method} {row.setting}").strip("-").lower()
+    return f"{readable}-{digest}"
+
+
+def _name(number: int, probe: Probe) -> str:
+    return f"{number:04d}-{probe.path.stem}.png"
+
+
+def _sidecar(file: Path) -> Path:
+    return file.with_suffix(".seconds.json")
+
+
+def quality_of(saved: Sequence[Saved], probes: Sequence[Probe]) -> dict[str, float | None]:
+    """Return mean PSNR, SSIM, JOD and FLIP, and the MMD of the set, over the faces of all files as saved."""
+    before: list[Tensor] = []
+    looks: list[Looks] = []
+    after: list[Tensor] = []
+    for each in saved:
+        for probe, file in zip(probes, each.files, strict=True):
+            if file != probe.path and probe.face is not None:
+                before.append(face_area(probe.photo, probe.face))
+                protected = read_photo(file)
+                after.append(face_area(protected, probe.face))
+                looks.append(measure(probe.photo.pixels, protected.pixels, probe.face))
+    if not after:
+        return dict.fromkeys(("psnr", "ssim", "mmd", *(f"jod_{way}" for way in WAYS), "flip"))
+    originals, faces = torch.cat(before), torch.cat(after)
+    psnr = face_psnr(faces, originals)
+    changed = psnr.isfinite()
+    return {
+        "psnr": psnr[changed].mean().item() if changed.any() else None,
+        "ssim": face_ssim(faces, originals).mean().item(),
+        "mmd": set_mmd(faces, originals).item(),
+        **{f"jod_{way}": float(np.mean([each.jod[way] for each in looks])) for way in WAYS},
+        "flip": float(np.mean([each.flip for each in looks])),
+    }

@@ -1,0 +1,56 @@
+"""The words that recipes choose from, apart from names of components. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+FaceChoice = Literal["all", "largest", "aligned"]
+"""Which faces of a photo: all, the largest, or the photo itself is an aligned face."""
+
+LandmarksFrom = Literal["detected", "detected in box", "placed in box", "given"]
+"""How the landmarks of a face came about: by the search of the photo, by one in a box given by hand, as average ones
+where that found no face, or by hand."""
+
+Norm = Literal["linf", "l2"]
+"""Which ball a mask stays in."""
+
+PhotoFormat = Literal["same", "png"]
+"""How protected photos are written: in the format of the input, or losslessly as PNG."""
+
+MetadataPolicy = Literal["all", "keep", "strip_gps", "strip"]
+"""What of EXIF and XMP is kept: all but pictures; what is harmless, with texts and places or without; or nothing."""
+
+Accelerator = Literal["auto", "cpu", "gpu", "cuda", "mps"]
+"""What makes the masks."""
+
+Strategy = Literal["auto", "ddp"]
+"""How several devices share the photos out."""
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+"""The numbers in which surrogates compute."""
+
+ViewsMode = Literal["chain", "one"]
+"""How the views of a recipe are used: one after the other, or one of them for each picture."""
+
+TransformName = Literal[
+    "none",
+    "jpeg_75",
+    "jpeg_50",
+    "jpeg_30",
+    "half_size",
+    "blur",
+    "screenshot",
+    "median",
+    "noise_denoise",
+    "whatsapp",
+    "instagram",
+    "facebook",
+    "x",
+]
+"""What may happen to a photo after it was saved; see `facecrypt.evaluation.transforms`."""
+
+Trait = Literal["skin", "sex"]
+"""What of a person shows in a photo and is told offline; see `facecrypt.evaluation.traits`."""
+
+Adversary = Literal["none", "protected_gallery", "growing_gallery", "linear_probe"]
+"""What the one who identifies does about protection; see `facecrypt.benchmark.adversaries`."""

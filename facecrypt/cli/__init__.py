@@ -1,0 +1,1 @@
+"""The command ``facecrypt``: one file for each command that is more than a few lines."""

@@ -1,0 +1,1 @@
+"""A saved file judged: found again by recognisers, and looked at as people would."""

@@ -1,0 +1,1 @@
+"""How faces become protected faces: one file or folder for each method."""

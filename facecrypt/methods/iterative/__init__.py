@@ -1,0 +1,1 @@
+"""TIP-IM and its relatives: a loop that follows gradients through surrogates."""

@@ -1,0 +1,390 @@
+"""One run from photos to report. Reads top down: `run` first, then its parts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from facecrypt import registry
+from facecrypt.engine.dataset import Job, Photos, save
+from facecrypt.engine.planned import PlannedPhoto
+from facecrypt.engine.records import RECORDS, Records
+from facecrypt.engine.strength import Ladder, level_keys, strength_notes
+from facecrypt.engine.trainer import OnProgress, ProtectionModule, protect
+from facecrypt.errors import EmbeddingError, FacecryptError, PhotoError
+from facecrypt.evaluation.robustness import Gallery, People
+from facecrypt.evaluation.verification import FaceReport, Judge, make_judge, verify
+from facecrypt.faces.face import FaceDetector
+from facecrypt.methods.iterative.loop import ProtectionLoop, Settings, Surrogate
+from facecrypt.methods.iterative.own_photos import OwnPhotos
+from facecrypt.photos.files import file_digest, sweep
+from facecrypt.photos.metadata import policy_note
+from facecrypt.pipeline.builders import assemble, warn
+from facecrypt.pipeline.inputs import choose_photos
+from facecrypt.pipeline.plan import Plan, make_plan
+from facecrypt.pipeline.recovery import measure_again
+from facecrypt.recipe.check import Recipe, dump_recipe, level_recipes
+from facecrypt.recipe.face_rules import face_rules
+from facecrypt.report import writer
+from facecrypt.system import limits
+from facecrypt.system.journal import Journal
+from facecrypt.system.locks import is_first_process, locked_folders
+from facecrypt.system.naming import expand_home
+from facecrypt.system.places import check_unchanged
+from facecrypt.system.private_files import sweep_temporary_folders
+from facecrypt.system.timing import stage
+from facecrypt.targets.selectors import Target, load_targets
+from facecrypt.verdicts.verdict import worst
+from facecrypt.views.base import OneOf, View
+
+JOURNAL = "journal.jsonl"
+"""The file among the records that tells which photos are protected."""
+
+
+@limits.bounded
+def run(
+    recipe: Recipe,
+    *,
+    chosen: Sequence[tuple[Path, Path]] | None = None,
+    on_progress: OnProgress | None = None,
+    recipe_file: Path | None = None,
+    on_start: Callable[[Path, int, str], None] | None = None,
+) -> writer.Report:
+    """Protect the photos that a recipe names; leave files, report and resolved recipe in its output folder.
+
+    Args:
+        recipe: A checked recipe.
+        chosen: The photos, each with the file that its protected version goes to, instead of those that the recipe
+            names.
+        on_progress: Told of the progress instead of a bar on the terminal; what it raises ends the run.
+        recipe_file: The file of the recipe, which the run must not replace.
+        on_start: Told, before the first photo, of the file that says what is done, the number of photos, and where the
+            protected ones are.
+
+    Returns:
+        The report. Photos that could not be protected are in it, with the reason.
+
+    Raises:
+        FacecryptError: If the recipe or the input as a whole is wrong, another run works on the same folders, or a
+            file would be destroyed; nothing has been written then.
+    """
+    started, notes = time.monotonic(), list[str]()
+    chosen = choose_photos(recipe, sample_photo(), notes) if chosen is None else chosen
+    replaced = {destination.parent for _, destination in chosen if recipe.in_place}
+    # The other processes of a run work under the locks of the first one.
+    with ExitStack() as stack:
+        closed: dict[Path, str] = {}
+        if is_first_process():
+            closed = stack.enter_context(locked_folders(expand_home(recipe.output), replaced))
+        plan = make_plan(recipe, chosen, recipe_file=recipe_file, closed=closed)
+        plan.notes[:0] = notes
+        for note in plan.notes:
+            warn(note)
+        try:
+            return _run(recipe, plan, started, on_progress, on_start)
+        except RuntimeError as error:
+            if "onnection closed by peer" not in str(error) and "onnection reset by peer" not in str(error):
+                raise
+            raise FacecryptError(
+                "trainer: another process of this run was ended from outside, as where memory runs out. What is "
+                "written stays, and the same command goes on from there."
+            ) from error
+
+
+def _run(
+    recipe: Recipe,
+    plan: Plan,
+    started: float,
+    on_progress: OnProgress | None,
+    on_start: Callable[[Path, int, str], None] | None,
+) -> writer.Report:
+    with stage("build"):
+        detector = FaceDetector()
+        aligned = face_rules(recipe.faces).choose == "aligned"
+        targets = load_targets(recipe.targets, recipe.max_targets, detector, "aligned" if aligned else "largest")
+        jobs = Photos(
+            [photo.source for photo in plan.photos],
+            [photo.destination for photo in plan.photos],
+            recipe,
+            detector,
+            {index: photo.no_work for index, photo in enumerate(plan.photos) if photo.no_work},
+        )
+        crew = assemble(recipe)
+        gallery = _open_gallery(recipe, detector, aligned)
+        own_photos = load_own_photos(recipe, crew.surrogates, detector)
+        judges = [make_judge(name, embedder, white, targets) for name, embedder, white in crew.judges]
+        people = _show_gallery(gallery, judges, crew.notes) if gallery else None
+    crew.notes[:0] = plan.notes
+    if own_photos and own_photos.faceless:
+        crew.notes.append(f"own_photos: no face found in {own_photos.faceless} of its photos, which are left out")
+        warn(crew.notes[-1])
+    if gallery and people and (faceless := len(gallery.photos) - len(people.names)):
+        crew.notes.append(f"receipt.gallery: no face found in {faceless} of its photos, which are left out")
+        warn(crew.notes[-1])
+    if note := policy_note(recipe.metadata):
+        crew.notes.append(note)
+        warn(note)
+    output = expand_home(recipe.output)
+    records = Records(output / RECORDS)
+    records.open([photo.source for photo in plan.photos] if recipe.photos == "-" else None)
+    sweep({output, *(path.parent for photo in plan.photos for path in (photo.destination, photo.backup) if path)})
+    sweep_temporary_folders()
+    with stage("build"):
+        choosers = [make_judge(name, embedder, False, targets, chooses=True) for name, embedder in crew.choosers]
+        levels = level_recipes(recipe)
+        loops = [build_loop(level, crew.surrogates, targets, own_photos) for level in levels]
+        deciding = judges[: len(crew.surrogates)] if recipe.protect is not None else choosers
+        ladder = Ladder(recipe, levels, deciding, targets, detector) if deciding else None
+        judges += choosers
+        module = ProtectionModule(loops, judges, recipe, ladder)
+    earlier = writer.read_earlier(output, records.folder)
+    journal = Journal(records.folder / JOURNAL, _known(plan))
+    if on_start:
+        on_start(records.folder / JOURNAL, len(plan.photos), "in their places" if recipe.in_place else f"in {output}")
+
+    def finish(job: Job) -> None:
+        planned = plan.photos[job.index]
+        photo = _write_and_verify(job, planned, recipe, levels, targets, judges, detector, journal)
+        (entry,) = writer.carry_over([asdict(photo)], [job.destination], earlier)
+        if job.already and not entry["carried_over"]:
+            late = measure_again(
+                photo,
+                job.destination,
+                planned.manifest.find_original(job.source, job.destination),
+                recipe=recipe,
+                choose=jobs.choose,
+                targets=targets,
+                surrogates=crew.surrogates,
+                judges=judges,
+                detector=detector,
+            )
+            entry = asdict(late)
+        try:
+            records.add(job.index, entry)
+        except PhotoError as error:  # the photo is done nevertheless, and this process knows it
+            warn(str(error))
+        journal.settle(job.index, photo.status == "written" or photo.already)
+
+    with closing(journal):
+        trainer = protect(recipe, module, jobs, finish, on_progress)
+    trainer.strategy.barrier()
+    photos = [
+        photo if photo is not None else asdict(_unknown(planned.source, records))
+        for planned, photo in zip(plan.photos, records.collect(len(plan.photos)), strict=True)
+    ]
+    if trainer.is_global_zero:
+        fresh = [photo for photo in photos if not photo["already"]]
+        notes = (*strength_notes(recipe, fresh), encoder_note(recipe, fresh), by_hand_note(fresh), late_note(photos))
+        for note in notes:
+            if note:
+                warn(note)
+                crew.notes.append(note)
+    known = gallery.describe(people) if gallery and people else None
+    device = str(trainer.strategy.root_device)
+    result = writer.make(recipe, crew.notes, photos, time.monotonic() - started, device, known)
+    trainer.strategy.barrier()
+    if trainer.is_global_zero:
+        _write_report(result, recipe, plan, records)
+    return result
+
+
+def _unknown(source: Path, records: Records) -> writer.PhotoReport:
+    reason = f"{source}: what became of it is not known: its record in {records.folder} is gone. Run again."
+    return writer.PhotoReport(source=str(source), output=None, status="failed", reason=reason)
+
+
+def _write_report(result: writer.Report, recipe: Recipe, plan: Plan, records: Records) -> None:
+    """Write the report; where that fails, say so and leave the records to the next run."""
+
+    def announce(path: Path, digest: str) -> None:
+        check_unchanged(path, plan.reports[path.name])
+        plan.manifest.add_report(path, digest)
+
+    output = expand_home(recipe.output)
+    try:
+        writer.write(result, output, dump_recipe(recipe) if "recipe.yaml" in plan.reports else None, announce)
+    except PhotoError as error:
+        warn(str(error))
+        result.faults.append(str(error))
+    else:
+        records.remove()
+
+
+def encoder_note(recipe: Recipe, photos: Sequence[dict[str, Any]]) -> str | None:
+    """Return what to know of photos that were written with loss by a recipe that did not prepare for it."""
+    formats = sorted({str(photo["encoding"]).split()[1] for photo in photos if "lossy" in (photo["encoding"] or "")})
+    if not formats or any(view.name == "jpeg" for view in recipe.views):
+        return None
+    return f"photos were written with loss ({', '.join(formats)}); the numbers are those of these files"
+
+
+def by_hand_note(photos: Sequence[dict[str, Any]]) -> str | None:
+    """Return what to know of faces that a person gave and a search did not find, in the original or the saved file."""
+    faces = [(photo["source"], face) for photo in photos for face in photo["faces"]]
+    placed = sorted({source for source, face in faces if face["landmarks"] == "placed in box"})
+    known = sorted({source for source, face in faces if face["found_again"] == "known landmarks"})
+    parts = []
+    if placed:
+        parts.append(f"no face was found in a box given for {', '.join(placed)}: average landmarks were placed in it")
+    if known:
+        parts.append(
+            f"no search finds a face given by hand in the saved {', '.join(known)}: it was judged where it was in the "
+            "original"
+        )
+    return "; ".join(parts) or None
+
+
+def late_note(photos: Sequence[dict[str, Any]]) -> str | None:
+    """Return what to know of photos that were protected by a run that had no time to measure them."""
+    late = sum(photo["already"] and bool(photo["faces"]) and not photo["carried_over"] for photo in photos)
+    if not late:
+        return None
+    return (
+        f"{late} photo{'s were' if late > 1 else ' was'} written by a run that was ended before it had measured "
+        f"{'them' if late > 1 else 'it'}: that was done now, which takes as long as it does after a mask is made"
+    )
+
+
+def sample_photo() -> Path:
+    """Return the built-in photo of a real person, which is free to use."""
+    return Path(str(resources.files("facecrypt") / "data" / "sample" / "astronaut.png"))
+
+
+def load_own_photos(recipe: Recipe, surrogates: Sequence[Surrogate], detector: FaceDetector) -> OwnPhotos | None:
+    """Return the own photos that a recipe names, or None where it names none. Its errors are those of `OwnPhotos`."""
+    if recipe.own_photos is None:
+        return None
+    aligned = face_rules(recipe.faces).choose == "aligned"
+    embedders = [surrogate.embedder for surrogate in surrogates]
+    return OwnPhotos(recipe.own_photos, embedders, detector, aligned=aligned)
+
+
+def build_loop(
+    recipe: Recipe,
+    surrogates: Sequence[Surrogate],
+    targets: Sequence[Target],
+    own_photos: OwnPhotos | None = None,
+) -> ProtectionLoop:
+    """Return the protection loop that a recipe describes.
+
+    Args:
+        recipe: The recipe.
+        surrogates: Its recognisers.
+        targets: The target identities.
+        own_photos: From `load_own_photos`, for these surrogates.
+
+    Raises:
+        FacecryptError: If a surrogate cannot be used as the recipe says.
+    """
+    views: list[View] = [registry.build("view", view.name, view.args) for view in recipe.views]
+    return ProtectionLoop(
+        surrogates=surrogates,
+        targets=targets,
+        target_selector=registry.build("target_selector", recipe.target_selector.name, recipe.target_selector.args),
+        naturalness=[(registry.build("naturalness", term.name, term.args), term.weight) for term in recipe.naturalness],
+        gradient=registry.build("gradient", recipe.gradient.name, recipe.gradient.args),
+        optimizer=registry.build("optimizer", recipe.optimizer.name, recipe.optimizer.args),
+        own_photos=own_photos,
+        views=[OneOf(views)] if recipe.views_mode == "one" and views else views,
+        settings=Settings(
+            epsilon=recipe.epsilon / 255,
+            step_size=recipe.step_size / 255,
+            norm=recipe.norm,
+            ceiling=None if recipe.ceiling is None else recipe.ceiling / 255,
+            steps=recipe.steps,
+            target_weight=recipe.target_weight,
+            self_weight=recipe.self_weight,
+            own_weight=recipe.own_identity.weight,
+            own_hinge=recipe.own_identity.hinge,
+            views_per_step=recipe.views_per_step,
+            surrogates_per_step=recipe.surrogates_per_step,
+            seed=recipe.seed,
+            region=recipe.region,
+            colour=recipe.colour,
+            texture=recipe.texture,
+            feather=recipe.feather,
+            low_pass=recipe.low_pass,
+            budget=recipe.budget,
+        ),
+    )
+
+
+def _write_and_verify(
+    job: Job,
+    planned: PlannedPhoto,
+    recipe: Recipe,
+    levels: Sequence[Recipe],
+    targets: Sequence[Target],
+    judges: Sequence[Judge],
+    detector: FaceDetector,
+    journal: Journal,
+) -> writer.PhotoReport:
+    save(job, recipe, levels, planned, lambda digest: journal.announce(job.index, job.destination, digest))
+    faces: list[FaceReport] = []
+    if not job.error and job.photo is not None:
+        try:
+            faces = verify(
+                job.destination,
+                job.photo,
+                job.faces,
+                job.targets,
+                job.seconds,
+                targets=targets,
+                judges=judges,
+                detector=detector,
+                choice=recipe.faces,
+                transforms=recipe.receipt.transforms,
+                asked=recipe.protect,
+            )
+        except PhotoError as error:
+            job.fail(error)
+    if faces:
+        levelled = zip(faces, job.levels, strict=True)
+        faces = [replace(face, **level_keys(recipe, face, level)) for face, level in levelled]
+    return writer.PhotoReport(
+        source=str(job.source),
+        output=None if job.error else str(job.destination),
+        status=job.status,
+        reason=job.error,
+        faces=faces,
+        backup=None if job.error or planned.backup is None else str(planned.backup),
+        encoding=job.encoding,
+        already=job.already,
+        skipped=job.skipped,
+        source_sha256=None if job.error or job.photo is None else job.photo.digest,
+        output_sha256=None if job.error else file_digest(job.destination),
+        verdict=worst(face.verdict for face in faces),
+    )
+
+
+def _known(plan: Plan) -> Iterator[tuple[int, Path, str]]:
+    """Yield the photos that earlier runs protected, as far as the manifests tell: number, file and its SHA-256."""
+    for number, photo in enumerate(plan.photos):
+        if digest := photo.manifest.expected(photo.destination):
+            yield number, photo.destination, digest
+
+
+def _open_gallery(recipe: Recipe, detector: FaceDetector, aligned: bool) -> Gallery | None:
+    options = recipe.receipt
+    if options.gallery is None:
+        return None
+    return Gallery(options.gallery, detector, aligned=aligned, cache=options.cache)
+
+
+def _show_gallery(gallery: Gallery, judges: Sequence[Judge], notes: list[str]) -> People | None:
+    """Give the judges that can judge the gallery; return it as one of them sees it, or None without such a judge."""
+    for judge in judges:
+        if judge.fault:
+            continue
+        try:
+            judge.people = gallery.people(judge.embedder)
+        except EmbeddingError as error:
+            notes.append(f"receipt.gallery: {judge.name} has no ranks: {error}")
+            warn(notes[-1])
+    # Which photos show a face does not depend on the recogniser.
+    return next((judge.people for judge in judges if judge.people), None)

@@ -1,0 +1,1 @@
+"""Where a mask may be strong."""

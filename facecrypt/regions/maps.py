@@ -1,0 +1,90 @@
+"""Where a mask may be strong: maps over a face's patch, drawn around the landmarks or following its texture."""
+
+from __future__ import annotations
+
+import torch
+from kornia.filters import gaussian_blur2d
+from torch import Tensor
+
+from facecrypt.faces.face import crop_to_image
+from facecrypt.recipe.schema import Region
+from facecrypt.templates import ARCFACE_TEMPLATE
+from facecrypt.vision.face_parts import CENTRE, EDGE, HALF_AXES, fade
+
+# In pixels of the aligned crop.
+_FEATURE_RADIUS = 18.0
+"""Reach of an eye, the nose or the mouth."""
+
+_WINDOW, _SIGMA = 11, 1.5
+"""The Gaussian window of SSIM, in pixels."""
+_FLAT = (0.03 * 255) ** 2 / 2
+"""Variance in grey levels below which SSIM counts a spot as flat: half its constant C2."""
+_FAINTEST, _STRONGEST = 0.1, 3.0
+"""Limits of the map, in multiples of its mean."""
+
+
+def strength_map(landmarks: Tensor, side: int, region: Region | None, feather: int) -> Tensor:
+    """Return the share of epsilon that each pixel of a patch may use, ``(1, S, S)``, from 0 to 1.
+
+    With r, the distance of a pixel from the ellipse's centre in units of its half axes, d, its distance from the
+    nearest feature (an eye, the nose, the line of the mouth) in units of a feature's reach, and e, its distance in
+    pixels from the patch's outermost pixels: ``map = fade(e / feather) * (base + (features - base) * fade(1 - d))``,
+    where ``base = outside + (face - outside) * fade((1.3 - r) / 0.3)`` and ``fade(x) = x^2 (3 - 2 x)`` of x clipped to
+    [0, 1]. No edge shows: the map has a continuous slope.
+
+    Args:
+        landmarks: ``(5, 2)``, x, y in pixels of the patch.
+        side: S, width and height of the patch in pixels.
+        region: The strengths; None for 1 everywhere.
+        feather: Width of the fade to 0 at the patch's border, in pixels; 0 for none.
+    """
+    strength = torch.ones(1, side, side)
+    y, x = torch.meshgrid(torch.arange(side).float(), torch.arange(side).float(), indexing="ij")
+    if region is not None:
+        points = _to_template(torch.stack([x, y], dim=2), landmarks)
+        ellipse = (points - torch.tensor(CENTRE)) / torch.tensor(HALF_AXES)
+        in_face = fade((EDGE - ellipse.norm(dim=2)) / (EDGE - 1))
+        base = region.outside + (region.face - region.outside) * in_face
+        at_feature = fade(1 - _feature_distance(points) / _FEATURE_RADIUS)
+        strength = (base + (region.features - base) * at_feature).unsqueeze(0)
+    if feather:
+        from_border = torch.stack([x, y, side - 1 - x, side - 1 - y]).amin(dim=0)
+        strength = strength * fade(from_border / feather)
+    return strength
+
+
+def texture_map(images: Tensor, power: float) -> Tensor:
+    """Return the share of epsilon that each pixel may use by the texture around it, ``(B, 1, S, S)``, from 1/30 to 1.
+
+    A change of variance d beside texture of variance v costs about ``d / (2 v + C2)`` of SSIM, and eyes, too, see it
+    less there. The map is ``(v + C2 / 2) ** (power / 2)``, v the variance in SSIM's own window averaged over the
+    channels, kept within 0.1 and 3 times its mean and divided by the latter.
+
+    Args:
+        images: RGB in [0, 1], ``(B, 3, S, S)``.
+        power: 0 is 1 everywhere (times a constant), 1 follows the standard deviation, 2 the variance.
+    """
+
+    def blurred(values: Tensor) -> Tensor:
+        return gaussian_blur2d(values, (_WINDOW, _WINDOW), (_SIGMA, _SIGMA))
+
+    levels = images * 255
+    variance = (blurred(levels.square()) - blurred(levels).square()).clamp_min(0).mean(dim=1, keepdim=True)
+    share = (variance + _FLAT) ** (power / 2)
+    share = share / share.mean(dim=(1, 2, 3), keepdim=True)
+    return share.clamp(_FAINTEST, _STRONGEST) / _STRONGEST
+
+
+def _to_template(points: Tensor, landmarks: Tensor) -> Tensor:
+    """Return where points ``(..., 2)`` of the patch lie in the aligned crop, in pixels of it."""
+    matrix = crop_to_image(landmarks.unsqueeze(0), ARCFACE_TEMPLATE)[0]
+    to_crop: Tensor = torch.linalg.inv(matrix[:, :2])
+    return (points - matrix[:, 2]) @ to_crop.T
+
+
+def _feature_distance(points: Tensor) -> Tensor:
+    """Return the distance of points of the crop, ``(..., 2)``, from the nearest feature, in pixels of the crop."""
+    eyes_and_nose, (left, right) = torch.tensor(ARCFACE_TEMPLATE[:3]), torch.tensor(ARCFACE_TEMPLATE[3:])
+    along = ((points - left) @ (right - left) / (right - left).square().sum()).clamp(0, 1).unsqueeze(-1)
+    distances = [(points - spot).norm(dim=-1) for spot in (*eyes_and_nose, left + along * (right - left))]
+    return torch.stack(distances).amin(dim=0)

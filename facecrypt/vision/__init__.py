@@ -1,0 +1,1 @@
+"""What eyes see of a change: models of vision, in torch."""

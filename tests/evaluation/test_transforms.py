@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import io
+from typing import get_args
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import gaussian_filter, median_filter
+
+from facecrypt.choices import TransformName
+from facecrypt.evaluation import transforms
+from facecrypt.evaluation.transforms import TRANSFORMS
+from facecrypt.photos.files import Photo
+
+Pixels = NDArray[np.uint8]
+SAME_SIZE = ("none", "jpeg_75", "jpeg_50", "jpeg_30", "half_size", "blur", "median", "noise_denoise")
+
+
+@pytest.fixture(scope="module")
+def pixels(photo: Photo) -> Pixels:
+    return photo.pixels[40:240, 140:310].copy()
+
+
+def distance(a: Pixels, b: Pixels) -> float:
+    return float(np.abs(a.astype(float) - b).mean())
+
+
+def test_every_name_of_a_recipe_is_there() -> None:
+    assert tuple(TRANSFORMS) == get_args(TransformName)
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_gives_8_bit_pixels_always_the_same_and_spares_its_input(name: TransformName, pixels: Pixels) -> None:
+    before = pixels.copy()
+    first, second = TRANSFORMS[name](pixels), TRANSFORMS[name](pixels)
+    assert np.array_equal(pixels, before)
+    assert np.array_equal(first, second)
+    assert (first.dtype, first.ndim, first.shape[2]) == (np.uint8, 3, 3)
+    assert (first.shape == pixels.shape) == (name != "screenshot")
+    if first.shape == pixels.shape:
+        assert (distance(first, pixels) > 0) == (name != "none")
+        assert distance(first, pixels) < 12  # Still the same picture, and in the same colours.
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_takes_tiny_pictures_and_protected_arrays(name: TransformName) -> None:
+    pixels = np.full((1, 3, 3), 200, np.uint8)
+    pixels.setflags(write=False)
+    assert TRANSFORMS[name](pixels).shape[2] == 3
+
+
+@pytest.mark.parametrize("quality", [75, 50, 30])
+def test_jpeg_is_what_a_file_would_hold(quality: int, pixels: Pixels) -> None:
+    ok, data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert ok
+    other = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert other is not None
+    assert distance(transforms.jpeg(pixels, quality), other[..., ::-1]) < 0.5  # Another program's encoder.
+
+
+def test_jpeg_gets_worse_with_quality_and_colours_coarser_with_subsampling(pixels: Pixels) -> None:
+    losses = [distance(TRANSFORMS[name](pixels), pixels) for name in ("jpeg_75", "jpeg_50", "jpeg_30")]
+    assert losses == sorted(losses)
+    fine, coarse = (transforms.jpeg(pixels, 90, subsampling) for subsampling in ("4:4:4", "4:2:0"))
+    assert distance(fine, pixels) < distance(coarse, pixels)
+
+
+def test_blur_and_median_equal_their_references(pixels: Pixels) -> None:
+    blurred = gaussian_filter(pixels.astype(float), (1, 1, 0), mode="mirror", truncate=3)
+    assert np.abs(transforms.blur(pixels) - blurred).max() < 2
+    inner = (slice(1, -1), slice(1, -1))
+    assert np.array_equal(transforms.median(pixels)[inner], median_filter(pixels, (3, 3, 1))[inner])
+
+
+def test_half_size_loses_what_half_the_pixels_cannot_hold() -> None:
+    stripes = np.zeros((40, 40, 3), np.uint8)
+    stripes[:, ::2] = 255
+    gone = transforms.half_size(stripes)[4:-4, 4:-4].astype(int)
+    assert gone.max() - gone.min() < 20
+    flat = np.full((41, 33, 3), 90, np.uint8)
+    assert np.array_equal(transforms.half_size(flat), flat)
+
+
+def test_noise_and_denoising_take_most_of_a_mask_away(pixels: Pixels) -> None:
+    flat = np.full((64, 64, 3), 120, np.uint8)
+    noisy = flat + np.random.default_rng(1).integers(-6, 7, flat.shape)
+    assert distance(transforms.noise_denoise(noisy.astype(np.uint8)), flat) < 0.5 * distance(
+        noisy.astype(np.uint8), flat
+    )
+
+
+def test_a_screenshot_fills_the_screen_and_darkens_midtones() -> None:
+    grey = np.full((200, 100, 3), 128, np.uint8)
+    shown = transforms.screenshot(grey)
+    assert shown.shape == (1080, 540, 3)
+    assert np.abs(shown - 255 * (128 / 255) ** 1.05).max() < 2
+    assert transforms.screenshot(np.zeros((2000, 3000, 3), np.uint8)).shape == (720, 1080, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "longest", "quality"),
+    [("whatsapp", 1600, 80), ("instagram", 1080, 75), ("facebook", 2048, 85), ("x", 4096, 85)],
+)
+def test_platforms_shrink_and_compress(name: TransformName, longest: int, quality: int, pixels: Pixels) -> None:
+    large = np.asarray(Image.fromarray(pixels).resize((longest + 200, 300)))
+    assert TRANSFORMS[name](large).shape[:2] == (round(300 * longest / (longest + 200)), longest)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)  # Pillow's default is 4:2:0.
+    assert np.array_equal(TRANSFORMS[name](pixels), np.asarray(Image.open(buffer)))  # Never enlarged.
