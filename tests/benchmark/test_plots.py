@@ -230,6 +230,7 @@ def test_looks_are_readable_at_page_width(tmp_path: Path) -> None:
         assert 1200 < image.width <= 1500
 
 
+@pytest.mark.slow
 def test_every_file_that_may_be_written_is_known(tmp_path: Path) -> None:
     written = plots.plot([*ROWS, row("seen", **SEEN)], tmp_path)
     assert [file.name for file in written] == list(plots.PLOTS)

@@ -89,7 +89,7 @@ def test_a_module_that_cannot_be_imported_is_a_bug(capfd: pytest.CaptureFixture[
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows knows no limit of computing time")
-@pytest.mark.parametrize("function", [tasks.burn, tasks.burn_in_native_code])
+@pytest.mark.parametrize("function", [pytest.param(tasks.burn, marks=pytest.mark.slow), tasks.burn_in_native_code])
 def test_computing_for_too_long_ends_it(function: Any, child: Child) -> None:
     before = child.call(tasks.number, seconds=9)
     with pytest.raises(ChildError, match="takes more than 1 s") as caught:

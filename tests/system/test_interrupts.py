@@ -382,6 +382,7 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_is_stopped_and_goes_on(photos: Path, short: Path, tmp_path: Path) -> None:
     """By Ctrl-C in a terminal, with two workers; at a umask of 077, nothing that is left is for others."""
     output = tmp_path / "out"
