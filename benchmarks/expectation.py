@@ -26,9 +26,10 @@ from torch import Tensor
 
 from facecrypt.benchmark.protocol import Entry, load_protocol
 from facecrypt.choices import TransformName
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.evaluation.embedding_cache import EmbeddingCache, recogniser_key
 from facecrypt.evaluation.robustness import see_again
-from facecrypt.faces.face import FaceDetector, FaceImage, add_masks, cut
+from facecrypt.faces.patches import FaceImage, add_masks, cut
 from facecrypt.methods.budget import fit_photo
 from facecrypt.methods.iterative.loop import Surrogate
 from facecrypt.photos.files import Photo, read_photo

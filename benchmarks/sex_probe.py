@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.evaluation.embedding_cache import EmbeddingCache, recogniser_key
-from facecrypt.faces.face import FaceDetector
 from facecrypt.photos.files import find_photos
 from facecrypt.surrogates import dlib_resnet
 from facecrypt.system.private_files import temporary_folder

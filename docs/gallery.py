@@ -18,7 +18,8 @@ import sizes
 from PIL import Image
 
 from facecrypt.cli import main as cli
-from facecrypt.faces.face import Face, FaceDetector
+from facecrypt.detectors.search import FaceDetector
+from facecrypt.faces.face import Face
 from facecrypt.photos.files import Photo, read_photo
 from facecrypt.pipeline import sample_photo
 

@@ -20,7 +20,8 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from facecrypt.cli import main as cli
-from facecrypt.faces.face import Face, FaceDetector
+from facecrypt.detectors.search import FaceDetector
+from facecrypt.faces.face import Face
 from facecrypt.photos.files import read_photo
 from facecrypt.pipeline import sample_photo
 

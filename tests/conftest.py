@@ -15,7 +15,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from facecrypt.faces.face import Face, FaceDetector, FaceImage, cut
+from facecrypt.detectors.search import FaceDetector
+from facecrypt.faces.face import Face
+from facecrypt.faces.patches import FaceImage, cut
 from facecrypt.photos.files import Photo, read_photo
 from facecrypt.pipeline import runner
 from facecrypt.surrogates import dlib_resnet, judging, sface

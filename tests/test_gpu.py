@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from facecrypt.cli import main as cli
-from facecrypt.faces.face import Face, cut
+from facecrypt.faces.face import Face
+from facecrypt.faces.patches import cut
 from facecrypt.methods.iterative.loop import Surrogate
 from facecrypt.photos.files import Photo, read_photo
 from facecrypt.pipeline import runner

@@ -19,7 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 from facecrypt.detectors.mtcnn import SAME_FACE_OVERLAP, overlap
-from facecrypt.faces.face import Face, FaceDetector, cut, face_at, place_face
+from facecrypt.detectors.search import FaceDetector
+from facecrypt.faces.face import Face, face_at, place_face
+from facecrypt.faces.patches import cut
 from facecrypt.photos.files import Photo, read_photo
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.judging import embed

@@ -20,11 +20,11 @@ Kind = Literal["top", "late", "types"]
 """When an import happens: with its module, when a function runs, or never but for a checker of types."""
 
 FLOORS = (
-    "errors choices templates detectors verdicts",
+    "errors choices templates verdicts",
     "system optimizers vision",
     "photos checking gradients naturalness",
     "faces registry",
-    "surrogates targets views recipe",
+    "surrogates detectors targets views recipe",
     "builtin regions evaluation",
     "methods report data",
     "engine",

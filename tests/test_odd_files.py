@@ -11,9 +11,9 @@ import pytest
 
 from facecrypt import registry
 from facecrypt.benchmark.protocol import load_protocol
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.errors import FacecryptError, PhotoError
 from facecrypt.evaluation.embedding_cache import EmbeddingCache
-from facecrypt.faces.face import FaceDetector
 from facecrypt.photos.files import read_photo
 from facecrypt.pipeline import runner
 from facecrypt.pipeline.runner import sample_photo

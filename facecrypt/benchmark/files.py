@@ -20,6 +20,7 @@ from facecrypt.benchmark.metrics import (
     set_mmd,
 )
 from facecrypt.choices import TransformName
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.dataset import Job, Photos, save
 from facecrypt.engine.manifest import deciding_receipt
 from facecrypt.engine.strength import Ladder
@@ -28,7 +29,8 @@ from facecrypt.errors import PhotoError
 from facecrypt.evaluation.looks import WAYS, Looks, measure
 from facecrypt.evaluation.transforms import TRANSFORMS
 from facecrypt.evaluation.verification import make_judge
-from facecrypt.faces.face import Face, FaceDetector, face_area
+from facecrypt.faces.face import Face
+from facecrypt.faces.patches import face_area
 from facecrypt.methods.iterative.loop import Surrogate
 from facecrypt.methods.obfuscation import obfuscate
 from facecrypt.photos.files import Photo, read_photo, write_photo

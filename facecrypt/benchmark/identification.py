@@ -39,10 +39,11 @@ from facecrypt.benchmark.protocol import (
     subset,
 )
 from facecrypt.choices import Adversary, TransformName
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.known import ResultFiles
 from facecrypt.errors import EmbeddingError, FacecryptError, NoFaceFoundError, PhotoError, WeightsError
 from facecrypt.evaluation.embedding_cache import EmbeddingCache, recogniser_key
-from facecrypt.faces.face import FaceDetector, cut
+from facecrypt.faces.patches import cut
 from facecrypt.photos.files import read_photo
 from facecrypt.pipeline.builders import build_recogniser, same_network, warn
 from facecrypt.surrogates.embedder import Embedder

@@ -19,9 +19,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.selection import choose_faces, load_references
 from facecrypt.errors import NoFaceFoundError, PhotoError
-from facecrypt.faces.face import FaceDetector, FaceImage, cut
+from facecrypt.faces.patches import FaceImage, cut
 from facecrypt.methods.iterative.batch_size import MOST_AT_ONCE, faces_at_once
 from facecrypt.methods.iterative.loop import ProtectionLoop, Surrogate
 from facecrypt.methods.reference import Literal

@@ -21,8 +21,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.evaluation.traits import measure_trait
-from facecrypt.faces.face import FaceDetector, FaceImage, cut
+from facecrypt.faces.patches import FaceImage, cut
 from facecrypt.photos.files import find_photos, read_photo
 from facecrypt.surrogates import dlib_resnet, sface
 from facecrypt.surrogates.embedder import Embedder

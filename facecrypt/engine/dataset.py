@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from facecrypt.choices import MetadataPolicy
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.manifest import recipe_digest
 from facecrypt.engine.planned import NoWork, PlannedPhoto, write_planned
 from facecrypt.engine.selection import Selection, choose_faces, load_references
 from facecrypt.errors import FacecryptError, NoFaceFoundError, PhotoError
-from facecrypt.faces.face import Face, FaceDetector, FaceImage, SkippedFace, add_masks, cut
+from facecrypt.faces.face import Face, SkippedFace
+from facecrypt.faces.patches import FaceImage, add_masks, cut
 from facecrypt.methods.budget import fit_photo
 from facecrypt.photos.files import Photo, read_photo, write_photo
 from facecrypt.photos.reading import measure_photo

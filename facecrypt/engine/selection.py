@@ -12,8 +12,10 @@ from torch import Tensor
 from facecrypt import registry
 from facecrypt.choices import FaceChoice
 from facecrypt.detectors.mtcnn import SAME_FACE_OVERLAP, overlap
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.errors import NoFaceFoundError, PhotoError
-from facecrypt.faces.face import Face, FaceDetector, SkippedFace, cut, face_at, place_face
+from facecrypt.faces.face import Face, SkippedFace, face_at, place_face
+from facecrypt.faces.patches import cut
 from facecrypt.photos.files import Photo, find_photos, read_photo
 from facecrypt.recipe.face_rules import RECOGNISER, SMALLEST_BOX, Faces, face_rules
 from facecrypt.surrogates.embedder import Embedder

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.dataset import Job, draw
 from facecrypt.errors import PhotoError
 from facecrypt.evaluation.verification import FaceReport, Judge, verify
-from facecrypt.faces.face import FaceDetector
 from facecrypt.photos.files import write_photo
 from facecrypt.recipe.check import Recipe, tried_levels
 from facecrypt.recipe.presets import name_level

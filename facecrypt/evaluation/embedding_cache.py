@@ -26,15 +26,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.errors import EmbeddingError, FacecryptError, PhotoError
-from facecrypt.faces.face import Face, FaceDetector, FaceImage, Patch, cut
+from facecrypt.faces.face import Face, Patch
+from facecrypt.faces.patches import FaceImage, cut
 from facecrypt.photos.files import read_photo
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.judging import find_fault_of, look
 from facecrypt.system.regular import digest_regular
 
 DETECTION_VERSION = 2
-"""Raise it when `facecrypt.faces.face` finds, cuts or aligns faces differently: everything is then computed anew."""
+"""Raise it when faces are found, cut out or aligned differently: everything is then computed anew."""
 
 GalleryChoice = Literal["largest", "aligned"]
 T = TypeVar("T")

@@ -14,18 +14,12 @@ from torch import Tensor
 
 from facecrypt.choices import TransformName
 from facecrypt.detectors.mtcnn import SAME_FACE_OVERLAP, overlap
+from facecrypt.detectors.search import FaceDetector, search_scale
 from facecrypt.errors import PhotoError
 from facecrypt.evaluation.embedding_cache import EmbeddingCache, recogniser_key
 from facecrypt.evaluation.transforms import TRANSFORMS
-from facecrypt.faces.face import (
-    Face,
-    FaceDetector,
-    FaceImage,
-    Window,
-    cut,
-    patch_around,
-    search_scale,
-)
+from facecrypt.faces.face import Face, Window, patch_around
+from facecrypt.faces.patches import FaceImage, cut
 from facecrypt.photos.files import Photo, file_digest, find_photos
 from facecrypt.recipe.face_rules import Faces
 from facecrypt.surrogates.embedder import Embedder

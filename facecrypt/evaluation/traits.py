@@ -14,7 +14,8 @@ from torch import Tensor
 from facecrypt import registry
 from facecrypt.choices import Trait
 from facecrypt.errors import EmbeddingError
-from facecrypt.faces.face import FaceImage, crop, face_grid
+from facecrypt.faces.alignment import crop, face_grid
+from facecrypt.faces.patches import FaceImage
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.judging import look
 

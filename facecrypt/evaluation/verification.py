@@ -13,9 +13,11 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from facecrypt.choices import FaceChoice, LandmarksFrom, TransformName
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.evaluation.looks import measure
 from facecrypt.evaluation.robustness import FoundAgain, FoundFace, People, Sighting, see_again
-from facecrypt.faces.face import Face, FaceDetector, cut, face_area
+from facecrypt.faces.face import Face
+from facecrypt.faces.patches import cut, face_area
 from facecrypt.naturalness.base import mmd
 from facecrypt.photos.files import Photo, read_photo
 from facecrypt.recipe.face_rules import Faces, face_rules

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facecrypt.evaluation.looks import Look, place_to_look
-from facecrypt.faces.face import Face, Patch, Window, add_masks, face_area
+from facecrypt.faces.face import Face, Patch, Window
+from facecrypt.faces.patches import add_masks, face_area
 from facecrypt.naturalness.base import ms_ssim, ssim
 from facecrypt.photos.files import Photo
 from facecrypt.recipe.schema import Budget

@@ -33,7 +33,7 @@ def obfuscate(photo_pixels: NDArray[np.uint8], face: Face, method: Method, stren
 
     Args:
         photo_pixels: ``(H, W, 3)``, RGB in 0..255; not changed.
-        face: The face, from `facecrypt.faces.face.FaceDetector`.
+        face: The face, from `facecrypt.detectors.search.FaceDetector`.
         method: How it is hidden.
         strength: From 0 (not at all) to 1.
 

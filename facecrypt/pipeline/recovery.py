@@ -8,11 +8,13 @@ from pathlib import Path
 
 import torch
 
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.selection import Selection
 from facecrypt.engine.strength import level_keys
 from facecrypt.errors import EmbeddingError, PhotoError
 from facecrypt.evaluation.verification import Judge, verify
-from facecrypt.faces.face import Face, FaceDetector, cut
+from facecrypt.faces.face import Face
+from facecrypt.faces.patches import cut
 from facecrypt.methods.iterative.loop import Surrogate
 from facecrypt.photos.encoding import is_lossless
 from facecrypt.photos.files import Photo, file_digest, read_photo

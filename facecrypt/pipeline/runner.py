@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from facecrypt import registry
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.dataset import Job, Photos, save
 from facecrypt.engine.planned import PlannedPhoto
 from facecrypt.engine.records import RECORDS, Records
@@ -19,7 +20,6 @@ from facecrypt.engine.trainer import OnProgress, ProtectionModule, protect
 from facecrypt.errors import EmbeddingError, FacecryptError, PhotoError
 from facecrypt.evaluation.robustness import Gallery, People
 from facecrypt.evaluation.verification import FaceReport, Judge, make_judge, verify
-from facecrypt.faces.face import FaceDetector
 from facecrypt.methods.iterative.loop import ProtectionLoop, Settings, Surrogate
 from facecrypt.methods.iterative.own_photos import OwnPhotos
 from facecrypt.photos.files import file_digest, sweep

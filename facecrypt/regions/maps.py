@@ -6,7 +6,7 @@ import torch
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
-from facecrypt.faces.face import crop_to_image
+from facecrypt.faces.alignment import crop_to_image
 from facecrypt.recipe.schema import Region
 from facecrypt.templates import ARCFACE_TEMPLATE
 from facecrypt.vision.face_parts import CENTRE, EDGE, HALF_AXES, fade

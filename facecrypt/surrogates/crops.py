@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from facecrypt.faces.face import FaceImage, crop, crop_grid
+from facecrypt.faces.alignment import crop, crop_grid
+from facecrypt.faces.patches import FaceImage
 from facecrypt.surrogates.embedder import Embedder
 
 

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from facecrypt.errors import EmbeddingError, FacecryptError, WeightsError
-from facecrypt.faces.face import FaceImage, cut, face_at
+from facecrypt.faces.face import face_at
+from facecrypt.faces.patches import FaceImage, cut
 from facecrypt.photos.files import read_photo
 from facecrypt.surrogates.crops import crops
 from facecrypt.surrogates.embedder import Embedder

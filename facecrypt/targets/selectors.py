@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, NamedTuple, Protocol
 
 import torch
 from pydantic import Field
@@ -17,9 +17,12 @@ from torch import Tensor
 
 from facecrypt.choices import FaceChoice, Trait
 from facecrypt.errors import FacecryptError, NoFaceFoundError, PhotoError
-from facecrypt.faces.face import FaceDetector, FaceImage, cut
+from facecrypt.faces.patches import FaceImage, cut
 from facecrypt.photos.files import find_photos, read_photo
 from facecrypt.system.naming import expand_home
+
+if TYPE_CHECKING:
+    from facecrypt.detectors.search import FaceDetector
 
 VIRTUAL = "virtual"
 

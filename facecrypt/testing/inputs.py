@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from facecrypt.faces.face import FaceDetector, FaceImage, crop, crop_grid, cut, face_grid
+from facecrypt.detectors.search import FaceDetector
+from facecrypt.faces.alignment import crop, crop_grid, face_grid
+from facecrypt.faces.patches import FaceImage, cut
 from facecrypt.photos.files import read_photo
 from facecrypt.pipeline.runner import sample_photo
 from facecrypt.surrogates.spec import EmbedderSpec

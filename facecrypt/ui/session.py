@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 from PIL import Image
 
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.trainer import Progress
 from facecrypt.errors import FacecryptError, PhotoError, RecipeError
-from facecrypt.faces.face import Face, FaceDetector
+from facecrypt.faces.face import Face
 from facecrypt.photos.files import FORMATS, Photo, output_path, read_photo
 from facecrypt.pipeline import runner
 from facecrypt.recipe.check import Recipe, load_recipe

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from facecrypt.faces.face import crop_to_image
+from facecrypt.faces.alignment import crop_to_image
 from facecrypt.templates import ARCFACE_TEMPLATE
 from facecrypt.views.base import Params, Probability, Share, View, maybe
 

@@ -16,8 +16,10 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from facecrypt.benchmark.adversaries import stream_of, train_linear_probe
 from facecrypt.cli import main as cli
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.evaluation.transforms import TRANSFORMS
-from facecrypt.faces.face import FaceDetector, crop, crop_grid, cut
+from facecrypt.faces.alignment import crop, crop_grid
+from facecrypt.faces.patches import cut
 from facecrypt.methods.obfuscation import obfuscate
 from facecrypt.photos.files import read_photo
 from facecrypt.pipeline import runner

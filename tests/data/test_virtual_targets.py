@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from facecrypt.data import make_virtual_targets
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.errors import WeightsError
 from facecrypt.evaluation.traits import measure_trait
-from facecrypt.faces.face import FaceDetector, cut
+from facecrypt.faces.patches import cut
 from facecrypt.photos.files import read_photo
 from tests.pictures import DATA
 

@@ -16,9 +16,11 @@ from facecrypt import api
 from facecrypt.cli import main as cli
 from facecrypt.detectors import mtcnn
 from facecrypt.detectors.mtcnn import overlap
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.selection import choose_faces
 from facecrypt.evaluation.robustness import see_again
-from facecrypt.faces.face import Face, FaceDetector, cut
+from facecrypt.faces.face import Face
+from facecrypt.faces.patches import cut
 from facecrypt.photos.files import Photo, read_photo
 from facecrypt.recipe.face_rules import Faces
 from facecrypt.surrogates.embedder import Embedder
@@ -230,3 +232,12 @@ def test_the_api_takes_them_too(photo: Photo) -> None:
     )  # fmt: skip
     assert result.status == "written"
     assert result.pixels.shape == photo.pixels.shape
+
+
+def test_overlap_counts_pixels() -> None:
+    first, second = np.zeros((20, 20), bool), np.zeros((20, 20), bool)
+    first[2:10, 1:9], second[5:15, 4:12] = True, True
+    expected = (first & second).sum() / (first | second).sum()
+    assert overlap((1, 2, 9, 10), (4, 5, 12, 15)) == pytest.approx(expected)
+    assert overlap((0, 0, 1, 1), (5, 5, 6, 6)) == 0.0
+    assert overlap((0, 0, 0, 0), (0, 0, 0, 0)) == 0.0

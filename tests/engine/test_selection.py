@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 
 from facecrypt.detectors.mtcnn import overlap
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.selection import Selection, choose_faces, load_references
 from facecrypt.errors import NoFaceFoundError, PhotoError
-from facecrypt.faces.face import Face, FaceDetector, cut
+from facecrypt.faces.face import Face
+from facecrypt.faces.patches import cut
 from facecrypt.photos.files import Photo
 from facecrypt.recipe.check import check_recipe
 from facecrypt.surrogates.embedder import Embedder

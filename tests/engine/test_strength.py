@@ -12,10 +12,12 @@ from torch import Tensor
 
 from facecrypt.benchmark.metrics import face_ssim
 from facecrypt.cli import main as cli
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.dataset import Job, save
 from facecrypt.engine.strength import Ladder
 from facecrypt.evaluation.verification import make_judge, verify
-from facecrypt.faces.face import Face, FaceDetector, cut, face_area
+from facecrypt.faces.face import Face
+from facecrypt.faces.patches import cut, face_area
 from facecrypt.photos.files import Photo, read_photo
 from facecrypt.pipeline import runner
 from facecrypt.recipe.check import Recipe, check_recipe, level_recipes

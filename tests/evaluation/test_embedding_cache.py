@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facecrypt.choices import FaceChoice
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.errors import FacecryptError, PhotoError
 from facecrypt.evaluation import embedding_cache
 from facecrypt.evaluation.embedding_cache import EmbeddingCache, recogniser_key, search
-from facecrypt.faces.face import Face, FaceDetector, cut
+from facecrypt.faces.face import Face
+from facecrypt.faces.patches import cut
 from facecrypt.photos.files import Photo, read_photo
 from facecrypt.surrogates.catalogue import SFACE
 from facecrypt.surrogates.embedder import Embedder

@@ -15,10 +15,12 @@ from PIL import Image
 from torch.nn import functional
 
 from facecrypt.choices import TransformName
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.errors import FacecryptWarning, PhotoError, RecipeError
 from facecrypt.evaluation.robustness import FoundFace, Gallery, People, see_again
 from facecrypt.evaluation.verification import make_judge, verify
-from facecrypt.faces.face import Face, FaceDetector, cut, face_at, place_face
+from facecrypt.faces.face import Face, face_at, place_face
+from facecrypt.faces.patches import cut
 from facecrypt.photos.files import Photo, file_digest, read_photo
 from facecrypt.pipeline import runner
 from facecrypt.recipe.check import check_recipe

@@ -5,8 +5,9 @@ import csv
 import pytest
 import torch
 
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.evaluation.traits import measure_trait
-from facecrypt.faces.face import FaceDetector, FaceImage, cut
+from facecrypt.faces.patches import FaceImage, cut
 from facecrypt.photos.files import read_photo
 from facecrypt.templates import ARCFACE_TEMPLATE
 from tests.pictures import DATA

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from facecrypt.benchmark.metrics import face_ssim
 from facecrypt.evaluation.looks import measure
-from facecrypt.faces.face import Face, Patch, Window, add_masks, cut, face_area
+from facecrypt.faces.face import Face, Patch, Window
+from facecrypt.faces.patches import add_masks, cut, face_area
 from facecrypt.methods.budget import fit_photo, largest_fit, next_share, spent
 from facecrypt.naturalness.base import MSSSIM, ssim
 from facecrypt.photos.files import Photo

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facecrypt.faces.face import Face, Patch, cut
+from facecrypt.faces.face import Face, Patch
+from facecrypt.faces.patches import cut
 from facecrypt.methods.obfuscation import Method, obfuscate
 from facecrypt.photos.files import Photo
 from facecrypt.surrogates.embedder import Embedder

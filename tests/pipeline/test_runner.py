@@ -23,10 +23,13 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from facecrypt import registry
 from facecrypt.cli import main as cli
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.records import RECORDS
 from facecrypt.engine.trainer import face_seed
 from facecrypt.errors import WeightsError
-from facecrypt.faces.face import Face, FaceDetector, crop, crop_grid, cut
+from facecrypt.faces.alignment import crop, crop_grid
+from facecrypt.faces.face import Face
+from facecrypt.faces.patches import cut
 from facecrypt.photos.files import Photo, read_photo
 from facecrypt.pipeline import runner
 from facecrypt.pipeline.builders import assemble, build_surrogates

@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from facecrypt import registry
 from facecrypt.errors import RecipeError
-from facecrypt.faces.face import FaceImage, crop, crop_grid
+from facecrypt.faces.alignment import crop, crop_grid
+from facecrypt.faces.patches import FaceImage
 from facecrypt.gradients.base import Landscape
 from facecrypt.pipeline import runner
 from facecrypt.pipeline.builders import assemble

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from facecrypt.faces.face import FaceImage, crop_to_image
+from facecrypt.faces.alignment import crop_to_image
+from facecrypt.faces.patches import FaceImage
 from facecrypt.recipe.schema import Region
 from facecrypt.regions.maps import strength_map, texture_map
 from facecrypt.templates import ARCFACE_TEMPLATE

@@ -18,11 +18,13 @@ from torch.nn import functional
 
 from facecrypt import api, registry
 from facecrypt.cli import main as cli
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.strength import has_escaped
 from facecrypt.errors import EmbeddingError, FacecryptError, PluginError, RecipeError, WeightsError
 from facecrypt.evaluation.embedding_cache import EmbeddingCache, recogniser_key
 from facecrypt.evaluation.verification import FaceReport, Judge, Verdict, make_judge, verify
-from facecrypt.faces.face import Face, FaceDetector, FaceImage
+from facecrypt.faces.face import Face
+from facecrypt.faces.patches import FaceImage
 from facecrypt.methods.iterative.loop import ProtectionLoop, Settings, Surrogate
 from facecrypt.optimizers.base import Plain
 from facecrypt.photos.files import Photo, read_photo

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from facecrypt.choices import Trait
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.errors import FacecryptError, NoFaceFoundError, PhotoError
-from facecrypt.faces.face import FaceDetector
 from facecrypt.targets.selectors import (
     VIRTUAL,
     Center,

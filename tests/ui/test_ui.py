@@ -24,7 +24,7 @@ import requests
 from PIL import Image
 
 from facecrypt.cli import main as cli
-from facecrypt.faces.face import FaceDetector
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.photos.files import read_photo
 from facecrypt.pipeline import runner
 from facecrypt.recipe.check import level_recipes

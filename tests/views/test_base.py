@@ -7,7 +7,7 @@ import torch
 from scipy.fft import dctn, idctn
 from torch.nn import functional
 
-from facecrypt.faces.face import crop, crop_grid
+from facecrypt.faces.alignment import crop, crop_grid
 from facecrypt.templates import ARCFACE_TEMPLATE
 from facecrypt.views.base import (
     InputDiversity,

@@ -6,7 +6,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from facecrypt.faces.face import Face, face_area
+from facecrypt.faces.face import Face
+from facecrypt.faces.patches import face_area
 from facecrypt.photos.files import Photo
 from facecrypt.vision.colour_difference import ciede2000, delta_e, delta_e_of_parts
 from facecrypt.vision.face_parts import part_maps

@@ -8,7 +8,8 @@ import torch
 from kornia.color import rgb_to_lab
 from scipy.ndimage import correlate
 
-from facecrypt.faces.face import Face, face_area
+from facecrypt.faces.face import Face
+from facecrypt.faces.patches import face_area
 from facecrypt.photos.files import Photo
 from facecrypt.vision.creases import creases, new_creases
 

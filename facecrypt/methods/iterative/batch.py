@@ -13,7 +13,8 @@ from kornia.filters import gaussian_blur2d
 from torch import Tensor
 from torch.nn import functional
 
-from facecrypt.faces.face import FaceImage, crop, face_grid
+from facecrypt.faces.alignment import crop, face_grid
+from facecrypt.faces.patches import FaceImage
 from facecrypt.methods.budget import largest_fit, next_share, spent
 from facecrypt.methods.iterative.mixup import Features, mixing, record
 from facecrypt.methods.iterative.visibility import Visibility, watches

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from facecrypt.faces.face import WORKING_SIDE, FaceImage
+from facecrypt.faces.patches import WORKING_SIDE, FaceImage
 from facecrypt.methods.iterative.loop import ProtectionLoop
 from facecrypt.system import limits
 from facecrypt.system.byte_counter import ByteCounter

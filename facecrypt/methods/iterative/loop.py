@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from facecrypt.choices import Norm, Trait
 from facecrypt.errors import FacecryptError
 from facecrypt.evaluation.traits import measure_trait
-from facecrypt.faces.face import FaceImage
+from facecrypt.faces.patches import FaceImage
 from facecrypt.gradients.base import Gradient, Plain
 from facecrypt.methods.iterative.batch import Batch, seeds_at
 from facecrypt.methods.iterative.dropout import FeatureDropout

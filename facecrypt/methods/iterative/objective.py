@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from facecrypt.errors import EmbeddingError
-from facecrypt.faces.face import crop
+from facecrypt.faces.alignment import crop
 from facecrypt.gradients.base import Landscape
 from facecrypt.methods.iterative.batch import Batch, seeds_at
 from facecrypt.optimizers.base import normalize

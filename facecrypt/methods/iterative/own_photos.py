@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from facecrypt import registry
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.errors import EmbeddingError, PhotoError
 from facecrypt.evaluation.embedding_cache import EmbeddingCache, GalleryChoice, recogniser_key
-from facecrypt.faces.face import FaceDetector, FaceImage
+from facecrypt.faces.patches import FaceImage
 from facecrypt.photos.finding import find_photos
 from facecrypt.recipe.face_rules import RECOGNISER
 from facecrypt.surrogates.embedder import Embedder

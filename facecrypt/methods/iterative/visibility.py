@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from facecrypt.faces.face import crop, face_grid
+from facecrypt.faces.alignment import crop, face_grid
 from facecrypt.recipe.schema import Budget
 from facecrypt.vision.colour_difference import delta_e_of_parts
 from facecrypt.vision.creases import creases

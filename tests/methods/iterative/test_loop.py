@@ -15,19 +15,11 @@ from torch.nn.functional import avg_pool2d
 
 from facecrypt.benchmark.metrics import face_ssim
 from facecrypt.choices import Norm
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.errors import FacecryptError
-from facecrypt.faces.face import (
-    Face,
-    FaceDetector,
-    FaceImage,
-    Patch,
-    crop,
-    crop_grid,
-    cut,
-    face_area,
-    face_grid,
-    patch_around,
-)
+from facecrypt.faces.alignment import crop, crop_grid, face_grid
+from facecrypt.faces.face import Face, Patch, patch_around
+from facecrypt.faces.patches import FaceImage, cut, face_area
 from facecrypt.gradients.base import Landscape, VarianceTuning
 from facecrypt.methods.budget import spent
 from facecrypt.methods.iterative.loop import ProtectionLoop, Settings, Surrogate

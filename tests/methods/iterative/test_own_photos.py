@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.errors import PhotoError
-from facecrypt.faces.face import FaceDetector, FaceImage, cut
+from facecrypt.faces.patches import FaceImage, cut
 from facecrypt.methods.iterative.batch import Batch
 from facecrypt.methods.iterative.loop import Surrogate
 from facecrypt.methods.iterative.own_photos import OwnPhotos

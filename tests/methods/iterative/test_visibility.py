@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from facecrypt.faces.face import Face, crop, cut, face_grid
+from facecrypt.faces.alignment import crop, face_grid
+from facecrypt.faces.face import Face
+from facecrypt.faces.patches import cut
 from facecrypt.methods.iterative.visibility import Visibility, watches
 from facecrypt.photos.files import Photo
 from facecrypt.recipe.schema import Budget

@@ -20,8 +20,9 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from facecrypt import registry
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.errors import FacecryptError, WeightsError
-from facecrypt.faces.face import FaceDetector, FaceImage, cut
+from facecrypt.faces.patches import FaceImage, cut
 from facecrypt.methods.iterative.loop import ProtectionLoop, Settings, Surrogate
 from facecrypt.photos.files import read_photo
 from facecrypt.pipeline.builders import same_network
