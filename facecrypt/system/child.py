@@ -42,7 +42,7 @@ _WALL_FACTOR = 6 if resource else 3
 """How much longer than the seconds of computing a task may take, since a busy machine computes something else."""
 _PIPE_BYTES = 1 << 20
 _LENGTHS = struct.Struct("<QI")
-_BOOT = "import sys; sys.path[:] = sys.argv[2:]; from facecrypt.system.child import serve; serve(sys.argv[1])"
+_BOOT = "import sys; sys.path[:] = sys.argv[3:]; from facecrypt.system.child import serve; serve(sys.argv[1], int(sys.argv[2]))"
 
 
 class ChildError(Exception):
@@ -71,6 +71,7 @@ class Child:
         self._module = module
         self._process: subprocess.Popen[bytes] | None = None
         self._finalizer: weakref.finalize[..., Child] | None = None
+        self._life = -1
         self._ready = False
         self._lock = threading.Lock()
         _watch_forks()
@@ -145,19 +146,27 @@ class Child:
         # Threads of mathematical libraries would take memory each, and what a child does needs none of them.
         alone = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         path = [os.path.abspath(folder) for folder in sys.path]
-        command = [sys.executable, "-P", "-c", _BOOT, self._module, *path]
+        life, self._life = os.pipe() if sys.platform == "linux" else (-1, -1)
+        command = [sys.executable, "-P", "-c", _BOOT, self._module, str(life), *path]
         # A group of its own: Ctrl+C in the terminal is for the parent, which ends the child when it is done.
         group: dict[str, Any] = {"process_group": 0} if os.name == "posix" else {"creationflags": _WINDOWS_GROUP}
-        self._process = subprocess.Popen(
-            command,
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | alone,
-            cwd=os.path.abspath(os.sep),  # so that it holds no folder that somebody wants to remove
-            **group,
-        )
-        self._finalizer = weakref.finalize(self, _end, self._process)
+        try:
+            self._process = subprocess.Popen(
+                command,
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=os.environ | alone,
+                cwd=os.path.abspath(os.sep),  # so that it holds no folder that somebody wants to remove
+                pass_fds=() if life < 0 else (life,),
+                **group,
+            )
+        except BaseException:
+            _close(self._life)
+            raise
+        finally:
+            _close(life)
+        self._finalizer = weakref.finalize(self, _end, self._process, self._life)
         self._ready = False
         assert self._process.stdout
         _enlarge(self._process.stdout)
@@ -167,7 +176,7 @@ class Child:
         if self._finalizer:
             self._finalizer.detach()
         self._process = self._finalizer = None
-        return _end(process)
+        return _end(process, self._life)
 
     def _leave(self) -> None:
         """Let go of a child of the process that this one was forked from."""
@@ -175,6 +184,7 @@ class Child:
             for pipe in (self._process.stdin, self._process.stdout):
                 assert pipe is not None
                 pipe.close()
+            _close(self._life)
             self._process.returncode = 0  # it is not for this process to wait for it
         if self._finalizer:
             self._finalizer.detach()
@@ -182,7 +192,7 @@ class Child:
         self._lock = threading.Lock()
 
 
-def _end(process: subprocess.Popen[bytes]) -> int:
+def _end(process: subprocess.Popen[bytes], life: int) -> int:
     """End a process and return its exit status."""
     for pipe in (process.stdin, process.stdout):
         assert pipe is not None
@@ -193,6 +203,13 @@ def _end(process: subprocess.Popen[bytes]) -> int:
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()
+    finally:
+        _close(life)
+
+
+def _close(descriptor: int) -> None:
+    if descriptor >= 0:
+        os.close(descriptor)
 
 
 _MOMENT = 0.2
@@ -313,11 +330,12 @@ def _enlarge(pipe: IO[bytes]) -> None:
 # The child's side
 
 
-def serve(module: str) -> None:
+def serve(module: str, life: int) -> None:
     """Call functions for the parent until it ends or closes the pipe.
 
     Args:
         module: What to import before it is told that this process is ready.
+        life: A pipe that the parent holds open while it lives, and writes nothing to; -1 where there is none.
     """
     questions, answers = (os.fdopen(os.dup(number), mode, 0) for number, mode in ((0, "rb"), (1, "wb")))
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -326,15 +344,14 @@ def serve(module: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if resource:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    life = _Life(questions.fileno())
+    _end_with_parent(life)
     importlib.import_module(module)
     try:
         _send(answers, "ready")
         os.dup2(nothing, 2)  # decoders talk
         while True:
             question = _receive(questions)
-            with life:
-                answer = _answer(*question)
+            answer = _answer(*question)
             _send(answers, answer)
             del answer, question  # they may be large
     except (EOFError, BrokenPipeError):
@@ -386,37 +403,27 @@ def _data_bytes() -> int:
         return 0
 
 
-class _Life:
-    """Ends this process inside the block when its parent ends, even where no line of Python runs until later.
+def _end_with_parent(life: int) -> None:
+    """End this process when its parent ends, even where no line of Python runs until later.
+
+    Linux sends SIGIO, which ends a process, when a pipe closes, or when something comes through it: so it is one of its
+    own. That questions come through would not do: the signal for the last bytes of one may come after they were read.
 
     Args:
-        pipe: What the parent writes to, which nobody else holds open.
+        life: The pipe; -1 where it is not Linux.
     """
+    if sys.platform == "linux":
+        import fcntl
+        import select
 
-    def __init__(self, pipe: int) -> None:
-        self._pipe = pipe
-        if sys.platform != "linux":
-            threading.Thread(target=_follow_parent, daemon=True).start()
-
-    def __enter__(self) -> None:
-        self._signal(True)
-
-    def __exit__(self, *_: object) -> None:
-        self._signal(False)
-
-    def _signal(self, wanted: bool) -> None:
-        """Let Linux send SIGIO, which ends a process, when the pipe closes; the parent is silent inside the block."""
-        if sys.platform == "linux":
-            import fcntl
-            import select
-
-            fcntl.fcntl(self._pipe, fcntl.F_SETOWN, os.getpid())
-            flags = fcntl.fcntl(self._pipe, fcntl.F_GETFL)
-            fcntl.fcntl(self._pipe, fcntl.F_SETFL, flags | os.O_ASYNC if wanted else flags & ~os.O_ASYNC)
-            poll = select.poll()
-            poll.register(self._pipe, 0)
-            if any(event & select.POLLHUP for _, event in poll.poll(0)):
-                os._exit(0)
+        fcntl.fcntl(life, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
+        poll = select.poll()
+        poll.register(life, 0)
+        if any(event & select.POLLHUP for _, event in poll.poll(0)):
+            os._exit(0)
+    else:
+        threading.Thread(target=_follow_parent, daemon=True).start()
 
 
 def _follow_parent() -> None:

@@ -258,3 +258,14 @@ def test_it_finds_the_package_from_anywhere(tmp_path: Path, monkeypatch: pytest.
     child = Child("facecrypt.photos.decoding")
     assert child.call(math.sqrt, 4.0, seconds=9) == 2
     child.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux sends a signal when a pipe closes")
+def test_no_question_sends_a_signal() -> None:
+    """That for the last bytes of a question may come when the task is at work, and would end it."""
+    child = Child("facecrypt.errors")
+    signalling = child.call(tasks.pipes_that_signal, seconds=9)
+    assert child._process is not None
+    assert child._process.stdin is not None
+    assert len(signalling) == 1
+    assert os.fstat(child._process.stdin.fileno()).st_ino not in signalling
