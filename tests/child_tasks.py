@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import math
 import os
 import re
@@ -73,6 +72,8 @@ def crash_on(*arguments: object) -> None:
 
 def pipes_that_signal() -> list[int]:
     """The inodes of the files for which Linux sends this process a signal when something happens to them."""
+    import fcntl
+
     found = []
     for name in os.listdir("/proc/self/fd"):
         try:

@@ -42,7 +42,10 @@ _WALL_FACTOR = 6 if resource else 3
 """How much longer than the seconds of computing a task may take, since a busy machine computes something else."""
 _PIPE_BYTES = 1 << 20
 _LENGTHS = struct.Struct("<QI")
-_BOOT = "import sys; sys.path[:] = sys.argv[3:]; from facecrypt.system.child import serve; serve(sys.argv[1], int(sys.argv[2]))"
+_BOOT = """import sys
+sys.path[:] = sys.argv[3:]
+from facecrypt.system.child import serve
+serve(sys.argv[1], int(sys.argv[2]))"""
 
 
 class ChildError(Exception):
