@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import io
+import sys
+import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from importlib import metadata
 from types import NoneType, UnionType
@@ -29,6 +33,14 @@ Kind = Literal["surrogate", "naturalness", "target_selector", "gradient", "optim
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ENTRY_POINT_GROUP = "facecrypt.plugins"
 BUILT_IN = "built-in"
+API_VERSION = 1
+"""Of what plugins import, `facecrypt.plugin`: another one where a plugin made for this one may no longer work."""
+
+_API_NAME = "FACECRYPT_API"
+"""By which a plugin's module says for which version it was made."""
+_SLOW = 5.0
+"""Seconds that a plugin may take to import before its user is told why every command waits."""
+_PROGRAM = "this program"
 _BUILT_IN_MODULE = "facecrypt.builtin"  # by its name, as plugins are, since it knows all components
 
 
@@ -65,10 +77,11 @@ class Component:
         try:
             loaded: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
         except Exception as error:
-            raise self._fault(f"{self.target} cannot be imported ({type(error).__name__}: {error})") from error
+            raise self.fault(f"{self.target} cannot be imported ({type(error).__name__}: {error})") from error
         return loaded
 
-    def _fault(self, what: str) -> PluginError:
+    def fault(self, what: str) -> PluginError:
+        """Return the error for a component that cannot be used."""
         return PluginError(f"{self.kind} {self.name!r} ({self.origin}): {what}. Install what is missing, or mend it.")
 
     def arguments(self) -> dict[str, tuple[Any, Any]]:
@@ -81,11 +94,11 @@ class Component:
         try:
             hints = get_type_hints(builder.__init__ if inspect.isclass(builder) else builder, include_extras=True)
         except NameError as error:
-            raise self._fault(f"a type of its arguments is not known at run time ({error})") from error
+            raise self.fault(f"a type of its arguments is not known at run time ({error})") from error
         arguments = {}
         for name, parameter in inspect.signature(builder).parameters.items():
             if parameter.kind is not inspect.Parameter.KEYWORD_ONLY or name not in hints:
-                raise self._fault(
+                raise self.fault(
                     f"argument {parameter} is not both keyword-only and typed, so recipes cannot be checked"
                 )
             arguments[name] = hints[name], parameter.default
@@ -129,7 +142,8 @@ class Registry:
 
     components: dict[tuple[Kind, str], Component] = field(default_factory=dict)
     broken_plugins: dict[str, str] = field(default_factory=dict)
-    _origin: str = "this program"
+    _origin: str = _PROGRAM
+    _declared: bool = False
     _complete: bool = False
 
     def register(
@@ -144,16 +158,29 @@ class Registry:
             summary: One line for ``facecrypt list``.
             spec: For a surrogate, what is known about the recogniser.
 
+        What is wrong with a component of a plugin disables that one. Where a name is taken, it goes by ``plugin/name``,
+        as every component of a plugin may be called.
+
         Raises:
             PluginError: If the kind does not exist or the name is taken.
         """
-        self.load_plugins()  # So that a program's own component cannot take a built-in name first.
-        if kind not in KINDS:
-            raise PluginError(f"{self._origin}: {name!r} has the unknown kind {kind!r}. Known: {', '.join(KINDS)}.")
+        self._declare_built_ins()  # So that no other component can take a built-in name first.
+        of_plugin = self._origin not in (BUILT_IN, _PROGRAM)
         taken = self.components.get((kind, name))
-        if taken is not None:
-            raise PluginError(f"{self._origin}: {kind} {name!r} already exists ({taken.origin}). Choose another name.")
-        self.components[kind, name] = Component(kind, name, target, summary, self._origin, spec)
+        if taken is not None and of_plugin:
+            name = f"{self._origin}/{name}"
+            taken = self.components.get((kind, name))
+        fault = ""
+        if kind not in KINDS:
+            fault = f"{self._origin}: {name!r} has the unknown kind {kind!r}. Known: {', '.join(KINDS)}."
+        elif taken is not None:
+            fault = f"{self._origin}: {kind} {name!r} already exists ({taken.origin}). Choose another name."
+        if fault and of_plugin:
+            self._disable(f"{self._origin}: {kind} {name}", fault)
+        elif fault:
+            raise PluginError(fault)
+        else:
+            self.components[kind, name] = Component(kind, name, target, summary, self._origin, spec)
 
     def get(self, kind: Kind, name: str) -> Component:
         """Return the component of that kind and name.
@@ -161,8 +188,11 @@ class Registry:
         Raises:
             UnknownComponentError: If there is none; the message lists what there is.
         """
-        self.load_plugins()
+        self._declare_built_ins()
         component = self.components.get((kind, name))
+        if component is None or component.origin != BUILT_IN:
+            self.load_plugins()
+            component = self.components.get((kind, name)) or self._prefixed(kind, name)
         if component is None:
             known = sorted(component.name for component in self.list(kind))
             broken = "".join(f" Plugin {plugin} is broken: {why}" for plugin, why in self.broken_plugins.items())
@@ -188,32 +218,73 @@ class Registry:
         bound, faults = component.bind(args)
         if faults:
             raise FacecryptError(f"{kind} {name!r}: {' '.join(faults)}")
-        return component.load()(**bound)
+        builder = component.load()
+        try:
+            return builder(**bound)
+        except (FacecryptError, MemoryError):
+            raise
+        except (Exception, SystemExit) as error:
+            if component.origin == BUILT_IN:
+                raise
+            raise component.fault(f"cannot be built ({type(error).__name__}: {error})") from error
+
+    def _prefixed(self, kind: Kind, name: str) -> Component | None:
+        """Return what ``plugin/name`` names, which may go by its own name, too."""
+        origin, _, own = name.partition("/")
+        component = self.components.get((kind, own))
+        return component if component is not None and component.origin == origin else None
+
+    def _declare_built_ins(self) -> None:
+        if not self._declared:
+            self._declared = True
+            with self._as(BUILT_IN):
+                importlib.import_module(_BUILT_IN_MODULE).declare(self)
 
     def load_plugins(self) -> None:
         """Declare the built-in components and import every installed plugin, once. A broken plugin is a warning."""
+        self._declare_built_ins()
         if self._complete:
             return
         self._complete = True
-        with self._as(BUILT_IN):
-            importlib.import_module(_BUILT_IN_MODULE).declare(self)
         for entry_point in sorted(metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name):
             self._load_plugin(entry_point)
 
     def _load_plugin(self, entry_point: metadata.EntryPoint) -> None:
-        before = dict(self.components)
+        before, began, made_for = dict(self.components), time.monotonic(), None
         try:
-            with self._as(entry_point.name):
+            # What a plugin prints is not what a command was asked for.
+            with self._as(entry_point.name), redirect_stdout(io.StringIO()):
                 entry_point.load()
-        except Exception as error:  # A plugin is somebody else's code: whatever it raises must not stop other recipes.
+            made_for = getattr(sys.modules.get(entry_point.module), _API_NAME, None)
+            fault = ""
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # Somebody else's code: whatever it raises must not stop other recipes.
+            fault = f"{type(error).__name__}: {error}".splitlines()[0]
+            made_for = _made_for(error, entry_point.module)
+        if made_for is not None and made_for != API_VERSION:
+            newer = isinstance(made_for, int) and made_for > API_VERSION
+            remedy = "a later facecrypt" if newer else "a later version of the plugin"
+            fault = f"made for version {made_for!r} of facecrypt.plugin, this is version {API_VERSION}: get {remedy}"
+        if fault:
             self.components = before
-            self.broken_plugins[entry_point.name] = f"{type(error).__name__}: {error}".splitlines()[0]
+            self._disable(entry_point.name, fault, f" ({entry_point.value})")
+        elif (seconds := time.monotonic() - began) > _SLOW:
             warnings.warn(
-                f"plugin {entry_point.name!r} ({entry_point.value}) cannot be loaded: "
-                f"{self.broken_plugins[entry_point.name]}. Update or uninstall it; everything else works.",
+                f"plugin {entry_point.name!r} takes {seconds:.0f} s to import, for which commands wait that look "
+                "beyond built-in components. Tell its author, or uninstall it.",
                 FacecryptWarning,
                 stacklevel=2,
             )
+
+    def _disable(self, name: str, why: str, where: str = "") -> None:
+        self.broken_plugins[name] = why
+        warnings.warn(
+            f"plugin {name!r}{where} cannot be loaded: {why}. Update or uninstall it; everything else works.",
+            FacecryptWarning,
+            stacklevel=3,
+        )
 
     @contextmanager
     def _as(self, origin: str) -> Iterator[None]:
@@ -222,6 +293,12 @@ class Registry:
             yield
         finally:
             self._origin = previous
+
+
+def _made_for(error: BaseException, module: str) -> object:
+    """Return for which version of `facecrypt.plugin` a module was made whose import failed, or None."""
+    frames = [frame.f_globals for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return next((each.get(_API_NAME) for each in frames if each.get("__name__") == module), None)
 
 
 def describe_type(annotation: Any) -> str:

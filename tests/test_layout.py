@@ -24,7 +24,7 @@ FLOORS = (
     "system optimizers vision",
     "photos checking gradients naturalness",
     "faces registry",
-    "surrogates detectors targets views recipe",
+    "surrogates detectors targets views recipe plugin",
     "builtin regions evaluation",
     "methods report data",
     "engine",

@@ -134,8 +134,15 @@ def test_a_plugin_registers_under_its_own_name(tmp_path: Path, monkeypatch: pyte
         ("plugin_raises", "raise RuntimeError('out of tune')", "RuntimeError: out of tune"),
         ("plugin_syntax", "def (", "SyntaxError"),
         ("plugin_imports", "import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
-        ("plugin_clash", "import facecrypt\nfacecrypt.register('view', 'half', dict, summary='x')\n"
-         "facecrypt.register('view', 'affine', dict, summary='x')", "PluginError: plugin-clash: view 'affine'"),
+        ("plugin_half", "import facecrypt\nfacecrypt.register('view', 'half', dict, summary='x')\n"
+         "facecrypt.register('view', 'other', dict, sumary='x')", "TypeError: "),
+        ("plugin_leaves", "raise SystemExit(4)", "SystemExit: 4"),
+        ("plugin_of_tomorrow", "FACECRYPT_API = 99\nfrom facecrypt.plugin import register",
+         "made for version 99 of facecrypt.plugin, this is version 1: get a later facecrypt"),
+        ("plugin_of_tomorrow_too", "FACECRYPT_API = 99\nfrom facecrypt.plugin import Something",
+         "made for version 99 of facecrypt.plugin, this is version 1: get a later facecrypt"),
+        ("plugin_of_yesterday", "FACECRYPT_API = 0",
+         "made for version 0 of facecrypt.plugin, this is version 1: get a later version of the plugin"),
     ],
 )  # fmt: skip
 def test_a_broken_plugin_is_a_warning_and_a_row(
@@ -150,6 +157,84 @@ def test_a_broken_plugin_is_a_warning_and_a_row(
     assert ("view", "affine") in names
     assert fresh.get("view", "affine").origin == registry.BUILT_IN
     assert ("view", "half") not in names  # What a plugin registered before it broke goes with it.
+
+
+def test_one_faulty_registration_disables_itself_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "FACECRYPT_API = 1\nimport facecrypt\n"
+        "facecrypt.register('view', 'first', dict, summary='x')\n"
+        "facecrypt.register('lens', 'second', dict, summary='x')\n"
+        "facecrypt.register('view', 'third', dict, summary='x')\n"
+        "facecrypt.register('view', 'third', dict, summary='x')\n"
+        "facecrypt.register('view', 'third', dict, summary='x')\n"
+    )
+    fresh = with_plugins(monkeypatch, entry_point(tmp_path, monkeypatch, "plugin_mixed", code))
+    with pytest.warns(UserWarning, match="cannot be loaded") as told:
+        names = {component.name for component in fresh.list("view") if component.origin == "plugin-mixed"}
+    assert names == {"first", "third", "plugin-mixed/third"}
+    assert fresh.broken_plugins == {
+        "plugin-mixed: lens second": f"plugin-mixed: 'second' has the unknown kind 'lens'. Known: {', '.join(KINDS)}.",
+        "plugin-mixed: view plugin-mixed/third": "plugin-mixed: view 'plugin-mixed/third' already exists "
+        "(plugin-mixed). Choose another name.",
+    }
+    assert len(told) == 2
+
+
+def test_where_names_clash_the_package_tells_them_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "import facecrypt\nfor name in ('affine', 'tilt'):\n    facecrypt.register('view', name, dict, summary='x')\n"
+    )
+    plugins = [entry_point(tmp_path, monkeypatch, name, code) for name in ("plugin_a", "plugin_b")]
+    fresh = with_plugins(monkeypatch, *plugins)
+    origins = {name: fresh.get("view", name).origin for name in ("affine", "tilt", "plugin-a/affine", "plugin-b/tilt")}
+    assert origins == {
+        "affine": registry.BUILT_IN, "tilt": "plugin-a", "plugin-a/affine": "plugin-a", "plugin-b/tilt": "plugin-b"
+    }  # fmt: skip
+    assert fresh.get("view", "plugin-a/tilt") == fresh.get("view", "tilt")
+    assert fresh.broken_plugins == {}
+    with pytest.raises(UnknownComponentError, match="no view named 'plugin-b/blur'"):
+        fresh.get("view", "plugin-b/blur")
+
+
+def test_built_in_components_need_no_plugin_and_what_one_prints_is_not_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = f"import pathlib\npathlib.Path({str(tmp_path / 'come')!r}).touch()\nprint('hello')\n"
+    fresh = with_plugins(monkeypatch, entry_point(tmp_path, monkeypatch, "plugin_talks", code))
+    assert fresh.get("view", "affine").origin == registry.BUILT_IN
+    assert not (tmp_path / "come").exists()
+    fresh.list()
+    assert (tmp_path / "come").exists()
+    assert capsys.readouterr().out == ""
+
+
+def test_a_slow_plugin_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_SLOW", 0.01)
+    fresh = with_plugins(monkeypatch, entry_point(tmp_path, monkeypatch, "plugin_slow", "import time; time.sleep(0.1)"))
+    with pytest.warns(UserWarning, match=r"plugin 'plugin-slow' takes 0 s to import, for which commands wait"):
+        fresh.list()
+    assert fresh.broken_plugins == {}
+
+
+@pytest.mark.parametrize("raised", ["ZeroDivisionError('out')", "SystemExit(3)"])
+def test_what_a_plugin_raises_when_it_is_built_names_it(
+    raised: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        f"import facecrypt\ndef build() -> object:\n    raise {raised}\n"
+        "facecrypt.register('view', 'broken', build, summary='x')\n"
+    )
+    fresh = with_plugins(monkeypatch, entry_point(tmp_path, monkeypatch, f"plugin_breaks_{raised[:4].lower()}", code))
+    with pytest.raises(PluginError, match=r"view 'broken' \(plugin-breaks-\w+\): cannot be built \((Zero|System)"):
+        fresh.build("view", "broken", {})
+
+
+def test_what_plugins_import_is_light_and_complete() -> None:
+    from facecrypt import plugin
+
+    assert all(getattr(plugin, name) is not None for name in plugin.__all__)
+    code = "import sys, facecrypt.plugin; print([name for name in ('torch', 'kornia', 'numpy') if name in sys.modules])"
+    assert processes.run([sys.executable, "-c", code], check=True).stdout.strip() == "[]"
 
 
 def test_listing_imports_nothing_heavy() -> None:

@@ -149,8 +149,9 @@ def build_surrogates(recipe: Recipe, notes: list[str]) -> list[Surrogate]:
         if any(same_network(embedder, other.embedder) for other in surrogates):
             raise RecipeError("surrogates", [f"the network of {name!r} would be used twice. Leave one of them out."])
         mixup = Mixup(slot.mixup.probability, slot.mixup.ratio) if slot.mixup else None
+        origin = registry.get("surrogate", name).origin
         name = _unused(name, [other.name for other in surrogates])
-        surrogates.append(Surrogate(name, embedder, slot.weight, slot.dropout, mixup))
+        surrogates.append(Surrogate(name, embedder, slot.weight, slot.dropout, mixup, origin))
     if not surrogates:
         raise RecipeError("surrogates", ["none of them can be loaded, and all are optional. Name one that is here."])
     if recipe.protect is not None and (fault := expectation_fault([surrogate.name for surrogate in surrogates])):

@@ -20,6 +20,7 @@ from facecrypt.engine.trainer import OnProgress, ProtectionModule, protect
 from facecrypt.errors import EmbeddingError, FacecryptError, PhotoError
 from facecrypt.evaluation.robustness import Gallery, People
 from facecrypt.evaluation.verification import FaceReport, Judge, make_judge, verify
+from facecrypt.methods.iterative.boundary import guard
 from facecrypt.methods.iterative.loop import ProtectionLoop, Settings, Surrogate
 from facecrypt.methods.iterative.own_photos import OwnPhotos
 from facecrypt.photos.files import file_digest, sweep
@@ -30,6 +31,8 @@ from facecrypt.pipeline.plan import Plan, make_plan
 from facecrypt.pipeline.recovery import measure_again
 from facecrypt.recipe.check import Recipe, dump_recipe, level_recipes
 from facecrypt.recipe.face_rules import face_rules
+from facecrypt.recipe.schema import Slot, TermSlot
+from facecrypt.registry import Kind
 from facecrypt.report import writer
 from facecrypt.system import limits
 from facecrypt.system.journal import Journal
@@ -144,8 +147,9 @@ def _run(
         module = ProtectionModule(loops, judges, recipe, ladder)
     earlier = writer.read_earlier(output, records.folder)
     journal = Journal(records.folder / JOURNAL, _known(plan))
+    counted = [_is_to_be_written(photo) for photo in plan.photos]
     if on_start:
-        on_start(records.folder / JOURNAL, len(plan.photos), "in their places" if recipe.in_place else f"in {output}")
+        on_start(records.folder / JOURNAL, sum(counted), "in their places" if recipe.in_place else f"in {output}")
 
     def finish(job: Job) -> None:
         planned = plan.photos[job.index]
@@ -168,7 +172,7 @@ def _run(
             records.add(job.index, entry)
         except PhotoError as error:  # the photo is done nevertheless, and this process knows it
             warn(str(error))
-        journal.settle(job.index, photo.status == "written" or photo.already)
+        journal.settle(job.index, counted[job.index] and (photo.status == "written" or photo.already))
 
     with closing(journal):
         trainer = protect(recipe, module, jobs, finish, on_progress)
@@ -281,14 +285,14 @@ def build_loop(
     Raises:
         FacecryptError: If a surrogate cannot be used as the recipe says.
     """
-    views: list[View] = [registry.build("view", view.name, view.args) for view in recipe.views]
+    views: list[View] = [_build("view", view) for view in recipe.views]
     return ProtectionLoop(
         surrogates=surrogates,
         targets=targets,
-        target_selector=registry.build("target_selector", recipe.target_selector.name, recipe.target_selector.args),
-        naturalness=[(registry.build("naturalness", term.name, term.args), term.weight) for term in recipe.naturalness],
-        gradient=registry.build("gradient", recipe.gradient.name, recipe.gradient.args),
-        optimizer=registry.build("optimizer", recipe.optimizer.name, recipe.optimizer.args),
+        target_selector=_build("target_selector", recipe.target_selector),
+        naturalness=[(_build("naturalness", term), term.weight) for term in recipe.naturalness],
+        gradient=_build("gradient", recipe.gradient),
+        optimizer=_build("optimizer", recipe.optimizer),
         own_photos=own_photos,
         views=[OneOf(views)] if recipe.views_mode == "one" and views else views,
         settings=Settings(
@@ -312,6 +316,11 @@ def build_loop(
             budget=recipe.budget,
         ),
     )
+
+
+def _build(kind: Kind, slot: Slot | TermSlot) -> Any:
+    """Return a component that a recipe names, guarded."""
+    return guard(registry.get(kind, slot.name), registry.build(kind, slot.name, slot.args))
 
 
 def _write_and_verify(
@@ -367,6 +376,13 @@ def _known(plan: Plan) -> Iterator[tuple[int, Path, str]]:
     for number, photo in enumerate(plan.photos):
         if digest := photo.manifest.expected(photo.destination):
             yield number, photo.destination, digest
+
+
+def _is_to_be_written(photo: PlannedPhoto) -> bool:
+    """Return whether a photo has a protected version, or is to get one: not a backup that lies among the photos."""
+    if photo.no_work is None or photo.no_work.status == "failed":
+        return True
+    return photo.manifest.expected(photo.destination) is not None
 
 
 def _open_gallery(recipe: Recipe, detector: FaceDetector, aligned: bool) -> Gallery | None:

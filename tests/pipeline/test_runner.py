@@ -39,6 +39,7 @@ from facecrypt.surrogates import catalogue, sface
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.onnx.graph import OnnxGraph
 from facecrypt.surrogates.onnx.recogniser import OnnxNetwork
+from facecrypt.system.journal import count_protected
 from facecrypt.system.locks import NAME as LOCK
 from facecrypt.system.locks import lock
 from facecrypt.templates import ARCFACE_TEMPLATE
@@ -819,3 +820,25 @@ def test_the_saved_photo_keeps_the_budget_of_ssim(
         crops = [crop(cut(each, found).pixels[None], grid)[0].permute(1, 2, 0).numpy() for each in (before, after)]
         assert reference_ssim(*crops) >= 0.9699  # Another implementation.
     assert found.patch.side > side  # The last one was upsampled.
+
+
+def test_backups_among_the_photos_count_as_no_photos(tmp_path: Path) -> None:
+    """Neither of all that are to be written, nor of those that are, when a run is stopped."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    told: list[tuple[int, ...]] = []
+    for name in ("a.png", "b.png", "c.png"):
+        sample().save(folder / name)
+        keys = [f"photos={folder}", f"output={tmp_path / 'out'}", "in_place=true", "backup=originals/{stem}{suffix}"]
+        recipe = load_recipe(JUDGED, [*QUICK[1:], *LEAST, *keys])
+        counts: list[int] = []
+
+        def start(journal: Path, photos: int, where: str, counts: list[int] = counts) -> None:
+            os.link(journal, tmp_path / "journal")  # The run removes its own.
+            counts.append(photos)
+
+        runner.run(recipe, on_start=start)
+        told.append((*counts, count_protected(tmp_path / "journal", 9)))
+        (tmp_path / "journal").unlink()
+    assert told == [(1, 1), (2, 2), (3, 3)]
+    assert len(list((folder / "originals").iterdir())) == 3

@@ -16,6 +16,7 @@ from torch.nn import functional
 from facecrypt.faces.alignment import crop, face_grid
 from facecrypt.faces.patches import FaceImage
 from facecrypt.methods.budget import largest_fit, next_share, spent
+from facecrypt.methods.iterative.boundary import embed_crops
 from facecrypt.methods.iterative.mixup import Features, mixing, record
 from facecrypt.methods.iterative.visibility import Visibility, watches
 from facecrypt.optimizers.base import euclidean_norm, normalize, project
@@ -103,7 +104,7 @@ class Batch:
         for number in numbers:
             crops = crop(images, self.grids[number].repeat_interleave(copies, dim=0))
             with self.mixed, self._disturbed(number, copies, at):
-                embeddings.append(self.loop.embedders[number](crops))
+                embeddings.append(embed_crops(self.loop.sources[number], self.loop.embedders[number], crops))
         return embeddings
 
     @contextmanager

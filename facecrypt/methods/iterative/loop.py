@@ -20,12 +20,14 @@ from facecrypt.evaluation.traits import measure_trait
 from facecrypt.faces.patches import FaceImage
 from facecrypt.gradients.base import Gradient, Plain
 from facecrypt.methods.iterative.batch import Batch, seeds_at
+from facecrypt.methods.iterative.boundary import Source
 from facecrypt.methods.iterative.dropout import FeatureDropout
 from facecrypt.methods.iterative.mixup import Mixup
 from facecrypt.methods.iterative.objective import Look
 from facecrypt.naturalness.base import Naturalness
 from facecrypt.optimizers.base import Optimizer
 from facecrypt.recipe.schema import Budget, Region
+from facecrypt.registry import BUILT_IN
 from facecrypt.surrogates.crops import crops
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.judging import embed
@@ -51,6 +53,7 @@ class Surrogate(NamedTuple):
         weight: Weight of its voice among the surrogates of a step.
         dropout: Share of its features that is dropped where it gives gradients.
         mixup: How its features are mixed with clean ones where it gives gradients; None is not at all.
+        origin: ``built-in``, or the plugin that it is of.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Surrogate(NamedTuple):
     weight: float
     dropout: float = 0.0
     mixup: Mixup | None = None
+    origin: str = BUILT_IN
 
 
 @dataclass(frozen=True)
@@ -152,6 +156,7 @@ class ProtectionLoop(nn.Module):
     ) -> None:
         super().__init__()
         self.names = [surrogate.name for surrogate in surrogates]
+        self.sources = [Source("surrogate", surrogate.name, surrogate.origin) for surrogate in surrogates]
         self.embedders = [surrogate.embedder for surrogate in surrogates]
         self.mixups = [surrogate.mixup for surrogate in surrogates]
         self._moved = nn.ModuleList(self.embedders)  # A plain list would stay behind when the loop goes to a device.

@@ -1,0 +1,281 @@
+"""Where the loop calls into components: what comes back is checked once, at the call, so that faults have a name.
+
+Components come from plugins, and one that is wrong spoils masks far from where it was called: values that are not
+finite, a result cut off from its gradient, a tensor changed in place. `guard` puts a component behind the same protocol
+and raises `PluginError` that says which component it is, what came and what was expected.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from facecrypt.choices import Norm
+from facecrypt.errors import EmbeddingError, FacecryptError, PluginError
+from facecrypt.gradients.base import Gradient, Landscape
+from facecrypt.naturalness.base import Naturalness
+from facecrypt.optimizers.base import Optimizer, State
+from facecrypt.registry import BUILT_IN, Component
+from facecrypt.surrogates.embedder import Embedder
+from facecrypt.targets.selectors import Situation, TargetSelector
+from facecrypt.views.base import Params, View
+
+_Result = TypeVar("_Result")
+
+_OUTSIDE = 0.05
+"""How far a view may leave the range of pictures, which interpolation does a little."""
+
+
+class Source(NamedTuple):
+    """Which component it is.
+
+    Attributes:
+        kind: What it is for.
+        name: What recipes call it.
+        origin: ``built-in``, or the plugin.
+    """
+
+    kind: str
+    name: str
+    origin: str
+
+    def fault(self, came: str, expected: str) -> PluginError:
+        """Return the error for a component that does not keep its promise."""
+        kind = self.kind.replace("_", " ")
+        return PluginError(
+            f"{kind} {self.name!r} ({self.origin}): {came}; expected {expected}. Mend it, or name another {kind}."
+        )
+
+    def call(self, function: Callable[..., _Result], *given: Any) -> _Result:
+        """Return what a component's function returns, which leaves its arguments and torch's settings alone.
+
+        Raises:
+            PluginError: If it does not, or raises anything: what a plugin raises is no fault of this program.
+        """
+        versions = [(tensor, tensor._version) for tensor in _tensors(given)]
+        grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
+        try:
+            result = function(*given)
+        except (FacecryptError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except (Exception, SystemExit) as error:
+            if self.origin == BUILT_IN:
+                raise
+            raise self.fault(f"raised {type(error).__name__} ({_where(error)}): {error}", "a result") from error
+        if any(tensor._version != version for tensor, version in versions):
+            raise self.fault("it changed a tensor that it was given", "new tensors, and those given as they were")
+        if (torch.is_grad_enabled(), torch.get_default_dtype()) != (grad, dtype):
+            torch.set_grad_enabled(grad)
+            torch.set_default_dtype(dtype)
+            raise self.fault("it left gradients or torch's default type switched", "torch's settings as they were")
+        return result
+
+    def check(self, came: object, like: Tensor, shape: tuple[int, ...], dtype: torch.dtype, what: str) -> Tensor:
+        """Return a result that is a finite tensor of this shape and type on the device of `like`.
+
+        Raises:
+            PluginError: If it is none.
+        """
+        expected = f"{what}: {shape} in {dtype} on {like.device}"
+        if not isinstance(came, Tensor):
+            raise self.fault(f"returned {type(came).__name__}", expected)
+        if tuple(came.shape) != shape or came.dtype != dtype or came.device != like.device:
+            raise self.fault(f"returned {tuple(came.shape)} in {came.dtype} on {came.device}", expected)
+        if came.is_floating_point() and not came.isfinite().all():
+            count = int((~came.isfinite()).sum())
+            raise self.fault(f"returned {count} of {came.numel()} numbers that are not finite", expected)
+        return came
+
+    def check_graph(self, came: Tensor, *given: Tensor) -> None:
+        """Make sure that a gradient flows through a result where one is wanted.
+
+        Raises:
+            PluginError: If it was cut off.
+        """
+        if torch.is_grad_enabled() and any(each.requires_grad for each in given) and not came.requires_grad:
+            raise self.fault("returned a tensor without a gradient (detached?)", "one that is differentiable")
+
+    def pair(self, came: object) -> tuple[Any, Any]:
+        """Return the result and the next state that an update returns.
+
+        Raises:
+            PluginError: If it is no pair.
+        """
+        if not isinstance(came, tuple) or len(came) != 2:
+            raise self.fault(f"returned {type(came).__name__}", "a pair: the result and the next state")
+        return came
+
+    def require(self, component: object, *methods: str) -> None:
+        """Make sure that a component has the methods of its protocol.
+
+        Raises:
+            PluginError: If it has not.
+        """
+        missing = [name for name in methods if not callable(getattr(component, name, None))]
+        if missing or isinstance(component, type):
+            what = "a class" if isinstance(component, type) else type(component).__name__
+            raise self.fault(f"was built as {what}", f"an object with {' and '.join(methods)}")
+
+
+def _tensors(given: object) -> Iterator[Tensor]:
+    if isinstance(given, Tensor):
+        yield given
+    elif isinstance(given, Mapping):
+        yield from _tensors(tuple(given.values()))
+    elif isinstance(given, tuple | list):
+        for each in given:
+            yield from _tensors(each)
+
+
+def _where(error: BaseException) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(last.filename).name}, line {last.lineno}"
+
+
+class _Naturalness:
+    def __init__(self, source: Source, term: Naturalness) -> None:
+        source.require(term, "__call__")
+        self._source, self._term = source, term
+
+    def __call__(self, protected: Tensor, original: Tensor) -> Tensor:
+        came = self._source.call(self._term, protected, original)
+        faces = protected.shape[0]
+        penalty = self._source.check(came, protected, (faces,), torch.float32, "a finite penalty per face")
+        self._source.check_graph(penalty, protected)
+        return penalty
+
+
+class _TargetSelector:
+    def __init__(self, source: Source, selector: TargetSelector) -> None:
+        source.require(selector, "__call__")
+        self._source, self._selector = source, selector
+
+    def __call__(self, situation: Situation) -> Tensor:
+        distances = situation.now.to_targets
+        faces, count = distances.shape
+        versions = distances._version, situation.now.to_self._version
+        came = self._source.call(self._selector, situation)
+        chosen = self._source.check(came, distances, (faces,), torch.int64, "the index of each face's target")
+        if ((chosen < 0) | (chosen >= count)).any():
+            raise self._source.fault(f"chose the targets {chosen.tolist()}", f"indices from 0 to {count - 1}")
+        if versions != (distances._version, situation.now.to_self._version):
+            raise self._source.fault("it changed the distances that it was given", "these as they were")
+        return chosen
+
+
+class _Gradient:
+    def __init__(self, source: Source, gradient: Gradient) -> None:
+        source.require(gradient, "init", "update")
+        self._source, self._gradient = source, gradient
+
+    def init(self, masks: Tensor) -> State:
+        return self._source.call(self._gradient.init, masks)
+
+    def update(self, landscape: Landscape, state: State) -> tuple[Tensor, State]:
+        came, after = self._source.pair(self._source.call(self._gradient.update, landscape, state))
+        masks = landscape.masks
+        return self._source.check(came, masks, tuple(masks.shape), masks.dtype, "a gradient per mask"), after
+
+
+class _Optimizer:
+    def __init__(self, source: Source, optimizer: Optimizer) -> None:
+        source.require(optimizer, "init", "update")
+        self._source, self._optimizer = source, optimizer
+
+    def init(self, masks: Tensor) -> State:
+        return self._source.call(self._optimizer.init, masks)
+
+    def update(self, gradients: Tensor, state: State, norm: Norm) -> tuple[Tensor, State]:
+        came, after = self._source.pair(self._source.call(self._optimizer.update, gradients, state, norm))
+        return self._source.check(came, gradients, tuple(gradients.shape), gradients.dtype, "a step per mask"), after
+
+
+class _View:
+    def __init__(self, source: Source, view: View) -> None:
+        source.require(view, "sample", "apply")
+        self._source, self._view = source, view
+
+    def sample(self, count: int, side: int) -> Params:
+        drawn = self._source.call(self._view.sample, count, side)
+        fine = isinstance(drawn, Mapping) and all(
+            isinstance(each, Tensor) and each.device.type == "cpu" and each.ndim > 0 and len(each) == count
+            for each in drawn.values()
+        )
+        if not fine:
+            raise self._source.fault(
+                f"drew {_describe(drawn)}", f"a mapping of names to tensors on the CPU with {count} rows each"
+            )
+        return drawn
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        came = self._source.call(self._view.apply, images, params)
+        seen = self._source.check(came, images, tuple(images.shape), images.dtype, "the pictures as they are seen")
+        self._source.check_graph(seen, images)
+        low, high = (value.item() for value in seen.detach().aminmax())
+        least, most = (value.item() for value in images.detach().aminmax())
+        if low < min(least, 0) - _OUTSIDE or high > max(most, 1) + _OUTSIDE:
+            raise self._source.fault(f"returned values from {low:.3g} to {high:.3g}", "pictures in [0, 1]")
+        return seen
+
+
+def _describe(drawn: object) -> str:
+    if not isinstance(drawn, Mapping):
+        return type(drawn).__name__
+    parts = [
+        f"{name}: {tuple(each.shape)} on {each.device}"
+        if isinstance(each, Tensor)
+        else f"{name}: {type(each).__name__}"
+        for name, each in drawn.items()
+    ]
+    return "{" + ", ".join(parts) + "}"
+
+
+_GUARDS: dict[str, Callable[[Source, Any], Any]] = {
+    "naturalness": _Naturalness,
+    "target_selector": _TargetSelector,
+    "gradient": _Gradient,
+    "optimizer": _Optimizer,
+    "view": _View,
+}
+
+
+def guard(component: Component, built: Any) -> Any:
+    """Return a component behind the protocol of its kind, whose every result is checked.
+
+    Args:
+        component: What the registry knows of it: a naturalness term, target selector, gradient, optimizer or view.
+        built: The component.
+
+    Raises:
+        PluginError: If it lacks a method of its protocol.
+    """
+    return _GUARDS[component.kind](Source(component.kind, component.name, component.origin), built)
+
+
+def embed_crops(source: Source, embedder: Embedder, crops: Tensor) -> Tensor:
+    """Return the unit embeddings ``(N, D)`` of crops, checked.
+
+    Args:
+        source: Which surrogate it is.
+        embedder: The surrogate.
+        crops: What it is shown, ``(N, 3, H, W)``.
+
+    Raises:
+        PluginError: If a plugin's network raises, or returns something else.
+        EmbeddingError: If the numbers of a network that is no plugin's are not finite.
+    """
+    came = source.call(embedder, crops)
+    shape = (len(crops), embedder.spec.dimension)
+    if source.origin == BUILT_IN and isinstance(came, Tensor) and not came.isfinite().all():
+        raise EmbeddingError(
+            f"surrogate {source.name}: its embeddings hold numbers that are not finite, so no mask can be made by it. "
+            "Set trainer.precision to 32-true if it is less, or name another."
+        )
+    embeddings = source.check(came, crops, shape, torch.float32, "a unit embedding per crop")
+    source.check_graph(embeddings, crops)
+    return embeddings

@@ -1,0 +1,85 @@
+"""What plugins import: the one module that stays as it is while its version does.
+
+A plugin says for which version it was made, ``FACECRYPT_API = 1``, in the module that its entry point names. Nothing
+heavy is imported here: what needs torch comes when it is asked for, as in ``from facecrypt.plugin import Embedder``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from facecrypt.errors import FacecryptError, PhotoError, PluginError, WeightsError
+from facecrypt.registry import API_VERSION, register
+
+if TYPE_CHECKING:
+    from pydantic import Field
+
+    from facecrypt.choices import Norm
+    from facecrypt.gradients.base import Gradient, Landscape
+    from facecrypt.naturalness.base import Naturalness
+    from facecrypt.optimizers.base import Optimizer, State, euclidean_norm, normalize, project
+    from facecrypt.surrogates.embedder import Embedder
+    from facecrypt.surrogates.spec import Cosine, Dimension, EmbedderSpec, Side, Weights, verify_sha256
+    from facecrypt.targets.selectors import Distances, Person, Situation, TargetSelector, gain
+    from facecrypt.templates import ARCFACE_TEMPLATE, Template
+    from facecrypt.views.base import KorniaView, Params, Probability, View, maybe
+
+__all__ = [
+    "API_VERSION",
+    "ARCFACE_TEMPLATE",
+    "Cosine",
+    "Dimension",
+    "Distances",
+    "Embedder",
+    "EmbedderSpec",
+    "FacecryptError",
+    "Field",
+    "Gradient",
+    "KorniaView",
+    "Landscape",
+    "Naturalness",
+    "Norm",
+    "Optimizer",
+    "Params",
+    "Person",
+    "PhotoError",
+    "PluginError",
+    "Probability",
+    "Side",
+    "Situation",
+    "State",
+    "TargetSelector",
+    "Template",
+    "View",
+    "Weights",
+    "WeightsError",
+    "euclidean_norm",
+    "gain",
+    "maybe",
+    "normalize",
+    "project",
+    "register",
+    "verify_sha256",
+]
+
+_HOMES = {
+    "pydantic": "Field",
+    "facecrypt.choices": "Norm",
+    "facecrypt.gradients.base": "Gradient Landscape",
+    "facecrypt.naturalness.base": "Naturalness",
+    "facecrypt.optimizers.base": "Optimizer State euclidean_norm normalize project",
+    "facecrypt.surrogates.embedder": "Embedder",
+    "facecrypt.surrogates.spec": "Cosine Dimension EmbedderSpec Side Weights verify_sha256",
+    "facecrypt.targets.selectors": "Distances Person Situation TargetSelector gain",
+    "facecrypt.templates": "ARCFACE_TEMPLATE Template",
+    "facecrypt.views.base": "KorniaView Params Probability View maybe",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import what a plugin uses when it uses it."""
+    for module, names in _HOMES.items():
+        if name in names.split():
+            return getattr(importlib.import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
