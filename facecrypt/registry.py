@@ -165,22 +165,25 @@ class Registry:
             PluginError: If the kind does not exist or the name is taken.
         """
         self._declare_built_ins()  # So that no other component can take a built-in name first.
-        of_plugin = self._origin not in (BUILT_IN, _PROGRAM)
+        origin = self._origin
+        if origin == _PROGRAM:  # or a program imports a plugin before this registry does
+            origin = _plugin_of(str(sys._getframe(1).f_globals.get("__name__")))
+        of_plugin = origin not in (BUILT_IN, _PROGRAM)
         taken = self.components.get((kind, name))
         if taken is not None and of_plugin:
-            name = f"{self._origin}/{name}"
+            name = f"{origin}/{name}"
             taken = self.components.get((kind, name))
         fault = ""
         if kind not in KINDS:
-            fault = f"{self._origin}: {name!r} has the unknown kind {kind!r}. Known: {', '.join(KINDS)}."
+            fault = f"{origin}: {name!r} has the unknown kind {kind!r}. Known: {', '.join(KINDS)}."
         elif taken is not None:
-            fault = f"{self._origin}: {kind} {name!r} already exists ({taken.origin}). Choose another name."
+            fault = f"{origin}: {kind} {name!r} already exists ({taken.origin}). Choose another name."
         if fault and of_plugin:
-            self._disable(f"{self._origin}: {kind} {name}", fault)
+            self._disable(f"{origin}: {kind} {name}", fault)
         elif fault:
             raise PluginError(fault)
         else:
-            self.components[kind, name] = Component(kind, name, target, summary, self._origin, spec)
+            self.components[kind, name] = Component(kind, name, target, summary, origin, spec)
 
     def get(self, kind: Kind, name: str) -> Component:
         """Return the component of that kind and name.
@@ -293,6 +296,14 @@ class Registry:
             yield
         finally:
             self._origin = previous
+
+
+def _plugin_of(module: str) -> str:
+    """Return the plugin that a module belongs to, or that it is of this program."""
+    for entry_point in metadata.entry_points(group=ENTRY_POINT_GROUP):
+        if module == entry_point.module or module.startswith(f"{entry_point.module}."):
+            return entry_point.name
+    return _PROGRAM
 
 
 def _made_for(error: BaseException, module: str) -> object:

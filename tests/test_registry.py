@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -255,3 +256,11 @@ def test_public_surface() -> None:
 
     assert facecrypt.__all__ == ["protect", "Protected", "register"]
     assert facecrypt.register is registry.register
+
+
+def test_a_plugin_that_a_program_imports_first_is_a_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import facecrypt\nfacecrypt.register('view', 'early', dict, summary='a view')\n"
+    fresh = with_plugins(monkeypatch, entry_point(tmp_path, monkeypatch, "plugin_early", code))
+    importlib.import_module("plugin_early")
+    assert fresh.get("view", "early").origin == "plugin-early"
+    assert fresh.broken_plugins == {}

@@ -8,47 +8,50 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import facecrypt
+from facecrypt.plugin import register
 from facecrypt.surrogates.catalogue import SFACE
 
 __all__ = ["SFACE_FLIP"]
+
+FACECRYPT_API = 1
+"""The version of facecrypt.plugin for which this was made."""
 
 # The same weights, so facecrypt knows that neither may judge the other. The threshold was measured as SFace's was.
 SFACE_FLIP = replace(SFACE, threshold=0.306)
 """SFace with embeddings summed over the face and its mirror image."""
 
-facecrypt.register(
+register(
     "surrogate",
     "sface_flip",
     "facecrypt_example.surrogate:build",
     summary="SFace on the face and its mirror image, embeddings summed (128-d)",
     spec=SFACE_FLIP,
 )
-facecrypt.register(
+register(
     "naturalness",
     "total_variation",
     "facecrypt_example.naturalness:TotalVariation",
     summary="total variation of the mask: keeps it smooth",
 )
-facecrypt.register(
+register(
     "target_selector",
     "cycle",
     "facecrypt_example.target_selector:Cycle",
     summary="every target in turn (round robin)",
 )
-facecrypt.register(
+register(
     "gradient",
     "ahead",
     "facecrypt_example.gradient:Ahead",
     summary="the gradient a step further downhill (extragradient)",
 )
-facecrypt.register(
+register(
     "optimizer",
     "nesterov",
     "facecrypt_example.optimizer:Nesterov",
     summary="Nesterov momentum of L1-normalised gradients (after NI-FGSM)",
 )
-facecrypt.register(
+register(
     "view",
     "gamma",
     "facecrypt_example.view:gamma",

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
 from torch import Tensor
 
-from facecrypt.gradients import Landscape
-from facecrypt.optimizers import State, normalize
+from facecrypt.plugin import Field, Landscape, State, normalize
 
 
 class Ahead:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from facecrypt.choices import Norm
-from facecrypt.optimizers import State, normalize
+from facecrypt.plugin import Field, Norm, State, normalize
 
 
 class Nesterov:

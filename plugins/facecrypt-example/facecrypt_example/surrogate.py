@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from facecrypt.plugin import Embedder
 from facecrypt.surrogates import sface
-from facecrypt.surrogates.embedder import Embedder
 from facecrypt_example import SFACE_FLIP
 
 

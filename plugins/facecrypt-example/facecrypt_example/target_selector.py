@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from facecrypt.targets import Situation
+from facecrypt.plugin import Field, Situation
 
 
 class Cycle:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import kornia.augmentation
-from pydantic import Field
 from torch import Tensor
 
-from facecrypt.views import KorniaView, Params
+from facecrypt.plugin import Field, KorniaView, Params
 
 _DARKEST = 1 / 255
 """x ** gamma is infinitely steep at x = 0 for every gamma below 1, and one infinite gradient ruins a whole mask."""

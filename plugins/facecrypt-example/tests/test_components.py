@@ -12,7 +12,7 @@ from facecrypt_example.surrogate import build
 from facecrypt_example.target_selector import Cycle
 from facecrypt_example.view import gamma
 
-from facecrypt.surrogates.embedder import Embedder
+from facecrypt.plugin import Embedder
 from facecrypt.testing import (
     SURROGATE_CHECKS,
     check_gradient,
