@@ -157,7 +157,14 @@ def _parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", help="list the components and presets that recipes can name")
     kinds = (*KINDS, "preset")
     listing.add_argument("kind", metavar="KIND", nargs="?", choices=kinds, help=f"only one kind: {', '.join(kinds)}")
+    listing.add_argument("name", metavar="NAME", nargs="?", help="all about one component: its arguments, its source")
     listing.set_defaults(command=_list)
+    new = commands.add_parser("new", help="write the files of a plugin to begin with")
+    things = new.add_subparsers(metavar="WHAT", required=True)
+    plugin = things.add_parser("plugin", help="a package with one component, its test and its entry point")
+    plugin.add_argument("name", metavar="NAME", help="the name of the package, such as facecrypt-mine")
+    plugin.add_argument("--folder", metavar="FOLDER", default=".", help="where its folder is made (default: here)")
+    plugin.set_defaults(command=_new)
     stored = commands.add_parser("weights", parents=[offline], help="list, fetch and verify the recognisers' weights")
     weights_cli.add_commands(stored, offline)
     return parser
@@ -300,29 +307,20 @@ def _ui(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from facecrypt import registry
-    from facecrypt.cli import weights as weights_cli
-    from facecrypt.recipe import presets
+    from facecrypt.cli import listing
 
-    about = ["kind", "name", "what it is", "origin"]
-    # The other kinds have no weights: everything about them is here.
-    table = console.make_table(*about, "published accuracy", "weights", "size", "licence", "offline")
-    for component in registry.list_components(arguments.kind) if arguments.kind != "preset" else []:
-        row = [component.kind, component.name, component.summary, component.origin]
-        if component.spec is None:
-            console.add_row(table, *row, "", "", "", "", "" if component.kind == "surrogate" else "yes")
-            continue
-        each = component.spec.weights
-        path = each.find()
-        size = weights_cli.describe_size(each, path)
-        origin = weights_cli.describe_origin(each)
-        console.add_row(table, *row, component.spec.accuracy, origin, size, each.licence, "yes" if path else "no")
-    if arguments.kind in (None, "preset"):
-        for name, values in presets.load_presets().items():
-            console.add_row(table, "preset", name, presets.describe(values), registry.BUILT_IN, "", "", "", "", "yes")
-    for plugin, reason in registry.broken_plugins().items():
-        console.add_row(table, "plugin", plugin, f"broken: {reason}", plugin, "", "", "", "", "")
-    console.print_table(table)
+    if arguments.name is None:
+        listing.list_components(arguments.kind)
+    else:
+        listing.describe(arguments.kind, arguments.name)
+    return DONE
+
+
+def _new(arguments: argparse.Namespace) -> int:
+    from facecrypt.cli.template import write_plugin
+
+    folder = write_plugin(arguments.name, Path(arguments.folder))
+    console.say(f"written: {folder}. Next: pip install -e {folder}, and python -m pytest {folder}/tests")
     return DONE
 
 

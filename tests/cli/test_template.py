@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from facecrypt.cli import main as cli
+from facecrypt.registry import API_VERSION
+from tests import processes
+
+
+def test_the_files_are_those_of_a_package(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["new", "plugin", "facecrypt-mine", "--folder", str(tmp_path)]) == cli.DONE
+    made = tmp_path / "facecrypt-mine"
+    assert capsys.readouterr().out.startswith(f"written: {made}. Next: pip install -e {made}")
+    files = {str(path.relative_to(made)): path.read_text() for path in made.rglob("*") if path.is_file()}
+    assert files.keys() == {
+        "pyproject.toml", "README.md", "recipe.yaml", "facecrypt_mine/__init__.py", "facecrypt_mine/mean_square.py",
+        "tests/test_mean_square.py",
+    }  # fmt: skip
+    assert not [text for text in files.values() if "@" in text.replace("@pytest", "")]
+    assert f"FACECRYPT_API = {API_VERSION} " in files["facecrypt_mine/__init__.py"]
+
+
+@pytest.mark.parametrize("name", ["Mine", "my_plugin", "", "-a", "../a", "a/b", "ä"])
+def test_a_name_that_is_none_is_refused(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["new", "plugin", f"--folder={tmp_path}", "--", name]) == cli.WRONG
+    assert "is no name of a package. Use small letters" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_there_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine").mkdir()
+    assert cli.main(["new", "plugin", "mine", "--folder", str(tmp_path)]) == cli.WRONG
+    assert "is there already" in capsys.readouterr().err
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_it_works_once_it_is_installed(tmp_path: Path) -> None:
+    assert cli.main(["new", "plugin", "facecrypt-mine", "--folder", str(tmp_path)]) == cli.DONE
+    run(tmp_path, "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target=site", "./facecrypt-mine")
+    assert "mean square of the mask" in run(tmp_path, "facecrypt", "list", "naturalness", "mean_square")
+    assert "no problems" in run(tmp_path, "facecrypt", "check", "facecrypt-mine/recipe.yaml")
+    assert " passed" in run(tmp_path, "pytest", "-p", "no:cacheprovider", "facecrypt-mine/tests")
+    keys = ["steps=1", "max_targets=2", "trainer.accelerator=cpu", "receipt.transforms=[]"]
+    assert "written: " in run(tmp_path, "facecrypt", "run", "--allow-weak", "facecrypt-mine/recipe.yaml", *keys)
+
+
+def run(folder: Path, module: str, *arguments: str) -> str:
+    environment = os.environ | {"PYTHONPATH": str(folder / "site"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    done = processes.run([sys.executable, "-m", module, *arguments], folder=folder, environment=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
