@@ -22,7 +22,7 @@ from facecrypt.benchmark.metrics import (
 from facecrypt.choices import TransformName
 from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.dataset import Job, Photos, save
-from facecrypt.engine.manifest import deciding_receipt
+from facecrypt.engine.digest import deciding_receipt
 from facecrypt.engine.strength import Ladder
 from facecrypt.engine.trainer import ProtectionModule, protect
 from facecrypt.errors import PhotoError

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from facecrypt.choices import MetadataPolicy
 from facecrypt.detectors.search import FaceDetector
-from facecrypt.engine.manifest import recipe_digest
+from facecrypt.engine.digest import recipe_digest
 from facecrypt.engine.planned import NoWork, PlannedPhoto, write_planned
 from facecrypt.engine.selection import Selection, choose_faces, load_references
 from facecrypt.errors import FacecryptError, NoFaceFoundError, PhotoError

@@ -7,12 +7,11 @@ have entries, too, without a source.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from io import FileIO
 from pathlib import Path
@@ -20,8 +19,7 @@ from typing import Any
 
 from facecrypt.errors import FacecryptError, PhotoError
 from facecrypt.photos.files import file_digest, write_bytes
-from facecrypt.recipe.check import Recipe, dump_recipe
-from facecrypt.recipe.schema import Receipt
+from facecrypt.recipe.check import Recipe
 from facecrypt.system.locks import lock
 from facecrypt.system.naming import expand_home
 from facecrypt.system.places import FileId, file_id, fold
@@ -340,34 +338,6 @@ def manifest_path(destination: Path, output: Path, in_place: bool) -> Path:
         in_place: Whether photos are replaced: then each folder of photos has its own.
     """
     return destination.parent / NAME_IN_PLACE if in_place else output / NAME
-
-
-def recipe_digest(recipe: Recipe) -> str:
-    """Return the SHA-256 of everything in a recipe that changes what a photo becomes."""
-    neutral = replace(
-        recipe,
-        preset=None,
-        photos=None,
-        output="protected",
-        held_out=[],
-        receipt=deciding_receipt(recipe),
-        report=type(recipe.report)(),
-        batch_size=1,
-        workers=0,
-        limits=type(recipe.limits)(),
-        allow_white_box=False,
-        in_place=False,
-        overwrite=False,
-        name="{stem}{suffix}",
-        backup="{stem}.original{suffix}",
-        trainer=type(recipe.trainer)(precision=recipe.trainer.precision),
-    )
-    return hashlib.sha256(dump_recipe(neutral).encode()).hexdigest()
-
-
-def deciding_receipt(recipe: Recipe) -> Receipt:
-    """Return the part of a recipe's receipt that changes what a photo becomes: what `protect` tries masks by."""
-    return Receipt() if recipe.protect is None else Receipt(transforms=recipe.receipt.transforms)
 
 
 def open_manifests(recipe: Recipe, destinations: Sequence[Path]) -> dict[Path, Manifest]:

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from facecrypt.engine.digest import recipe_digest
 from facecrypt.engine.known import REPORTS, Known, find_manifests, older_reports
-from facecrypt.engine.manifest import NAME, Manifest, manifest_path, open_manifests, recipe_digest
+from facecrypt.engine.manifest import NAME, Manifest, manifest_path, open_manifests
 from facecrypt.engine.planned import NoWork, PlannedPhoto
 from facecrypt.engine.records import RECORDS
 from facecrypt.errors import FacecryptError, PhotoError

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from facecrypt.cli import main as cli
-from facecrypt.engine.manifest import Manifest, recipe_digest
+from facecrypt.engine.digest import recipe_digest
+from facecrypt.engine.manifest import Manifest
 from facecrypt.engine.planned import write_planned
 from facecrypt.errors import FacecryptError, PhotoError
 from facecrypt.photos.files import read_photo

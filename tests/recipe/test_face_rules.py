@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from facecrypt.engine.manifest import recipe_digest
+from facecrypt.engine.digest import recipe_digest
 from facecrypt.errors import RecipeError
 from facecrypt.recipe.check import Recipe, check_recipe, dump_recipe, load_recipe
 from facecrypt.recipe.face_rules import Faces, face_rules

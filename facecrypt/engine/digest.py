@@ -1,0 +1,141 @@
+"""What decides the pixels of a protected photo, in one number: what was made by the same need not be made again.
+
+That is not how a recipe is spelt. Keys that have their default say nothing, so that a new key voids no earlier work;
+components count with all their arguments, whoever gave them; and what no recipe tells counts, too: the content of
+weights, targets and own photos, and the versions of facecrypt and of the plugins whose components take part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass, replace
+from importlib import metadata
+from inspect import Parameter
+from pathlib import Path
+from typing import Any
+
+from facecrypt import registry
+from facecrypt.errors import FacecryptError
+from facecrypt.photos.files import file_digest
+from facecrypt.photos.finding import files_below, find_photos
+from facecrypt.recipe.check import Recipe, level_recipes
+from facecrypt.recipe.schema import Receipt
+from facecrypt.registry import BUILT_IN, ENTRY_POINT_GROUP, Kind
+from facecrypt.system.naming import expand_home
+
+_KINDS: dict[str, Kind] = {
+    "surrogates": "surrogate",
+    "judges": "surrogate",
+    "target_selector": "target_selector",
+    "naturalness": "naturalness",
+    "gradient": "gradient",
+    "optimizer": "optimizer",
+    "views": "view",
+}
+"""Keys that name components."""
+
+_CONTENTS = ("targets", "own_photos")
+"""Keys that name photos."""
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    """Return the SHA-256 of everything that changes what a photo becomes, apart from the photo."""
+    levels = [_resolve(each) for each in level_recipes(recipe)]
+    deciding = {key: value for key, value in _resolve(recipe).items() if key in ("strength", "protect", "receipt")}
+    whole = {"facecrypt": metadata.version("facecrypt"), "levels": levels, "chosen by": deciding}
+    return hashlib.sha256(json.dumps(whole, sort_keys=True, default=repr).encode()).hexdigest()
+
+
+def deciding_receipt(recipe: Recipe) -> Receipt:
+    """Return the part of a recipe's receipt that changes what a photo becomes: what `protect` tries masks by."""
+    return Receipt() if recipe.protect is None else Receipt(transforms=recipe.receipt.transforms)
+
+
+def _resolve(recipe: Recipe) -> dict[str, Any]:
+    neutral = replace(
+        recipe,
+        preset=None,
+        levels=None,
+        photos=None,
+        output="protected",
+        held_out=[],
+        receipt=deciding_receipt(recipe),
+        report=type(recipe.report)(),
+        batch_size=1,
+        workers=0,
+        limits=type(recipe.limits)(),
+        allow_white_box=False,
+        permissive_only=False,
+        in_place=False,
+        overwrite=False,
+        name="{stem}{suffix}",
+        backup="{stem}.original{suffix}",
+        trainer=type(recipe.trainer)(precision=recipe.trainer.precision),
+    )
+    return _changed(neutral) | {key: _contents(value) for key in _CONTENTS if (value := getattr(recipe, key))}
+
+
+def _changed(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass that do not have their default; those that name components, all of them."""
+    result = {}
+    for item in fields(value):
+        given = getattr(value, item.name)
+        default = item.default_factory() if item.default_factory is not MISSING else item.default
+        if item.name in _KINDS:
+            slots = given if isinstance(given, list) else [given]
+            result[item.name] = [_component(_KINDS[item.name], slot) for slot in slots]
+        elif given != default:
+            result[item.name] = _plain(given)
+    return result
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return _changed(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _component(kind: Kind, slot: Any) -> dict[str, Any]:
+    component = registry.get(kind, slot.name)
+    bound, _ = component.bind(slot.args)
+    arguments = {name: bound.get(name, default) for name, (_, default) in component.arguments().items()}
+    names = [value for value in arguments.values() if isinstance(value, str) and value]
+    names += [] if component.spec is None else [str(component.spec.weights.find() or "")]
+    rest = {key: value for key, value in _changed(slot).items() if key not in ("name", "args")}
+    return rest | {
+        "component": component.name,
+        "of": _version(component.origin),
+        "arguments": {name: repr(value) for name, value in arguments.items() if value is not Parameter.empty},
+        "files": [digest for name in names if (digest := _file(name))],
+    }
+
+
+def _version(origin: str) -> list[str]:
+    """Return a plugin and its version; facecrypt's own stands elsewhere."""
+    if origin == BUILT_IN:
+        return []
+    for entry_point in metadata.entry_points(group=ENTRY_POINT_GROUP):
+        if entry_point.name == origin and entry_point.dist is not None:
+            return [origin, entry_point.dist.version]
+    return [origin]
+
+
+def _file(name: str) -> str | None:
+    path = expand_home(name) if name else None
+    return file_digest(path) if path is not None and os.path.isfile(path) else None
+
+
+def _contents(where: str) -> Any:
+    """Return the photos that a key names, by their place and content; the name itself where there are none."""
+    path = Path(expand_home(where))
+    try:
+        files: Sequence[Path] = files_below(path) if path.is_dir() else find_photos(where)
+    except (FacecryptError, OSError):  # Of the virtual people; and who reads the others will say why they cannot be.
+        return where
+    root = path if path.is_dir() else path.parent
+    return sorted([os.path.relpath(file, root), file_digest(file) or ""] for file in files)

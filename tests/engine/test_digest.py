@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, make_dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from facecrypt import registry
+from facecrypt.engine import digest
+from facecrypt.engine.digest import recipe_digest
+from facecrypt.recipe.check import check_recipe
+from facecrypt.registry import Component
+from tests.pictures import make_image
+from tests.surrogates.onnx_files import mobilefacenet
+
+BASE: dict[str, Any] = {"surrogates": [{"name": "sface"}]}
+
+
+def of(**keys: Any) -> str:
+    return recipe_digest(check_recipe(BASE | keys))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"photos": "x", "output": "y", "name": "z-{stem}{suffix}", "overwrite": True},
+        {"batch_size": 2, "workers": 1, "limits": {"seconds": 9}, "trainer": {"devices": 2}},
+        {"receipt": {"gallery": "z", "transforms": []}, "report": {"originals": False}},
+        {"held_out": [{"name": "dlib_resnet"}]},
+        # Spelt otherwise.
+        {"steps": 50, "views": [], "budget": None, "own_identity": {"weight": 0}},
+        {"optimizer": {"name": "momentum", "args": {"decay": 1}}},
+        {"target_selector": {"name": "greedy", "args": {"every": 1, "margin": 0.25}}},
+        {"surrogates": [{"name": "sface", "args": {}, "weight": 1, "fallback": []}]},
+    ],
+)
+def test_what_changes_no_pixel_changes_nothing(keys: dict[str, Any]) -> None:
+    assert of(**keys) == of()
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"epsilon": 8},
+        {"trainer": {"precision": "bf16-mixed"}},
+        {"optimizer": {"name": "momentum", "args": {"decay": 0.9}}},
+        {"optimizer": {"name": "adam"}},
+        {"views": [{"name": "blur"}]},
+        {"naturalness": [{"name": "mmd", "weight": 2}]},
+        {"surrogates": [{"name": "sface"}, {"name": "dlib_resnet"}]},
+        {"surrogates": [{"name": "sface", "dropout": 0.1}]},
+        {"budget": {"jod": 9.3}},
+        {"metadata": "strip"},
+        {"preset": "mid"},
+        {"protect": 0.7},
+    ],
+)
+def test_what_changes_a_photo_changes_it(keys: dict[str, Any]) -> None:
+    assert of(**keys) != of()
+
+
+def test_a_preset_is_its_keys() -> None:
+    from facecrypt.recipe.presets import load_presets
+
+    assert of(preset="mid") == of(**load_presets()["mid"])
+    assert of(preset="mid", steps=3) != of(preset="mid")
+    levels = [{"preset": "low"}, {"preset": "mid"}]
+    spelt = [load_presets()["low"], load_presets()["mid"]]
+    assert of(protect=0.7, levels=levels) == of(protect=0.7, levels=spelt) != of(protect=0.7, levels=levels[:1])
+    assert of(protect=0.7) != of(protect=0.6)
+
+
+def test_what_lies_in_files_counts(tmp_path: Path) -> None:
+    folder = tmp_path / "people"
+    folder.mkdir()
+    seen = []
+    for number in range(3):
+        make_image(size=(40, 40)).rotate(number * 10).save(folder / "a.png")
+        seen.append((of(targets=str(folder)), of(own_photos=str(folder))))
+        seen.append((of(targets=f"{folder}/*.png"), of(own_photos=f"{folder}/../people")))
+    assert len({each for pair in seen[::2] for each in pair}) == 6
+    assert [own for _, own in seen[::2]] == [own for _, own in seen[1::2]]
+
+
+def test_the_content_of_weights_counts(tmp_path: Path) -> None:
+    path = mobilefacenet(tmp_path / "net.onnx")
+    slot = {"name": "onnx", "args": {"path": str(path), "dimension": 16}}
+    before = of(surrogates=[slot])
+    copy = tmp_path / "same.onnx"
+    copy.write_bytes(path.read_bytes())
+    path.write_bytes(path.read_bytes() + b" ")
+    assert of(surrogates=[slot]) != before
+
+
+def test_a_new_key_with_its_default_voids_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a later version would add one."""
+
+    @dataclass
+    class Options:
+        one: int = 1
+        more: list[int] = field(default_factory=list)
+
+    later = make_dataclass(
+        "Later", [("new", int, 5), ("nested", Options, field(default_factory=Options))], bases=(Options,)
+    )
+    assert digest._changed(later()) == {}
+    assert digest._changed(later(nested=Options(one=2))) == {"nested": {"one": 2}}
+
+
+def test_versions_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions: Mapping[str, str] = {"facecrypt": "0.1", "plug": "1"}
+    plugged = [Plugin("plug")]
+    monkeypatch.setattr(metadata, "version", lambda name: versions[name])
+    component = registry.get("optimizer", "adam")
+    registry.list_components()
+    mine = Component("optimizer", "mine", component.target, "mine", "plug")
+    monkeypatch.setitem(registry._shared.components, ("optimizer", "mine"), mine)
+    monkeypatch.setattr(metadata, "entry_points", lambda group: plugged)
+    digests = [of(), of(optimizer={"name": "mine"})]
+    plugged[0].dist.version = "2"
+    assert of() == digests[0]
+    assert of(optimizer={"name": "mine"}) != digests[1]
+    versions = {"facecrypt": "0.2"}
+    assert of() != digests[0]
+
+
+class Plugin:
+    """An entry point."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.module, self.dist = name, "somewhere", self
+        self.version = "1"
