@@ -101,6 +101,11 @@ _SURROGATES: tuple[tuple[str, str, EmbedderSpec | None, str], ...] = (
 )
 
 _OTHERS: tuple[tuple[Kind, str, str, str], ...] = (
+    ("method", "iterative", "methods.iterative.loop:Iterative", "TIP-IM and its relatives, set by the other keys"),
+    ("method", "blur", "methods.hiding:blur", "Gaussian blur of the face"),
+    ("method", "pixelate", "methods.hiding:pixelate", "the face in large squares"),
+    ("method", "darken", "methods.hiding:darken", "the face in the dark"),
+    ("method", "occlude", "methods.hiding:occlude", "a black rectangle on the face"),
     ("naturalness", "mmd", "naturalness.base:MMD", "maximum mean discrepancy, Eq. 3 of TIP-IM"),
     ("naturalness", "ssim", "naturalness.base:SSIM", "structural dissimilarity, 1 - SSIM"),
     ("naturalness", "ms_ssim", "naturalness.base:MSSSIM", "structural dissimilarity over several scales, 1 - MS-SSIM"),

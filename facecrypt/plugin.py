@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from facecrypt.choices import Norm
     from facecrypt.gradients.base import Gradient, Landscape
+    from facecrypt.methods.base import Method, Recognisers, Task, Uses
     from facecrypt.naturalness.base import Naturalness
     from facecrypt.optimizers.base import Optimizer, State, euclidean_norm, normalize, project
     from facecrypt.surrogates.embedder import Embedder
@@ -38,6 +39,7 @@ __all__ = [
     "Gradient",
     "KorniaView",
     "Landscape",
+    "Method",
     "Naturalness",
     "Norm",
     "Optimizer",
@@ -46,11 +48,14 @@ __all__ = [
     "PhotoError",
     "PluginError",
     "Probability",
+    "Recognisers",
     "Side",
     "Situation",
     "State",
     "TargetSelector",
+    "Task",
     "Template",
+    "Uses",
     "View",
     "Weights",
     "WeightsError",
@@ -67,6 +72,7 @@ _HOMES = {
     "pydantic": "Field",
     "facecrypt.choices": "Norm",
     "facecrypt.gradients.base": "Gradient Landscape",
+    "facecrypt.methods.base": "Method Recognisers Task Uses",
     "facecrypt.naturalness.base": "Naturalness",
     "facecrypt.optimizers.base": "Optimizer State euclidean_norm normalize project",
     "facecrypt.surrogates.embedder": "Embedder",

@@ -29,7 +29,7 @@ from facecrypt.system.texts import Text, brief
 if TYPE_CHECKING:
     from facecrypt.surrogates.spec import EmbedderSpec
 
-Kind = Literal["surrogate", "naturalness", "target_selector", "gradient", "optimizer", "view"]
+Kind = Literal["method", "surrogate", "naturalness", "target_selector", "gradient", "optimizer", "view"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ENTRY_POINT_GROUP = "facecrypt.plugins"
 BUILT_IN = "built-in"

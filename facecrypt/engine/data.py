@@ -18,11 +18,15 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from facecrypt.engine.dataset import Job, Photos
 from facecrypt.engine.selection import Selection
 from facecrypt.errors import FacecryptError
+from facecrypt.methods.base import MethodModule
 from facecrypt.methods.iterative.batch_size import faces_at_once
 from facecrypt.methods.iterative.loop import ProtectionLoop
 from facecrypt.recipe.check import Recipe
 from facecrypt.recipe.face_rules import face_rules
 from facecrypt.system import interrupts, limits
+
+_FACES_OF_A_METHOD = 8
+"""Faces together where ``batch_size: auto`` meets a method of which nobody knows what it needs."""
 
 
 class PhotoShares(lightning.LightningDataModule):
@@ -42,7 +46,7 @@ class PhotoShares(lightning.LightningDataModule):
         FacecryptError: If processes that read ahead could not send what they read.
     """
 
-    def __init__(self, recipe: Recipe, photos: Photos, loop: ProtectionLoop) -> None:
+    def __init__(self, recipe: Recipe, photos: Photos, loop: ProtectionLoop | MethodModule) -> None:
         super().__init__()
         if recipe.workers:
             _check_temporary_folder(tempfile.gettempdir())
@@ -66,7 +70,10 @@ class PhotoShares(lightning.LightningDataModule):
         # The processes of one machine share its main memory, and each has a graphics card of its own.
         here = max(1, ranks // trainer.num_nodes)
         self._photos.bounds = limits.resolve(self._recipe.limits, here)
-        if self._recipe.batch_size == "auto":
+        if self._recipe.batch_size == "auto" and isinstance(self._loop, MethodModule):
+            self.faces_per_batch = _FACES_OF_A_METHOD
+        elif self._recipe.batch_size == "auto":
+            assert isinstance(self._loop, ProtectionLoop)
             self.faces_per_batch = faces_at_once(self._loop, here)
         else:
             self.faces_per_batch = self._recipe.batch_size

@@ -45,6 +45,8 @@ class Job:
         levels: Number of the level of strength at which each mask was made, the lightest being 0.
         targets: Index of each face's target.
         seconds: Time of each face.
+        queries: Pictures of each face that recognisers were shown; None where they are not counted.
+        bounded: Whether the recipe's epsilon and budget bound the mask of each face.
         already: Whether there is nothing to do, since it was done before.
         encoding: How the file was written, such as ``lossy JPEG``.
         settings: From `recipe_digest`, for the manifest.
@@ -63,6 +65,8 @@ class Job:
     levels: list[int] = field(default_factory=list)
     targets: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    queries: list[int | None] = field(default_factory=list)
+    bounded: list[bool] = field(default_factory=list)
     already: bool = False
     encoding: str | None = None
     settings: str = ""
@@ -73,6 +77,7 @@ class Job:
         count = len(self.faces)
         self.masks = [torch.empty(0)] * count
         self.levels, self.targets, self.seconds = [0] * count, [0] * count, [0.0] * count
+        self.queries, self.bounded = [None] * count, [True] * count
 
     def release(self) -> None:
         """Give back the memory of a photo that is done, whoever still holds the job."""
@@ -212,14 +217,16 @@ def draw(job: Job, photo: Photo, levels: Sequence[Recipe], metadata: MetadataPol
         levels: The recipe at each level of its strength.
         metadata: What its file will keep.
     """
+    held = job.bounded or [True] * len(job.levels)
     made = [levels[level] for level in job.levels]
     bounds = [int(each.epsilon if each.norm == "linf" else each.ceiling or 255) for each in made]
+    bounds = [bound if bounded else 255 for bound, bounded in zip(bounds, held, strict=True)]
     epsilon = max(bounds)
     masks = [
         mask if bound == epsilon else mask.clamp(-bound / 255, bound / 255)
         for mask, bound in zip(job.masks, bounds, strict=True)
     ]
-    budgets = [each.budget for each in made]
+    budgets = [each.budget if bounded else None for each, bounded in zip(made, held, strict=True)]
     if any(budgets):
         masks = fit_photo(photo, job.faces, masks, epsilon, budgets, _as_saved(photo, job.destination, metadata))
     return add_masks(photo, job.faces, masks, epsilon)

@@ -29,6 +29,7 @@ from facecrypt.system.naming import expand_home
 _KINDS: dict[str, Kind] = {
     "surrogates": "surrogate",
     "judges": "surrogate",
+    "method": "method",
     "target_selector": "target_selector",
     "naturalness": "naturalness",
     "gradient": "gradient",

@@ -23,7 +23,9 @@ from facecrypt.engine.dataset import Job, Photos
 from facecrypt.engine.strength import Ladder
 from facecrypt.errors import FacecryptError
 from facecrypt.evaluation.verification import Judge
-from facecrypt.methods.iterative.loop import Masks, OnStep, ProtectionLoop
+from facecrypt.faces.patches import cut
+from facecrypt.methods.base import Masks, MethodModule, OnStep
+from facecrypt.methods.iterative.loop import ProtectionLoop
 from facecrypt.recipe.check import Recipe
 from facecrypt.system import interrupts
 from facecrypt.system.console import make_progress
@@ -112,14 +114,18 @@ class ProtectionModule(lightning.LightningModule):
     """Lightning's handle on the protection loop: devices, precision and sharding are the Trainer's business.
 
     Args:
-        loops: Make the masks, one loop per level of strength, the lightest first.
+        loops: Make the masks, one per level of strength, the lightest first: of TIP-IM, or of another method.
         judges: Recognisers that must be on the device when files are verified.
         recipe: For the seed.
         ladder: Says which faces need the next level; without it, all masks are of the first.
     """
 
     def __init__(
-        self, loops: Sequence[ProtectionLoop], judges: Sequence[Judge], recipe: Recipe, ladder: Ladder | None = None
+        self,
+        loops: Sequence[ProtectionLoop | MethodModule],
+        judges: Sequence[Judge],
+        recipe: Recipe,
+        ladder: Ladder | None = None,
     ) -> None:
         super().__init__()
         self.loops = list(loops)
@@ -130,7 +136,7 @@ class ProtectionModule(lightning.LightningModule):
         self._seed = recipe.seed
 
     @property
-    def loop(self) -> ProtectionLoop:
+    def loop(self) -> ProtectionLoop | MethodModule:
         """The loop of the strongest level."""
         return self.loops[-1]
 
@@ -151,21 +157,38 @@ class ProtectionModule(lightning.LightningModule):
         return batch
 
     @stage("protect")
-    def _make(self, todo: Sequence[tuple[Job, int]], loop: ProtectionLoop, *, again: bool) -> None:
+    def _make(self, todo: Sequence[tuple[Job, int]], loop: ProtectionLoop | MethodModule, *, again: bool) -> None:
         """Make masks; where it is `again`, go on from those of the level before, which costs less and protects more."""
         shares = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning declares it nowhere.
         assert isinstance(shares, PhotoShares)
         for start in range(0, len(todo), shares.faces_per_batch):
             part = todo[start : start + shares.faces_per_batch]
             began = time.monotonic()
-            made = loop.run(
-                [job.images[number] for job, number in part],
-                [face_seed(self._seed, job.source, number) for job, number in part],
-                self.on_step,
-                [job.masks[number] for job, number in part] if again else None,
-            )
+            seeds = [face_seed(self._seed, job.source, number) for job, number in part]
+            if isinstance(loop, MethodModule):
+                made = _run_method(loop, part, seeds, self.on_step)
+            else:
+                start_from = [job.masks[number] for job, number in part] if again else None
+                made = loop.run([job.images[number] for job, number in part], seeds, self.on_step, start_from)
             spent = (time.monotonic() - began) / len(part)
             _hand_out(part, made, spent)
+
+
+def _run_method(
+    module: MethodModule, part: Sequence[tuple[Job, int]], seeds: Sequence[int], on_step: OnStep | None
+) -> Masks:
+    faces, boxes = [], []
+    for job, number in part:
+        assert job.photo is not None
+        face = job.faces[number]
+        image = cut(job.photo, face, face.patch.side) if module.native else job.images[number]
+        scale = image.pixels.shape[-1] / face.patch.side
+        left, top = face.patch.left, face.patch.top
+        x0, y0, x1, y1 = face.box
+        faces.append(image)
+        boxes.append(((x0 - left) * scale, (y0 - top) * scale, (x1 - left) * scale, (y1 - top) * scale))
+        job.bounded[number] = module.bounded
+    return module.run(faces, seeds, on_step, boxes=boxes)
 
 
 def face_seed(seed: int, source: Path, number: int) -> int:
@@ -286,7 +309,9 @@ class ProgressTeller(lightning.Callback):
 
 
 def _hand_out(part: Sequence[tuple[Job, int]], made: Masks, seconds: float) -> None:
-    for (job, number), mask, target in zip(part, made.masks, made.targets, strict=True):
+    queries: Sequence[int | None] = made.queries or [None] * len(part)
+    for (job, number), mask, target, asked in zip(part, made.masks, made.targets, queries, strict=True):
         job.masks[number] = mask
+        job.queries[number] = asked if asked is None else asked + (job.queries[number] or 0)
         job.targets[number] = target
         job.seconds[number] += seconds

@@ -89,6 +89,7 @@ class FaceReport:
         expected: Share of unseen recognisers that probably take it for somebody else, as saved and after each
             transform; None where nothing is known of that.
         visible: How visible the change is; None where that was not measured.
+        queries: Pictures of it that recognisers were shown to make the mask; None where they were not counted.
     """
 
     box: tuple[float, float, float, float]
@@ -110,6 +111,7 @@ class FaceReport:
     verdict: FaceVerdict | None = None
     expected: float | None = None
     visible: Visible | None = None
+    queries: int | None = None
 
 
 @dataclass
@@ -169,6 +171,7 @@ def verify(
     choice: FaceChoice | Faces,
     transforms: Sequence[TransformName] = (),
     asked: float | None = None,
+    expects: bool = True,
 ) -> list[FaceReport]:
     """Return what the judges see in a saved photo, face by face.
 
@@ -185,6 +188,7 @@ def verify(
             searched, as finely as in the original.
         transforms: What else happens to both photos before the judges see them once more.
         asked: Share of unseen recognisers that the recipe wants to take each face for somebody else.
+        expects: As in `assess`.
 
     Raises:
         PhotoError: If the saved file cannot be read.
@@ -226,7 +230,7 @@ def verify(
             found_again=again.how if again else None,
         )
         values = asdict(report)
-        known = assess(values, asked)
+        known = assess(values, asked, expects=expects)
         reports.append(replace(report, **known, sentence=face_sentence(values["recognisers"], known["expected"])))
     return reports
 

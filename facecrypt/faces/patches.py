@@ -41,10 +41,10 @@ class FaceImage(NamedTuple):
     fit: float = 1.0
 
 
-def cut(photo: Photo, face: Face) -> FaceImage:
-    """Return the patch of a face, shrunk with antialiasing where it is larger than `WORKING_SIDE`."""
+def cut(photo: Photo, face: Face, largest: int = WORKING_SIDE) -> FaceImage:
+    """Return the patch of a face, shrunk with antialiasing where it is larger than `largest` pixels on a side."""
     left, top, side = face.patch
-    working = min(side, WORKING_SIDE)
+    working = min(side, largest)
     # Line by line, in one direction and then in the other: all of a large face would be a large tensor.
     narrow = torch.zeros(4, side, working)
     lines = max(1, _STRIP_PIXELS // side)

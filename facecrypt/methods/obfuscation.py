@@ -52,7 +52,7 @@ def obfuscate(photo_pixels: NDArray[np.uint8], face: Face, method: Method, stren
     region = torch.from_numpy(result[rows, columns]).permute(2, 0, 1)[None].float()
     if region.numel() == 0:
         return result
-    hidden = _hide(region, method, strength)
+    hidden = hide(region, method, strength)
     result[rows, columns] = hidden[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).numpy()
     return result
 
@@ -65,8 +65,8 @@ def _box(face: Face, height: int, width: int) -> tuple[slice, slice]:
     return rows, columns
 
 
-def _hide(region: Tensor, method: Method, strength: float) -> Tensor:
-    """Return the hidden face of pixels ``(1, 3, H, W)`` in grey levels."""
+def hide(region: Tensor, method: Method, strength: float) -> Tensor:
+    """Return the hidden face of pixels ``(1, 3, H, W)`` in grey levels; `method` and `strength` as in `obfuscate`."""
     height, width = region.shape[2:]
     extent = strength * max(height, width) / 4
     match method:

@@ -9,6 +9,7 @@ from typing import Any
 
 from facecrypt import registry
 from facecrypt.errors import FacecryptWarning, PluginError, RecipeError, WeightsError
+from facecrypt.methods.base import Uses
 from facecrypt.methods.iterative.loop import Surrogate
 from facecrypt.methods.iterative.mixup import Mixup
 from facecrypt.recipe.check import Recipe, expectation_fault, permission_fault
@@ -33,17 +34,23 @@ class Crew:
     notes: list[str] = field(default_factory=list)
 
 
-def assemble(recipe: Recipe) -> Crew:
+def assemble(recipe: Recipe, uses: Uses = "gradients") -> Crew:
     """Build the recognisers of a recipe, falling back where the recipe allows it.
+
+    Args:
+        recipe: A checked recipe.
+        uses: What the method learns of the surrogates: where that is nothing, they judge as any other.
 
     Raises:
         WeightsError: If a recogniser's weights cannot be loaded and the recipe names no way out.
         RecipeError: If one network would both give gradients and judge, or a licence is not permitted.
     """
     crew = Crew()
-    crew.surrogates = build_surrogates(recipe, crew.notes)
-    crew.judges = [(surrogate.name, surrogate.embedder, True) for surrogate in crew.surrogates]
-    held_out, quiet = 0, list[str]()
+    crew.surrogates = build_surrogates(recipe, crew.notes, gradients=uses == "gradients")
+    took_part = uses != "nothing"
+    crew.judges = [(surrogate.name, surrogate.embedder, took_part) for surrogate in crew.surrogates]
+    held_out = sum(not took_part and not find_fault(embedder) for _, embedder, _ in crew.judges)
+    quiet = list[str]()
     for index, judge in enumerate(recipe.held_out):
         try:
             embedder = build_recogniser(judge.name, judge.args)
@@ -124,12 +131,13 @@ def warn(note: str) -> None:
     warnings.warn(note, FacecryptWarning, stacklevel=3)
 
 
-def build_surrogates(recipe: Recipe, notes: list[str]) -> list[Surrogate]:
+def build_surrogates(recipe: Recipe, notes: list[str], *, gradients: bool = True) -> list[Surrogate]:
     """Build the recognisers that give gradients, falling back where the recipe allows it.
 
     Args:
         recipe: A checked recipe.
         notes: Gets a remark for every fallback taken and every optional one left out.
+        gradients: Whether they must give some.
 
     Raises:
         WeightsError: If weights cannot be loaded and the recipe names no way out.
@@ -139,7 +147,7 @@ def build_surrogates(recipe: Recipe, notes: list[str]) -> list[Surrogate]:
     surrogates: list[Surrogate] = []
     for index, slot in enumerate(recipe.surrogates):
         try:
-            name, embedder = _surrogate(slot.name, slot.args, slot.fallback, notes)
+            name, embedder = _surrogate(slot.name, slot.args, slot.fallback, notes, gradients)
         except WeightsError as error:
             if not slot.optional:
                 raise
@@ -159,16 +167,19 @@ def build_surrogates(recipe: Recipe, notes: list[str]) -> list[Surrogate]:
     return surrogates
 
 
-def _surrogate(name: str, args: dict[str, Any], fallback: Sequence[str], notes: list[str]) -> tuple[str, Embedder]:
+def _surrogate(
+    name: str, args: dict[str, Any], fallback: Sequence[str], notes: list[str], gradients: bool
+) -> tuple[str, Embedder]:
     try:
         embedder = build_recogniser(name, args)
-        embedder.require_gradients()
-        require_surrogate(name, embedder)
+        if gradients:
+            embedder.require_gradients()
+            require_surrogate(name, embedder)
         return name, embedder
     except WeightsError as error:
         if not fallback:
             raise
-        used, embedder = _surrogate(fallback[0], {}, fallback[1:], notes)
+        used, embedder = _surrogate(fallback[0], {}, fallback[1:], notes, gradients)
         notes.append(f"surrogate {name} was replaced by its fallback {used}: {error}")
         return used, embedder
 

@@ -20,6 +20,7 @@ from facecrypt.engine.trainer import OnProgress, ProtectionModule, protect
 from facecrypt.errors import EmbeddingError, FacecryptError, PhotoError
 from facecrypt.evaluation.robustness import Gallery, People
 from facecrypt.evaluation.verification import FaceReport, Judge, make_judge, verify
+from facecrypt.methods.base import ITERATIVE, Bounds, Method, MethodModule
 from facecrypt.methods.iterative.boundary import guard
 from facecrypt.methods.iterative.loop import ProtectionLoop, Settings, Surrogate
 from facecrypt.methods.iterative.own_photos import OwnPhotos
@@ -117,7 +118,8 @@ def _run(
             detector,
             {index: photo.no_work for index, photo in enumerate(plan.photos) if photo.no_work},
         )
-        crew = assemble(recipe)
+        method = None if recipe.method.name == ITERATIVE else build_method(recipe.method)
+        crew = assemble(recipe, "gradients" if method is None else method.uses)
         gallery = _open_gallery(recipe, detector, aligned)
         own_photos = load_own_photos(recipe, crew.surrogates, detector)
         judges = [make_judge(name, embedder, white, targets) for name, embedder, white in crew.judges]
@@ -140,7 +142,12 @@ def _run(
     with stage("build"):
         choosers = [make_judge(name, embedder, False, targets, chooses=True) for name, embedder in crew.choosers]
         levels = level_recipes(recipe)
-        loops = [build_loop(level, crew.surrogates, targets, own_photos) for level in levels]
+        loops: list[ProtectionLoop | MethodModule] = [
+            build_loop(level, crew.surrogates, targets, own_photos)
+            if method is None
+            else bind_method(method, level, crew.surrogates, targets)
+            for level in levels
+        ]
         deciding = judges[: len(crew.surrogates)] if recipe.protect is not None else choosers
         ladder = Ladder(recipe, levels, deciding, targets, detector) if deciding else None
         judges += choosers
@@ -318,6 +325,31 @@ def build_loop(
     )
 
 
+def build_method(slot: Slot) -> Method:
+    """Return the method that a recipe names, guarded."""
+    method: Method = _build("method", slot)
+    return method
+
+
+def bind_method(
+    method: Method, recipe: Recipe, surrogates: Sequence[Surrogate], targets: Sequence[Target]
+) -> MethodModule:
+    """Return a method with the surrogates that it may ask, and what a recipe allows it."""
+    return MethodModule(
+        method,
+        [surrogate.name for surrogate in surrogates],
+        [surrogate.embedder for surrogate in surrogates],
+        targets,
+        Bounds(
+            epsilon=recipe.epsilon / 255,
+            step_size=recipe.step_size / 255,
+            norm=recipe.norm,
+            steps=recipe.steps,
+            ceiling=None if recipe.ceiling is None else recipe.ceiling / 255,
+        ),
+    )
+
+
 def _build(kind: Kind, slot: Slot | TermSlot) -> Any:
     """Return a component that a recipe names, guarded."""
     return guard(registry.get(kind, slot.name), registry.build(kind, slot.name, slot.args))
@@ -349,12 +381,14 @@ def _write_and_verify(
                 choice=recipe.faces,
                 transforms=recipe.receipt.transforms,
                 asked=recipe.protect,
+                expects=recipe.method.name == ITERATIVE,
             )
         except PhotoError as error:
             job.fail(error)
     if faces:
         levelled = zip(faces, job.levels, strict=True)
         faces = [replace(face, **level_keys(recipe, face, level)) for face, level in levelled]
+        faces = [replace(face, queries=queries) for face, queries in zip(faces, job.queries, strict=True)]
     return writer.PhotoReport(
         source=str(job.source),
         output=None if job.error else str(job.destination),

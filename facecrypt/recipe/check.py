@@ -67,6 +67,8 @@ class Recipe:
 
     Attributes:
         surrogates: Recognisers whose gradients make the masks.
+        method: How faces are protected: ``iterative`` is TIP-IM and its relatives, which the keys from
+            `target_selector` on set; other methods have arguments of their own.
         photos: File, folder with its subfolders, or glob; ``-`` reads file names from standard input. Without it, the
             built-in sample photo.
         output: Folder for the protected photos, the report, the manifest and the resolved recipe. Subfolders of a
@@ -143,6 +145,7 @@ class Recipe:
 
     __pydantic_config__ = STRICT
     surrogates: Annotated[list[SurrogateSlot], Field(min_length=1, max_length=MOST_COMPONENTS)]
+    method: Slot = field(default_factory=lambda: Slot("iterative"))
     photos: PathText | None = None
     output: PathText = "protected"
     held_out: Annotated[list[HeldOutSlot], Field(max_length=MOST_COMPONENTS)] = field(default_factory=list)
@@ -326,6 +329,7 @@ def recipe_values(recipe: Recipe) -> dict[str, Any]:
 _KINDS: dict[str, Kind] = {
     "surrogates": "surrogate",
     "held_out": "surrogate",
+    "method": "method",
     "target_selector": "target_selector",
     "naturalness": "naturalness",
     "gradient": "gradient",
@@ -335,6 +339,7 @@ _KINDS: dict[str, Kind] = {
 _PARTS: dict[str, type] = {
     "surrogates": SurrogateSlot,
     "held_out": HeldOutSlot,
+    "method": Slot,
     "target_selector": Slot,
     "naturalness": TermSlot,
     "gradient": Slot,
@@ -357,6 +362,11 @@ RECIPE_SCHEMA = Schema(Recipe, _PARTS, {**_KINDS, "judges": "surrogate"})
 
 def _contradictions(recipe: Recipe) -> list[str]:
     faults = _licence_faults(recipe) if recipe.permissive_only else []
+    if recipe.method.name != "iterative" and recipe.protect is not None:
+        faults.append(
+            f"protect: what others make of masks by the method {recipe.method.name!r} was not measured, so nothing can "
+            "be expected. Choose their strength by judges (strength), or leave protect out."
+        )
     giving = [_network(slot.name, slot.args) for slot in recipe.surrogates]
     if len(set(giving)) < len(giving):
         faults.append("surrogates: one network is named twice. Name each once and give it a weight.")

@@ -19,20 +19,23 @@ from typing import Any
 from unittest import SkipTest
 
 from facecrypt.gradients.base import Gradient
+from facecrypt.methods.base import Method
 from facecrypt.naturalness.base import Naturalness
 from facecrypt.optimizers.base import Optimizer
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets.selectors import TargetSelector
-from facecrypt.testing import gradient, naturalness, optimizer, surrogate, target_selector, view
+from facecrypt.testing import gradient, method, naturalness, optimizer, surrogate, target_selector, view
 from facecrypt.views.base import View
 
 __all__ = [
+    "check_method",
     "check_surrogate",
     "check_naturalness",
     "check_target_selector",
     "check_gradient",
     "check_optimizer",
     "check_view",
+    "METHOD_CHECKS",
     "SURROGATE_CHECKS",
     "NATURALNESS_CHECKS",
     "TARGET_SELECTOR_CHECKS",
@@ -41,6 +44,7 @@ __all__ = [
     "VIEW_CHECKS",
 ]
 
+METHOD_CHECKS = method.CHECKS
 SURROGATE_CHECKS = surrogate.CHECKS
 NATURALNESS_CHECKS = naturalness.CHECKS
 TARGET_SELECTOR_CHECKS = target_selector.CHECKS
@@ -69,6 +73,11 @@ def check_surrogate(embedder: Embedder, *, folder: str | Path | None = None) -> 
         name = surrogate.recognises_people.__name__
         checks[name] = partial(surrogate.recognises_people, embedder, folder=folder)
     return _run(checks)
+
+
+def check_method(component: Method) -> list[str]:
+    """Check every promise of a method; returns and raises as `check_surrogate`."""
+    return _run_all(METHOD_CHECKS, component)
 
 
 def check_naturalness(term: Naturalness) -> list[str]:

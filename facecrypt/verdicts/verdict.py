@@ -73,14 +73,15 @@ def changes(verdict: Mapping[str, Any], *, recognised: bool) -> list[str]:
     ]
 
 
-def assess(face: Mapping[str, Any], asked: float | None) -> dict[str, Any]:
+def assess(face: Mapping[str, Any], asked: float | None, *, expects: bool = True) -> dict[str, Any]:
     """Return the verdict on a face, as the keys of `facecrypt.evaluation.verification.FaceReport` that hold it.
 
     Args:
         face: A face as report.json has it; old reports lack some keys.
         asked: Share of unseen recognisers that the recipe wants to take it for somebody else; None for `ASKED`.
+        expects: Whether the mask was made as those were from which the expectation was learnt.
     """
-    share = expect(face["recognisers"])
+    share = expect(face["recognisers"]) if expects else None
     return {
         "verdict": _verdict(face, share, ASKED if asked is None else asked),
         "expected": share,

@@ -18,6 +18,7 @@ import torch
 
 from facecrypt import registry, testing
 from facecrypt.errors import PluginError
+from facecrypt.methods.base import ITERATIVE
 from facecrypt.registry import KINDS, Component
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.testing.inputs import sample_crops
@@ -142,6 +143,14 @@ class TestSurrogate:
         embedder = build_surrogate(component)
         images = sample_crops(embedder.spec)[:1]
         assert torch.equal(build(component)(images), embedder(images))
+
+
+@components("method")
+@pytest.mark.parametrize("check", testing.METHOD_CHECKS)
+def test_method(component: Component, check: Check) -> None:
+    if component.name == ITERATIVE:
+        pytest.skip("keys of the recipe set it: tests/methods/iterative")
+    check(build(component))
 
 
 @components("naturalness")

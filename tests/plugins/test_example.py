@@ -31,6 +31,7 @@ NAME = "facecrypt-example"
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "plugins" / NAME / "recipe.yaml"
 COMPONENTS: dict[Kind, str] = {
+    "method": "random_squares",
     "surrogate": "sface_flip",
     "naturalness": "total_variation",
     "target_selector": "cycle",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from torch import Tensor
 from facecrypt.choices import Norm
 from facecrypt.errors import EmbeddingError, FacecryptError, PluginError
 from facecrypt.gradients.base import Gradient, Landscape
+from facecrypt.methods.base import Method, Task, Uses
 from facecrypt.naturalness.base import Naturalness
 from facecrypt.optimizers.base import Optimizer, State
 from facecrypt.registry import BUILT_IN, Component
@@ -223,6 +224,32 @@ class _View:
         return seen
 
 
+class _Method:
+    def __init__(self, source: Source, method: Method) -> None:
+        source.require(method, "protect")
+        for name, allowed in (("uses", get_args(Uses)), ("bounded", (True, False)), ("native", (True, False))):
+            if (value := getattr(method, name, None)) not in allowed:
+                words = ", ".join(map(repr, allowed))
+                raise source.fault(f"has {value!r} for its attribute {name!r}", f"one of {words}")
+        self._source, self._method = source, method
+        self.uses, self.bounded, self.native = method.uses, method.bounded, method.native
+
+    def protect(self, task: Task) -> list[Tensor]:
+        before = [face.pixels._version for face in task.faces]
+        came: object = self._source.call(self._method.protect, task)
+        if not isinstance(came, list | tuple) or len(came) != len(task.faces):
+            count = f"{len(came)} of them" if isinstance(came, list | tuple) else type(came).__name__
+            raise self._source.fault(f"returned {count}", f"a list of {len(task.faces)} tensors, one per face")
+        made = []
+        for each, face in zip(came, task.faces, strict=True):
+            like = face.pixels.to(each.device) if isinstance(each, Tensor) else face.pixels
+            shape = tuple(face.pixels.shape)
+            made.append(self._source.check(each, like, shape, torch.float32, "what is added to a face"))
+        if before != [face.pixels._version for face in task.faces]:
+            raise self._source.fault("it changed a face that it was given", "new tensors, and faces as they were")
+        return made
+
+
 def _describe(drawn: object) -> str:
     if not isinstance(drawn, Mapping):
         return type(drawn).__name__
@@ -236,6 +263,7 @@ def _describe(drawn: object) -> str:
 
 
 _GUARDS: dict[str, Callable[[Source, Any], Any]] = {
+    "method": _Method,
     "naturalness": _Naturalness,
     "target_selector": _TargetSelector,
     "gradient": _Gradient,

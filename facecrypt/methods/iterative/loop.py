@@ -7,7 +7,7 @@ around it, take a step, and project it back onto the ball (Eq. 5).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +19,7 @@ from facecrypt.errors import FacecryptError
 from facecrypt.evaluation.traits import measure_trait
 from facecrypt.faces.patches import FaceImage
 from facecrypt.gradients.base import Gradient, Plain
+from facecrypt.methods.base import Masks, OnStep, Uses
 from facecrypt.methods.iterative.batch import Batch, seeds_at
 from facecrypt.methods.iterative.boundary import Source
 from facecrypt.methods.iterative.dropout import FeatureDropout
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
 
 _EVERY = 2
 """Steps after which masks are brought back to where they show no more than they may, which takes as long as a step."""
-
-OnStep = Callable[[int, float], None]
-"""Called after each iteration with its number, from 1, and the mean cosine between the faces and their originals."""
 
 
 class Surrogate(NamedTuple):
@@ -110,16 +108,14 @@ class Settings:
     budget: Budget | None = None
 
 
-class Masks(NamedTuple):
-    """What the loop made.
+class Iterative:
+    """TIP-IM and its relatives: the loop below, which the keys of a recipe set."""
 
-    Attributes:
-        masks: One per face, ``(3, S, S)``, on the CPU, at the resolution of the face's `FaceImage`.
-        targets: Index of the target that each face approached in the last iteration.
-    """
+    uses: Uses = "gradients"
+    bounded = True
+    native = False
 
-    masks: list[Tensor]
-    targets: list[int]
+    def __init__(self) -> None: ...
 
 
 class ProtectionLoop(nn.Module):

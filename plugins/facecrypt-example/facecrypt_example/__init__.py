@@ -57,3 +57,9 @@ register(
     "facecrypt_example.view:gamma",
     summary="random gamma and brightness",
 )
+register(
+    "method",
+    "random_squares",
+    "facecrypt_example.method:RandomSquares",
+    summary="random search by scores, which counts its queries (after Square Attack)",
+)

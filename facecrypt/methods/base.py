@@ -1,0 +1,298 @@
+"""What a method is: how faces become protected faces, and what it may ask of recognisers on the way.
+
+TIP-IM and its relatives are one method, ``iterative``, that the keys of a recipe set. Any other is a component: it gets
+the faces of a batch and returns a change for each.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from facecrypt.choices import Norm
+from facecrypt.errors import PluginError
+from facecrypt.faces.alignment import crop
+from facecrypt.faces.patches import FaceImage
+from facecrypt.optimizers.base import project
+from facecrypt.surrogates.crops import embedder_grid
+from facecrypt.surrogates.embedder import Embedder
+from facecrypt.surrogates.judging import embed
+from facecrypt.targets.selectors import Target
+
+ITERATIVE = "iterative"
+"""The method that is TIP-IM and its relatives."""
+
+Uses = Literal["gradients", "scores", "decisions", "nothing"]
+"""What a method learns of a recogniser: embeddings with gradients, the cosine with the own identity, whether that is
+still the same person, or nothing."""
+
+OnStep: TypeAlias = Callable[[int, float], None]
+"""Takes the number of finished iterations and the mean cosine between the protected and the original faces."""
+
+
+class Masks(NamedTuple):
+    """What a method made.
+
+    Attributes:
+        masks: One per face, ``(3, S, S)``, on the CPU, at the resolution of the face's `FaceImage`.
+        targets: Index of the target that each face approached in the last iteration.
+        queries: Pictures of each face that were shown to recognisers.
+    """
+
+    masks: list[Tensor]
+    targets: list[int]
+    queries: list[int] | None = None
+
+
+class Recognisers:
+    """The surrogates of a run as a method may use them; every picture that is shown to one is counted.
+
+    Args:
+        names: How the recipe calls them.
+        embedders: The surrogates.
+        targets: Unit embeddings of the targets in each, ``(T, D)``.
+        faces: The faces.
+        uses: What the method may learn.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        embedders: Sequence[Embedder],
+        targets: Sequence[Tensor],
+        faces: Sequence[FaceImage],
+        uses: Uses,
+    ) -> None:
+        self.names = list(names)
+        self.targets = list(targets)
+        self.queries: Counter[int] = Counter()
+        self._embedders, self._faces, self._uses = list(embedders), faces, uses
+        self._originals = [embed(embedder, faces).to(next(embedder.buffers()).device) for embedder in embedders]
+
+    def embed(self, face: int, images: Tensor, recogniser: int = 0) -> Tensor:
+        """Return unit embeddings ``(N, D)`` of pictures of a face, differentiable.
+
+        Args:
+            face: Number of the face in the batch.
+            images: ``(N, 3, S, S)``, RGB in [0, 1], S as in the face's `FaceImage`.
+            recogniser: Number of the surrogate.
+
+        Raises:
+            PluginError: If the method says that it uses no gradients.
+        """
+        self._allow("gradients")
+        return self._embed(face, images, recogniser)
+
+    def original(self, face: int, recogniser: int = 0) -> Tensor:
+        """Return the unit embedding ``(D,)`` of a face as it was.
+
+        Raises:
+            PluginError: If the method says that it uses no gradients.
+        """
+        self._allow("gradients")
+        return self._originals[recogniser][face]
+
+    def similarity(self, face: int, images: Tensor) -> Tensor:
+        """Return the cosine with the face as it was, ``(N, R)`` for R surrogates, without gradient.
+
+        Args:
+            face: Number of the face in the batch.
+            images: ``(N, 3, S, S)``, RGB in [0, 1].
+
+        Raises:
+            PluginError: If the method says that it uses no scores.
+        """
+        self._allow("gradients", "scores")
+        return self._similarity(face, images)
+
+    def recognised(self, face: int, images: Tensor) -> Tensor:
+        """Return whether each surrogate still takes pictures for the face as it was, ``(N, R)`` bool.
+
+        Args:
+            face: Number of the face in the batch.
+            images: ``(N, 3, S, S)``, RGB in [0, 1].
+
+        Raises:
+            PluginError: If the method says that it uses nothing, or a surrogate has no threshold.
+        """
+        self._allow("gradients", "scores", "decisions")
+        thresholds = [embedder.spec.threshold for embedder in self._embedders]
+        if None in thresholds:
+            name = self.names[thresholds.index(None)]
+            raise PluginError(f"surrogate {name!r} has no threshold, so it decides nothing. Name another surrogate.")
+        similarity = self._similarity(face, images)
+        return similarity >= torch.tensor(thresholds, dtype=torch.float32, device=similarity.device)
+
+    def _similarity(self, face: int, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            columns = [
+                self._embed(face, images, number) @ self._originals[number][face]
+                for number in range(len(self._embedders))
+            ]
+        return torch.stack(columns, dim=1)
+
+    def _embed(self, face: int, images: Tensor, recogniser: int) -> Tensor:
+        embedder = self._embedders[recogniser]
+        self.queries[face] += len(images)
+        grid = embedder_grid(embedder, self._faces[face].landmarks[None], images.shape[-1]).to(images.device)
+        embeddings: Tensor = embedder(crop(images, grid.expand(len(images), -1, -1, -1)))
+        return embeddings
+
+    def _allow(self, *uses: Uses) -> None:
+        if self._uses not in uses:
+            raise PluginError(f"a method that uses {self._uses} asked for {uses[-1]}. Say so in its attribute `uses`.")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a method is given: B faces, and the bounds that the recipe sets.
+
+    Attributes:
+        faces: The faces, on the CPU, at the photo's own resolution where the method says so.
+        boxes: The detector's box of each in pixels of its `FaceImage`: left, top, right, bottom.
+        seeds: One per face, for everything random about it.
+        recognisers: The surrogates of the recipe.
+        epsilon: Radius of the ball, in the [0, 1] scale of pixels.
+        step_size: Length of a step, likewise.
+        norm: Which ball.
+        steps: Number of iterations.
+        device: Where the recognisers compute.
+        on_step: To be told of the progress; takes the finished iterations and the mean cosine.
+    """
+
+    faces: Sequence[FaceImage]
+    boxes: Sequence[tuple[float, float, float, float]]
+    seeds: Sequence[int]
+    recognisers: Recognisers
+    epsilon: float
+    step_size: float
+    norm: Norm
+    steps: int
+    device: torch.device
+    on_step: OnStep
+
+    def generator(self, face: int) -> torch.Generator:
+        """Return a source of random numbers for a face, always the same for the same photo and seed."""
+        return torch.Generator().manual_seed(self.seeds[face])
+
+
+class Method(Protocol):
+    """How faces become protected faces.
+
+    Attributes:
+        uses: What it learns of recognisers.
+        bounded: Whether the recipe's epsilon bounds what it changes; not so where it is to be seen, as a blur.
+        native: Whether it works on the photo's own pixels, not on patches of at most 192.
+    """
+
+    uses: Uses
+    bounded: bool
+    native: bool
+
+    def protect(self, task: Task) -> Sequence[Tensor]:
+        """Return what is to be added to each face, ``(3, S, S)`` in the [0, 1] scale, on any device."""
+        ...
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a recipe allows a method.
+
+    Attributes:
+        epsilon: Radius of the ball, in the [0, 1] scale of pixels.
+        step_size: Length of a step, likewise.
+        norm: Which ball.
+        steps: Number of iterations.
+        ceiling: Largest change of a channel under ``l2``; None for none.
+    """
+
+    epsilon: float
+    step_size: float
+    norm: Norm
+    steps: int
+    ceiling: float | None = None
+
+
+class MethodModule(nn.Module):
+    """A method as the engine runs it: with the surrogates on a device, and held to its bounds.
+
+    Args:
+        method: The method.
+        names: How the recipe calls the surrogates.
+        embedders: The surrogates.
+        targets: The target identities.
+        settings: What the recipe allows.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        names: Sequence[str],
+        embedders: Sequence[Embedder],
+        targets: Sequence[Target],
+        settings: Bounds,
+    ) -> None:
+        super().__init__()
+        self.method, self.settings, self.names = method, settings, list(names)
+        self.native, self.bounded, self.uses = method.native, method.bounded, method.uses
+        self.embedders = list(embedders)
+        self._moved = nn.ModuleList(self.embedders)
+        aims = [target.aim for target in targets]
+        for number, embedder in enumerate(self.embedders):
+            self.register_buffer(f"targets_{number}", embed(embedder, aims), persistent=False)
+
+    def run(
+        self,
+        faces: Sequence[FaceImage],
+        seeds: Sequence[int],
+        on_step: OnStep | None = None,
+        start: Sequence[Tensor] | None = None,
+        boxes: Sequence[tuple[float, float, float, float]] = (),
+    ) -> Masks:
+        """Return a mask for each face, within the bounds of the recipe and of the photo.
+
+        Args:
+            faces: The faces.
+            seeds: One per face.
+            on_step: Told of the progress.
+            start: Masks of a lighter level, which are of no use to a method.
+            boxes: The detector's boxes, in pixels of the faces; all of each face by default.
+        """
+        device = next(self.buffers()).device
+        targets: list[Tensor] = [getattr(self, f"targets_{number}") for number in range(len(self.embedders))]
+        # At the photo's own resolution, recognisers still see what they always see: their crops.
+        recognisers = Recognisers(self.names, self.embedders, targets, faces, self.uses)
+        settings = self.settings
+        task = Task(
+            faces=faces,
+            boxes=boxes or [(0.0, 0.0, float(face.pixels.shape[-1]), float(face.pixels.shape[-1])) for face in faces],
+            seeds=seeds,
+            recognisers=recognisers,
+            epsilon=settings.epsilon,
+            step_size=settings.step_size,
+            norm=settings.norm,
+            steps=settings.steps,
+            device=device,
+            on_step=on_step or (lambda step, similarity: None),
+        )
+        with torch.autocast(device.type, enabled=False):
+            made = self.method.protect(task)
+        masks = [self._bound(mask.detach().cpu(), face) for mask, face in zip(made, faces, strict=True)]
+        return Masks(masks, [0] * len(masks), [recognisers.queries[number] for number in range(len(masks))])
+
+    def _bound(self, mask: Tensor, face: FaceImage) -> Tensor:
+        """Return a mask inside the ball and inside the photo, for which pixels lie in [0, 1]."""
+        mask = mask * face.inside
+        settings = self.settings
+        if not self.method.bounded:
+            return (face.pixels + mask).clamp(0, 1) - face.pixels
+        if settings.ceiling is not None:
+            mask = mask.clamp(-settings.ceiling, settings.ceiling)
+        unit = (3 * face.inside.sum()).sqrt().item() if settings.norm == "l2" else 1.0
+        bound = torch.full((1, 1, 1, 1), settings.epsilon * unit)
+        return project(mask[None], face.pixels[None], bound, settings.norm)[0]
