@@ -43,6 +43,7 @@ ELSEWHERE = {
     "benchmark.config > pydantic",
     "checking > pydantic",
     "gradients.base > pydantic",
+    "methods.hiding > pydantic",
     "naturalness.base > pydantic",
     "optimizers.base > pydantic",
     "registry > pydantic",

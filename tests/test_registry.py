@@ -90,7 +90,7 @@ def test_an_unknown_name_lists_what_there_is(fresh: Registry) -> None:
 def test_names_never_clash_silently(fresh: Registry) -> None:
     with pytest.raises(PluginError, match=r"optimizer 'example' already exists \(this program\). Choose another name."):
         fresh.register("optimizer", "example", Example, summary="again")
-    with pytest.raises(PluginError, match="unknown kind 'loss'. Known: surrogate, naturalness"):
+    with pytest.raises(PluginError, match="unknown kind 'loss'. Known: method, surrogate, naturalness"):
         fresh.register("loss", "example", Example, summary="no such kind")  # type: ignore[arg-type]
 
 

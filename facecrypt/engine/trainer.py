@@ -24,7 +24,7 @@ from facecrypt.engine.strength import Ladder
 from facecrypt.errors import FacecryptError
 from facecrypt.evaluation.verification import Judge
 from facecrypt.faces.patches import cut
-from facecrypt.methods.base import Masks, MethodModule, OnStep
+from facecrypt.methods.base import Asked, Masks, MethodModule, OnStep
 from facecrypt.methods.iterative.loop import ProtectionLoop
 from facecrypt.recipe.check import Recipe
 from facecrypt.system import interrupts
@@ -165,6 +165,7 @@ class ProtectionModule(lightning.LightningModule):
             part = todo[start : start + shares.faces_per_batch]
             began = time.monotonic()
             seeds = [face_seed(self._seed, job.source, number) for job, number in part]
+            made: Masks | Asked
             if isinstance(loop, MethodModule):
                 made = _run_method(loop, part, seeds, self.on_step)
             else:
@@ -176,7 +177,7 @@ class ProtectionModule(lightning.LightningModule):
 
 def _run_method(
     module: MethodModule, part: Sequence[tuple[Job, int]], seeds: Sequence[int], on_step: OnStep | None
-) -> Masks:
+) -> Asked:
     faces, boxes = [], []
     for job, number in part:
         assert job.photo is not None
@@ -308,10 +309,11 @@ class ProgressTeller(lightning.Callback):
         self._tell(Progress(self._done, len(self._shares.share), step, self._steps, similarity))
 
 
-def _hand_out(part: Sequence[tuple[Job, int]], made: Masks, seconds: float) -> None:
-    queries: Sequence[int | None] = made.queries or [None] * len(part)
-    for (job, number), mask, target, asked in zip(part, made.masks, made.targets, queries, strict=True):
-        job.masks[number] = mask
-        job.queries[number] = asked if asked is None else asked + (job.queries[number] or 0)
-        job.targets[number] = target
+def _hand_out(part: Sequence[tuple[Job, int]], made: Masks | Asked, seconds: float) -> None:
+    for place, (job, number) in enumerate(part):
+        job.masks[number] = made.masks[place]
+        if isinstance(made, Asked):
+            job.queries[number] = made.queries[place] + (job.queries[number] or 0)
+        else:
+            job.targets[number] = made.targets[place]
         job.seconds[number] += seconds

@@ -41,12 +41,22 @@ class Masks(NamedTuple):
     Attributes:
         masks: One per face, ``(3, S, S)``, on the CPU, at the resolution of the face's `FaceImage`.
         targets: Index of the target that each face approached in the last iteration.
-        queries: Pictures of each face that were shown to recognisers.
     """
 
     masks: list[Tensor]
     targets: list[int]
-    queries: list[int] | None = None
+
+
+class Asked(NamedTuple):
+    """What a method made by asking recognisers.
+
+    Attributes:
+        masks: As in `Masks`.
+        queries: Pictures of each face that were shown to recognisers.
+    """
+
+    masks: list[Tensor]
+    queries: list[int]
 
 
 class Recognisers:
@@ -253,7 +263,7 @@ class MethodModule(nn.Module):
         on_step: OnStep | None = None,
         start: Sequence[Tensor] | None = None,
         boxes: Sequence[tuple[float, float, float, float]] = (),
-    ) -> Masks:
+    ) -> Asked:
         """Return a mask for each face, within the bounds of the recipe and of the photo.
 
         Args:
@@ -283,7 +293,7 @@ class MethodModule(nn.Module):
         with torch.autocast(device.type, enabled=False):
             made = self.method.protect(task)
         masks = [self._bound(mask.detach().cpu(), face) for mask, face in zip(made, faces, strict=True)]
-        return Masks(masks, [0] * len(masks), [recognisers.queries[number] for number in range(len(masks))])
+        return Asked(masks, [recognisers.queries[number] for number in range(len(masks))])
 
     def _bound(self, mask: Tensor, face: FaceImage) -> Tensor:
         """Return a mask inside the ball and inside the photo, for which pixels lie in [0, 1]."""

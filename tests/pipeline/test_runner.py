@@ -225,7 +225,7 @@ def test_the_report_keeps_its_contract(mixed: tuple[Run, dict[str, str], dict[st
     face = result.photo("good.png")["faces"][0]
     measures = ["box", "target", "seconds", "max_abs", "psnr", "ssim", "mmd"]
     places = ["index", "landmarks", "found_again"]
-    judged = ["sentence", "verdict", "expected", "visible"]
+    judged = ["sentence", "verdict", "expected", "visible", "queries"]
     assert list(face) == [*measures, "recognisers", "jod", "flip", "level", "escaped", *places, *judged]
     assert [face[key] for key in ("level", "escaped", *places)] == [None, None, 1, "detected", "detected"]
     assert set(face["recognisers"]) == {"sface", "dlib_resnet"}
