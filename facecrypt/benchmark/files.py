@@ -31,12 +31,11 @@ from facecrypt.evaluation.transforms import TRANSFORMS
 from facecrypt.evaluation.verification import make_judge
 from facecrypt.faces.face import Face
 from facecrypt.faces.patches import face_area
-from facecrypt.methods.base import ITERATIVE, MethodModule
-from facecrypt.methods.iterative.loop import ProtectionLoop, Surrogate
+from facecrypt.methods.iterative.loop import Surrogate
 from facecrypt.methods.obfuscation import obfuscate
 from facecrypt.photos.files import Photo, read_photo, write_photo
 from facecrypt.pipeline.builders import build_choosers, build_surrogates, warn
-from facecrypt.pipeline.runner import bind_method, build_loop, build_method, load_own_photos
+from facecrypt.pipeline.runner import build_maker, build_method, load_own_photos
 from facecrypt.recipe.check import Recipe, dump_recipe, level_recipes
 from facecrypt.report.writer import write_text
 from facecrypt.surrogates.embedder import Embedder
@@ -123,13 +122,8 @@ def _protect(
     if todo:
         levels = level_recipes(recipe)
         own_photos = load_own_photos(recipe, surrogates, detector)
-        method = None if recipe.method.name == ITERATIVE else build_method(recipe.method)
-        loops: list[ProtectionLoop | MethodModule] = [
-            build_loop(level, surrogates, targets, own_photos)
-            if method is None
-            else bind_method(method, level, surrogates, targets)
-            for level in levels
-        ]
+        method = build_method(recipe.method)
+        makers = [build_maker(level, method, surrogates, targets, own_photos) for level in levels]
         judges = [make_judge(name, embedder, False, targets, chooses=True) for name, embedder in choosers]
         if recipe.protect is not None:
             judges = [make_judge(each.name, each.embedder, True, targets) for each in surrogates]
@@ -145,7 +139,7 @@ def _protect(
                 raise PhotoError(job.error)
 
         photos = Photos(paths, wanted, recipe, detector)
-        protect(recipe, ProtectionModule(loops, judges, recipe, ladder), photos, finish)
+        protect(recipe, ProtectionModule(makers, judges, recipe, ladder), photos, finish)
     done = [number for number, file in enumerate(files) if file.is_file()]
     seconds = [float(json.loads(read_text(_sidecar(files[number])))) for number in done]
     # A probe in which no face is found cannot be protected: it stays as it is, and counts so.

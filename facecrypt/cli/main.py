@@ -336,7 +336,9 @@ def _summarise(result: Report) -> None:
         for face in photo["faces"]:
             _tell(face)
     if any(v["white_box"] for p in result.photos for f in p["faces"] for v in f["recognisers"].values()):
-        console.say("* gave gradients (white-box): says nothing about recognisers that did not.")
+        loop = result.recipe["method"]["name"] == "iterative"
+        part = "gave gradients" if loop else "answered while masks were made"
+        console.say(f"* {part} (white-box): says nothing about recognisers that did not.")
     private = ""
     if any(photo["faces"] for photo in result.photos) and result.recipe["report"]["originals"]:
         private = "; it shows the original faces, too: keep it private, or leave them out by report.originals=false"

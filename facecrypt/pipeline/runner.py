@@ -118,7 +118,7 @@ def _run(
             detector,
             {index: photo.no_work for index, photo in enumerate(plan.photos) if photo.no_work},
         )
-        method = None if recipe.method.name == ITERATIVE else build_method(recipe.method)
+        method = build_method(recipe.method)
         crew = assemble(recipe, "gradients" if method is None else method.uses)
         gallery = _open_gallery(recipe, detector, aligned)
         own_photos = load_own_photos(recipe, crew.surrogates, detector)
@@ -142,16 +142,11 @@ def _run(
     with stage("build"):
         choosers = [make_judge(name, embedder, False, targets, chooses=True) for name, embedder in crew.choosers]
         levels = level_recipes(recipe)
-        loops: list[ProtectionLoop | MethodModule] = [
-            build_loop(level, crew.surrogates, targets, own_photos)
-            if method is None
-            else bind_method(method, level, crew.surrogates, targets)
-            for level in levels
-        ]
+        makers = [build_maker(level, method, crew.surrogates, targets, own_photos) for level in levels]
         deciding = judges[: len(crew.surrogates)] if recipe.protect is not None else choosers
         ladder = Ladder(recipe, levels, deciding, targets, detector) if deciding else None
         judges += choosers
-        module = ProtectionModule(loops, judges, recipe, ladder)
+        module = ProtectionModule(makers, judges, recipe, ladder)
     earlier = writer.read_earlier(output, records.folder)
     journal = Journal(records.folder / JOURNAL, _known(plan))
     counted = [_is_to_be_written(photo) for photo in plan.photos]
@@ -325,16 +320,32 @@ def build_loop(
     )
 
 
-def build_method(slot: Slot) -> Method:
-    """Return the method that a recipe names, guarded."""
-    method: Method = _build("method", slot)
-    return method
+def build_method(slot: Slot) -> Method | None:
+    """Return the method that a recipe names, guarded; None for the loop, which other keys of the recipe set."""
+    return None if slot.name == ITERATIVE else _build("method", slot)
 
 
-def bind_method(
-    method: Method, recipe: Recipe, surrogates: Sequence[Surrogate], targets: Sequence[Target]
-) -> MethodModule:
-    """Return a method with the surrogates that it may ask, and what a recipe allows it."""
+def build_maker(
+    recipe: Recipe,
+    method: Method | None,
+    surrogates: Sequence[Surrogate],
+    targets: Sequence[Target],
+    own_photos: OwnPhotos | None = None,
+) -> ProtectionLoop | MethodModule:
+    """Return what makes masks: the protection loop, or a method with the surrogates that it may ask.
+
+    Args:
+        recipe: The recipe, which bounds them.
+        method: From `build_method`.
+        surrogates: As for `build_loop`.
+        targets: Likewise.
+        own_photos: Likewise.
+
+    Raises:
+        FacecryptError: If a surrogate cannot be used as the recipe says.
+    """
+    if method is None:
+        return build_loop(recipe, surrogates, targets, own_photos)
     return MethodModule(
         method,
         [surrogate.name for surrogate in surrogates],
