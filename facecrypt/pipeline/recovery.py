@@ -15,6 +15,7 @@ from facecrypt.errors import EmbeddingError, PhotoError
 from facecrypt.evaluation.verification import Judge, verify
 from facecrypt.faces.face import Face
 from facecrypt.faces.patches import cut
+from facecrypt.methods.base import ITERATIVE
 from facecrypt.methods.iterative.loop import Surrogate
 from facecrypt.photos.encoding import is_lossless
 from facecrypt.photos.files import Photo, file_digest, read_photo
@@ -72,6 +73,7 @@ def measure_again(
             choice=recipe.faces,
             transforms=recipe.receipt.transforms,
             asked=recipe.protect,
+            expects=recipe.method.name == ITERATIVE,
         )
     except (PhotoError, EmbeddingError):
         # Somebody moved a file meanwhile, or a surrogate fails on a face: the photo is as it was, without numbers.
