@@ -13,11 +13,12 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from facecrypt.choices import Norm
 from facecrypt.errors import PluginError
 from facecrypt.faces.alignment import crop
-from facecrypt.faces.patches import FaceImage
+from facecrypt.faces.patches import WORKING_SIDE, FaceImage
 from facecrypt.optimizers.base import project
 from facecrypt.surrogates.crops import embedder_grid
 from facecrypt.surrogates.embedder import Embedder
@@ -82,14 +83,18 @@ class Recognisers:
         self.targets = list(targets)
         self.queries: Counter[int] = Counter()
         self._embedders, self._faces, self._uses = list(embedders), faces, uses
-        self._originals = [embed(embedder, faces).to(next(embedder.buffers()).device) for embedder in embedders]
+        with torch.no_grad():
+            self._originals = [
+                torch.cat([self._look(number, face.pixels[None], embedder) for number, face in enumerate(faces)])
+                for embedder in embedders
+            ]
 
     def embed(self, face: int, images: Tensor, recogniser: int = 0) -> Tensor:
         """Return unit embeddings ``(N, D)`` of pictures of a face, differentiable.
 
         Args:
             face: Number of the face in the batch.
-            images: ``(N, 3, S, S)``, RGB in [0, 1], S as in the face's `FaceImage`.
+            images: ``(N, 3, S, S)``, RGB in [0, 1], S as in the face's `FaceImage`, on any device.
             recogniser: Number of the surrogate.
 
         Raises:
@@ -147,9 +152,16 @@ class Recognisers:
         return torch.stack(columns, dim=1)
 
     def _embed(self, face: int, images: Tensor, recogniser: int) -> Tensor:
-        embedder = self._embedders[recogniser]
         self.queries[face] += len(images)
-        grid = embedder_grid(embedder, self._faces[face].landmarks[None], images.shape[-1]).to(images.device)
+        return self._look(face, images, self._embedders[recogniser])
+
+    def _look(self, face: int, images: Tensor, embedder: Embedder) -> Tensor:
+        device, side = next(embedder.buffers()).device, images.shape[-1]
+        grid = embedder_grid(embedder, self._faces[face].landmarks[None], side).to(device)
+        images = images.to(device)
+        if side > WORKING_SIDE:  # as every face is shrunk before a recogniser sees it: sampled as it is, it would alias
+            size = (WORKING_SIDE, WORKING_SIDE)
+            images = functional.interpolate(images, size=size, mode="bilinear", antialias=True)
         embeddings: Tensor = embedder(crop(images, grid.expand(len(images), -1, -1, -1)))
         return embeddings
 
@@ -275,7 +287,6 @@ class MethodModule(nn.Module):
         """
         device = next(self.buffers()).device
         targets: list[Tensor] = [getattr(self, f"targets_{number}") for number in range(len(self.embedders))]
-        # At the photo's own resolution, recognisers still see what they always see: their crops.
         recognisers = Recognisers(self.names, self.embedders, targets, faces, self.uses)
         settings = self.settings
         task = Task(

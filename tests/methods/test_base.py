@@ -18,8 +18,8 @@ from facecrypt.cli import main as cli
 from facecrypt.detectors.search import FaceDetector
 from facecrypt.errors import PluginError, RecipeError
 from facecrypt.faces.face import Face
-from facecrypt.faces.patches import FaceImage
-from facecrypt.methods.base import Bounds, MethodModule, Task, Uses
+from facecrypt.faces.patches import FaceImage, cut
+from facecrypt.methods.base import Bounds, MethodModule, Recognisers, Task, Uses
 from facecrypt.methods.iterative.boundary import guard
 from facecrypt.methods.obfuscation import obfuscate
 from facecrypt.photos.files import Photo, read_photo
@@ -60,7 +60,9 @@ def run(tmp_path: Path, *keys: str) -> dict[str, Any]:
     return loaded
 
 
-@pytest.mark.parametrize("how", ["blur", "pixelate", "darken", "occlude"])
+@pytest.mark.parametrize(
+    "how", ["pixelate", *(pytest.param(how, marks=pytest.mark.slow) for how in ("blur", "darken", "occlude"))]
+)
 def test_a_hidden_face_is_the_same_as_in_a_benchmark(
     how: Any, tmp_path: Path, photo: Photo, face: Face, detector: FaceDetector
 ) -> None:
@@ -214,7 +216,7 @@ def test_a_native_method_sees_the_photo_itself(tmp_path: Path, monkeypatch: pyte
 
     registry.list_components()
     big = tmp_path / "big.png"
-    Image.open(runner.sample_photo()).resize((1024, 1024)).save(big)
+    Image.open(runner.sample_photo()).resize((800, 800)).save(big)
     for native in (True, False):
         component = Component("method", "look", (looks_natively if native else looks_small), "x", "plug")
         monkeypatch.setitem(registry._shared.components, ("method", "look"), component)
@@ -222,3 +224,19 @@ def test_a_native_method_sees_the_photo_itself(tmp_path: Path, monkeypatch: pyte
     (own, box), (small, other) = sides
     assert own > 192 == small
     assert np.array(box) / own == pytest.approx(np.array(other) / small, abs=0.01)
+
+
+def test_recognisers_see_a_large_face_as_they_see_it_shrunk(
+    sface_embedder: Embedder, photo: Photo, detector: FaceDetector
+) -> None:
+    """Sampled at its own resolution, without a low pass, it would be another picture."""
+    pixels = np.asarray(Image.fromarray(np.asarray(photo.pixels)).resize((2560, 2560), Image.Resampling.BICUBIC))
+    noisy = pixels.astype(int) + np.random.default_rng(0).integers(-60, 61, pixels.shape)
+    large = Photo(photo.path, noisy.clip(0, 255).astype(np.uint8))
+    (found,) = detector.find(large, "largest")
+    own, small = cut(large, found, found.patch.side), cut(large, found)
+    assert own.pixels.shape[-1] > 4 * small.pixels.shape[-1]
+    recognisers = Recognisers(["sface"], [sface_embedder], [], [own], "gradients")
+    assert (recognisers.original(0) @ embed(sface_embedder, [small])[0]).item() > 0.995
+    assert recognisers.similarity(0, own.pixels[None]).item() == pytest.approx(1, abs=1e-5)
+    assert recognisers.queries[0] == 1

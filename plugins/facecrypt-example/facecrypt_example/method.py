@@ -31,7 +31,7 @@ class RandomSquares:
     def __init__(
         self,
         *,
-        queries: Annotated[int, Field(ge=1, le=1_000_000)] = 200,
+        queries: Annotated[int, Field(ge=1, le=1_000_000)] = 50,
         share: Annotated[float, Field(gt=0, le=1)] = 0.1,
     ) -> None:
         self.queries, self.share = queries, share
