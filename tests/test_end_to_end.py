@@ -31,6 +31,7 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"output={output}",
         "preset=max",
         "steps=40",
+        "receipt.transforms=[]",
     ]
     done = processes.run([*command, "--allow-weak"])
     assert done.returncode == 0, done.stderr

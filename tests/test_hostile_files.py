@@ -159,6 +159,7 @@ def test_a_folder_loses_the_bad_photos_alone(photos: Path, tmp_path: Path) -> No
     assert not told
 
 
+@pytest.mark.slow
 def test_batches_shrink_where_memory_is_little(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     together: list[int] = []
     step = runner.ProtectionModule.predict_step

@@ -180,6 +180,7 @@ def faults(check: Callable[[Any], Any], component: object) -> list[str]:
     return lines
 
 
+@pytest.mark.slow
 def test_a_surrogate_that_keeps_every_promise() -> None:
     skipped = testing.check_surrogate(Embedder(Thumbnail(), SPEC))
     assert skipped == ([] if torch.cuda.is_available() else ["same_answer_on_cuda: no CUDA device"])

@@ -263,6 +263,7 @@ def test_a_protected_gallery_holds_protected_photos_of_the_same_people(
     assert "### none, protected_gallery\n" in (tmp_path / "results" / "table.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_gallery_grows_and_a_classifier_trains_on_protected_photos(tmp_path: Path, sface_embedder: Embedder) -> None:
     methods = [{"label": "clean"}, {"label": "blur", "obfuscation": {"method": "blur", "strength": 0.2}}]
     adversaries = ["none", "protected_gallery", "growing_gallery", "linear_probe"]

@@ -27,6 +27,7 @@ def make_loop(embedder: Embedder, targets: list[Target], selector: str = "neares
     return runner.build_loop(recipe, [Surrogate("sface", embedder, 1.0)], targets)
 
 
+@pytest.mark.slow
 def test_the_command_measures_every_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The photos of the recipe are repeated until there are enough faces, and stay as they are."""
     folder, before = tmp_path / "photos", Image.open(runner.sample_photo()).crop((100, 0, 356, 256))

@@ -202,7 +202,7 @@ def test_a_run_protects_and_judges_them_upright(
 ) -> None:
     """What the report says of a saved photo holds for whoever turns it upright; the photo keeps its own way up."""
     (tmp_path / "in").mkdir()
-    for turns in TURNS:
+    for turns in (1, 2):
         Image.fromarray(np.rot90(photo.pixels, turns)).save(tmp_path / "in" / f"{turns}.png")
     recipe = str(Path(__file__).parents[2] / "recipes" / "tipim.yaml")
     arguments = ["steps=8", "max_targets=2", "target_selector={name: nearest}", "trainer.accelerator=cpu"]
@@ -210,7 +210,7 @@ def test_a_run_protects_and_judges_them_upright(
     assert cli.main(["run", "--allow-weak", recipe, f"output={tmp_path / 'out'}", *arguments]) == cli.DONE
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     upright = (photo, face)
-    for turns, entry in zip(TURNS, report["photos"], strict=True):
+    for turns, entry in zip((1, 2), report["photos"], strict=True):
         (told,) = entry["faces"]
         verdict = told["recognisers"]["sface"]
         assert verdict["still_recognised"] is False

@@ -111,6 +111,7 @@ def check_killed(tmp_path: Path, mode: str, rounds: int, count: int) -> None:
     assert (results / extra).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kills processes")
 @pytest.mark.parametrize("mode", ["in_place", pytest.param("output", marks=pytest.mark.slow)])
 def test_killed_runs(tmp_path: Path, mode: str) -> None:

@@ -139,6 +139,7 @@ def test_without_the_original_there_are_no_numbers(backup: str, tmp_path: Path) 
     assert photo["reason"].startswith(f"{folder.photos / '0.png'}: was made by facecrypt already, with these settings.")
 
 
+@pytest.mark.slow
 def test_a_photo_that_is_gone_is_protected_anew(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     folder.run()

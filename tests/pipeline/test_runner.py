@@ -634,6 +634,7 @@ def test_many_faces_and_the_largest(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert (before[:, 300:] == after[:, 300:]).all()
 
 
+@pytest.mark.slow
 def test_two_of_thirty_faces(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A number in the report is the number to give; every other face is named, and none of them changes."""
     sheet = contact_sheet(30)
@@ -675,6 +676,7 @@ def test_nobody_of_the_photo_is_meant(tmp_path: Path, capsys: pytest.CaptureFixt
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_faces_given_by_hand_upside_down(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], photo: Photo, face: Face
 ) -> None:
@@ -797,6 +799,7 @@ def test_onnx_file_without_gradients_stops_the_run_or_falls_back(
     assert "surrogate onnx was replaced by its fallback sface" in notes[0]
 
 
+@pytest.mark.slow
 def test_the_saved_photo_keeps_the_budget_of_ssim(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], reference_ssim: Callable[..., float]
 ) -> None:

@@ -136,6 +136,7 @@ def test_a_checkpoint_of_another_network(tmp_path: Path) -> None:
         facenet.facenet_vggface2(path=str(tmp_path / "linear.pt"))
 
 
+@pytest.mark.slow
 def test_the_template_is_where_landmarks_lie_in_the_crops_of_the_package() -> None:
     """Cut out faces of facecrypt's own data as the package does, and average where the landmarks come to lie.
 

@@ -222,6 +222,7 @@ def test_a_ceiling_holds_where_a_budget_scales_masks(
     assert mask.abs().max() <= 10 / 255 + 1e-6
 
 
+@pytest.mark.slow
 def test_a_face_does_not_depend_on_its_batch(
     people: list[FaceImage], sface_embedder: Embedder, targets: list[Target]
 ) -> None:

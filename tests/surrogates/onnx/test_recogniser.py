@@ -327,6 +327,7 @@ def people(lfw: Path, detector: FaceDetector) -> list[list[FaceImage]]:
     return [[cut(photo, detector.find(photo, "largest")[0]) for photo in pair] for pair in photos]
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 @pytest.mark.parametrize(
     ("name", "mean", "std", "threshold"),
