@@ -21,8 +21,9 @@ from torch.utils.flop_counter import flop_registry
 
 from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.selection import choose_faces, load_references
-from facecrypt.errors import NoFaceFoundError, PhotoError
+from facecrypt.errors import NoFaceFoundError, PhotoError, RecipeError
 from facecrypt.faces.patches import FaceImage, cut
+from facecrypt.methods.base import ITERATIVE
 from facecrypt.methods.iterative.batch_size import MOST_AT_ONCE, faces_at_once
 from facecrypt.methods.iterative.loop import ProtectionLoop, Surrogate
 from facecrypt.methods.reference import Literal
@@ -157,8 +158,15 @@ def measure(recipe: Recipe, faces: int, literal: bool, started: float = 0.0) -> 
         started: Seconds that the program took until now.
 
     Raises:
+        RecipeError: If its method has no loop to look into.
         FacecryptError: If the recipe cannot run, or no photo shows a face.
     """
+    if recipe.method.name != ITERATIVE:
+        fault = (
+            f"method: bench looks inside the loop of steps, which {recipe.method.name!r} has not. Name a recipe whose "
+            f"method is {ITERATIVE!r}; report.json of a run tells the seconds that each face took."
+        )
+        raise RecipeError("recipe", [fault])
     with temporary_folder("bench") as folder:
         own = replace(
             recipe,

@@ -129,3 +129,8 @@ def test_a_chosen_strength_is_a_stage(tmp_path: Path) -> None:
     assert figures.steps == 2
     protect = sum(spent for name, spent in seconds.items() if name.startswith("protect"))
     assert figures.seconds_per_face_and_step == pytest.approx(protect / 3)
+
+
+def test_what_has_no_loop_to_look_into_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", str(ROOT / "recipes" / "methods" / "blur.yaml")]) == cli.WRONG
+    assert "method: bench looks inside the loop of steps, which 'blur' has not." in capsys.readouterr().err
