@@ -13,7 +13,6 @@ from torch.utils.data import Dataset
 
 from facecrypt.choices import MetadataPolicy
 from facecrypt.detectors.search import FaceDetector
-from facecrypt.engine.digest import recipe_digest
 from facecrypt.engine.planned import NoWork, PlannedPhoto, write_planned
 from facecrypt.engine.selection import Selection, choose_faces, load_references
 from facecrypt.errors import FacecryptError, NoFaceFoundError, PhotoError
@@ -49,7 +48,7 @@ class Job:
         bounded: Whether the recipe's epsilon and budget bound the mask of each face.
         already: Whether there is nothing to do, since it was done before.
         encoding: How the file was written, such as ``lossy JPEG``.
-        settings: From `recipe_digest`, for the manifest.
+        settings: From `facecrypt.engine.digest.recipe_digest`, for the manifest.
         skipped: Faces that are left as they are.
     """
 
@@ -103,6 +102,7 @@ class Photos(Dataset[Job]):
         recipe: For the choice of faces.
         detector: Finds the faces.
         no_work: Why nothing is done with some photos, by their numbers.
+        settings: From `facecrypt.engine.digest.recipe_digest`, where a manifest notes what is made.
 
     Raises:
         FacecryptError: If a photo of a person whom the recipe names, as in ``faces.only``, cannot be used.
@@ -115,6 +115,7 @@ class Photos(Dataset[Job]):
         recipe: Recipe,
         detector: FaceDetector,
         no_work: Mapping[int, NoWork] | None = None,
+        settings: str = "",
     ) -> None:
         self.found: Mapping[int, Selection] = {}
         self.bounds = limits.current()
@@ -122,7 +123,7 @@ class Photos(Dataset[Job]):
         self._destinations = list(destinations)
         self._no_work = dict(no_work or {})
         self._recipe = recipe
-        self._digest = recipe_digest(recipe)
+        self._settings = settings
         self._detector = detector
         self._references = load_references(recipe.faces, detector)
 
@@ -168,7 +169,7 @@ class Photos(Dataset[Job]):
 
     def _read(self, index: int) -> Job:
         """Return a photo without its faces."""
-        job = Job(index, self._paths[index], self._destinations[index], settings=self._digest)
+        job = Job(index, self._paths[index], self._destinations[index], settings=self._settings)
         if (none := self._no_work.get(index)) is not None:
             job.already = none.already
             return job.fail(PhotoError(none.reason), none.status)

@@ -21,22 +21,11 @@ from facecrypt import registry
 from facecrypt.errors import FacecryptError
 from facecrypt.photos.files import file_digest
 from facecrypt.photos.finding import files_below, find_photos
-from facecrypt.recipe.check import Recipe, level_recipes
+from facecrypt.recipe.check import RECIPE_SCHEMA, Recipe, level_recipes
 from facecrypt.recipe.schema import Receipt
 from facecrypt.registry import BUILT_IN, ENTRY_POINT_GROUP, Kind
 from facecrypt.system.naming import expand_home
-
-_KINDS: dict[str, Kind] = {
-    "surrogates": "surrogate",
-    "judges": "surrogate",
-    "method": "method",
-    "target_selector": "target_selector",
-    "naturalness": "naturalness",
-    "gradient": "gradient",
-    "optimizer": "optimizer",
-    "views": "view",
-}
-"""Keys that name components."""
+from facecrypt.targets.selectors import VIRTUAL
 
 _CONTENTS = ("targets", "own_photos")
 """Keys that name photos."""
@@ -45,7 +34,7 @@ _CONTENTS = ("targets", "own_photos")
 def recipe_digest(recipe: Recipe) -> str:
     """Return the SHA-256 of everything that changes what a photo becomes, apart from the photo."""
     levels = [_resolve(each) for each in level_recipes(recipe)]
-    deciding = {key: value for key, value in _resolve(recipe).items() if key in ("strength", "protect", "receipt")}
+    deciding = [_plain(each) for each in (recipe.strength, recipe.protect, deciding_receipt(recipe))]
     whole = {"facecrypt": metadata.version("facecrypt"), "levels": levels, "chosen by": deciding}
     return hashlib.sha256(json.dumps(whole, sort_keys=True, default=repr).encode()).hexdigest()
 
@@ -85,9 +74,9 @@ def _changed(value: Any) -> dict[str, Any]:
     for item in fields(value):
         given = getattr(value, item.name)
         default = item.default_factory() if item.default_factory is not MISSING else item.default
-        if item.name in _KINDS:
+        if item.name in RECIPE_SCHEMA.kinds:
             slots = given if isinstance(given, list) else [given]
-            result[item.name] = [_component(_KINDS[item.name], slot) for slot in slots]
+            result[item.name] = [_component(RECIPE_SCHEMA.kinds[item.name], slot) for slot in slots]
         elif given != default:
             result[item.name] = _plain(given)
     return result
@@ -133,10 +122,12 @@ def _file(name: str) -> str | None:
 
 def _contents(where: str) -> Any:
     """Return the photos that a key names, by their place and content; the name itself where there are none."""
+    if where == VIRTUAL:  # They come with facecrypt, so its version tells.
+        return where
     path = Path(expand_home(where))
     try:
         files: Sequence[Path] = files_below(path) if path.is_dir() else find_photos(where)
-    except (FacecryptError, OSError):  # Of the virtual people; and who reads the others will say why they cannot be.
+    except (FacecryptError, OSError):  # Who reads them will say why they cannot be.
         return where
     root = path if path.is_dir() else path.parent
     return sorted([os.path.relpath(file, root), file_digest(file) or ""] for file in files)

@@ -182,13 +182,13 @@ def _run_method(
     for job, number in part:
         assert job.photo is not None
         face = job.faces[number]
-        image = cut(job.photo, face, face.patch.side) if module.native else job.images[number]
+        image = cut(job.photo, face, face.patch.side) if module.method.native else job.images[number]
         scale = image.pixels.shape[-1] / face.patch.side
         left, top = face.patch.left, face.patch.top
         x0, y0, x1, y1 = face.box
         faces.append(image)
         boxes.append(((x0 - left) * scale, (y0 - top) * scale, (x1 - left) * scale, (y1 - top) * scale))
-        job.bounded[number] = module.bounded
+        job.bounded[number] = module.method.bounded
     return module.run(faces, seeds, on_step, boxes=boxes)
 
 

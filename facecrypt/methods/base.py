@@ -83,6 +83,9 @@ class Recognisers:
         self.targets = list(targets)
         self.queries: Counter[int] = Counter()
         self._embedders, self._faces, self._uses = list(embedders), faces, uses
+        self._originals: list[Tensor] = []
+        if uses == "nothing":
+            return
         with torch.no_grad():
             self._originals = [
                 torch.cat([self._look(number, face.pixels[None], embedder) for number, face in enumerate(faces)])
@@ -261,12 +264,12 @@ class MethodModule(nn.Module):
     ) -> None:
         super().__init__()
         self.method, self.settings, self.names = method, settings, list(names)
-        self.native, self.bounded, self.uses = method.native, method.bounded, method.uses
         self.embedders = list(embedders)
         self._moved = nn.ModuleList(self.embedders)
         aims = [target.aim for target in targets]
         for number, embedder in enumerate(self.embedders):
-            self.register_buffer(f"targets_{number}", embed(embedder, aims), persistent=False)
+            shown = torch.empty(0) if method.uses == "nothing" else embed(embedder, aims)
+            self.register_buffer(f"targets_{number}", shown, persistent=False)
 
     def run(
         self,
@@ -287,7 +290,7 @@ class MethodModule(nn.Module):
         """
         device = next(self.buffers()).device
         targets: list[Tensor] = [getattr(self, f"targets_{number}") for number in range(len(self.embedders))]
-        recognisers = Recognisers(self.names, self.embedders, targets, faces, self.uses)
+        recognisers = Recognisers(self.names, self.embedders, targets, faces, self.method.uses)
         settings = self.settings
         task = Task(
             faces=faces,

@@ -43,12 +43,14 @@ class Plan:
         photos: The photos in the order of the input, those that are left out among them.
         manifest: Tells of the report files.
         reports: The report files to write, each with what is in its place.
+        settings: Of the run, from `recipe_digest`.
         notes: What a reader of the report must know.
     """
 
     photos: Sequence[PlannedPhoto]
     manifest: Manifest
     reports: Mapping[str, State | None]
+    settings: str
     notes: list[str] = field(default_factory=list)
 
 
@@ -100,7 +102,8 @@ def make_plan(
             "and protect the others without it."
         )
     reports = checker.check(todo, list(manifests.values()), manifests[output / NAME])
-    return Plan(photos, manifests[output / NAME], reports, [*checker.notes, *_name_notes(recipe, todo)])
+    notes = [*checker.notes, *_name_notes(recipe, todo)]
+    return Plan(photos, manifests[output / NAME], reports, settings, notes)
 
 
 def _name_notes(recipe: Recipe, photos: Sequence[PlannedPhoto]) -> Iterator[str]:

@@ -117,6 +117,7 @@ def _run(
             recipe,
             detector,
             {index: photo.no_work for index, photo in enumerate(plan.photos) if photo.no_work},
+            plan.settings,
         )
         method = build_method(recipe.method)
         crew = assemble(recipe, "gradients" if method is None else method.uses)
