@@ -68,7 +68,7 @@ class Saved:
         files: One per probe; the probe itself where nothing was done.
         target: Name of the only target, or empty.
         seconds: Mean time per face, or None where no mask was made.
-        surrogates: Recognisers that gave gradients.
+        surrogates: Recognisers with which the masks were made; none where the method asks nobody.
         choosers: Recognisers that chose the strength.
     """
 
@@ -118,11 +118,12 @@ def _protect(
     detector: FaceDetector,
 ) -> Saved:
     files = [folder / _name(number, probe) for number, probe in enumerate(probes)]
+    method = build_method(recipe.method)
+    asked = surrogates if method is None or method.uses != "nothing" else []
     todo = [number for number, file in enumerate(files) if probes[number].face is not None and not file.is_file()]
     if todo:
         levels = level_recipes(recipe)
         own_photos = load_own_photos(recipe, surrogates, detector)
-        method = build_method(recipe.method)
         makers = [build_maker(level, method, surrogates, targets, own_photos) for level in levels]
         judges = [make_judge(name, embedder, False, targets, chooses=True) for name, embedder in choosers]
         if recipe.protect is not None:
@@ -145,7 +146,7 @@ def _protect(
     # A probe in which no face is found cannot be protected: it stays as it is, and counts so.
     final = [file if file.is_file() else probes[number].path for number, file in enumerate(files)]
     mean = float(np.mean(seconds)) if seconds else None
-    return Saved(final, target, mean, surrogates, [embedder for _, embedder in choosers])
+    return Saved(final, target, mean, asked, [embedder for _, embedder in choosers])
 
 
 def transformed(saved: Saved, transform: TransformName, folder: Path, probes: Sequence[Probe]) -> list[Path]:

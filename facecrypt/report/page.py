@@ -126,8 +126,8 @@ def _judges(verdicts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _role(verdict: Mapping[str, Any]) -> str:
     if verdict["white_box"]:
-        return "surrogate: gave gradients, shows no protection"
-    return "chose the strength: no evidence" if verdict.get("chooses") else "held-out: gave no gradients"
+        return "surrogate: masks were made with it, shows no protection"
+    return "chose the strength: no evidence" if verdict.get("chooses") else "held-out: had no part in the mask"
 
 
 def _is_ranked(verdict: Mapping[str, Any]) -> bool:

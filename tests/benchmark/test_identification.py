@@ -50,6 +50,7 @@ def make(tmp_path: Path, **changes: Any) -> Path:
         "methods": [
             {"label": "clean"},
             {"label": "cover half", "obfuscation": {"method": "occlude", "strength": 0.5}},
+            {"label": "blur", "recipe": str(ROOT / "recipes" / "methods" / "blur.yaml"), "set": {"held_out": []}},
             {"label": "single", "recipe": tipim, "every_target": True, "set": quick},
             {"label": "TIP-IM", "recipe": tipim, "set": quick},
         ],
@@ -86,7 +87,7 @@ def test_metrics_keep_their_contract(finished: Path) -> None:
     found = rows(finished)
     assert [(row["method"], row["evaluator"]) for row in found] == [
         (method, evaluator)
-        for method in ("clean", "cover half", "single", "TIP-IM")
+        for method in ("clean", "cover half", "blur", "single", "TIP-IM")
         for evaluator in ("sface", "dlib_resnet")
     ]
     names = {
@@ -112,7 +113,7 @@ def test_metrics_keep_their_contract(finished: Path) -> None:
         "photos",
     }
     assert any((finished / "results").glob("*.svg"))
-    assert found[4]["best_target"] in {path.name for path in PACK.iterdir()}
+    assert found[6]["best_target"] in {path.name for path in PACK.iterdir()}
 
 
 def test_numbers_can_be_computed_again_from_the_files(
@@ -158,7 +159,7 @@ def test_numbers_can_be_computed_again_from_the_files(
 
 def test_running_again_makes_nothing_twice(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path: path.stat().st_mtime_ns for path in (finished / "results" / "photos").rglob("*.png")}
-    assert len(before) == 2 * (1 + 2 + 1)
+    assert len(before) == 2 * (1 + 1 + 2 + 1)
     metrics = (finished / "results" / "metrics.json").read_text()
     removed = next(path for path in before if "tip-im" in str(path))
     removed.unlink()

@@ -160,7 +160,7 @@ def test_files_that_moved_or_changed_leave_the_numbers(made: writer.Report, tmp_
 def test_a_surrogate_is_marked_and_never_praised(made: writer.Report) -> None:
     html = report_page.render(made)
     (receipt,) = re.findall(r"<h4>inside\*</h4>.*?</table>", html, re.DOTALL)
-    assert "surrogate: gave gradients, shows no protection" in receipt
+    assert "surrogate: masks were made with it, shows no protection" in receipt
     assert "another person" in receipt
     assert 'class="good"' not in receipt
     # Held-out recognisers come first.
