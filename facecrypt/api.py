@@ -182,7 +182,7 @@ class Protected:
             f'<img src="data:image/png;base64,{data}" alt="original and changed picture">'
             f"<table><thead><tr><th>Face</th><th>Recogniser</th>"
             f"<th>Similarity</th><th>Same person from</th><th>It says</th></tr></thead><tbody>{rows}</tbody></table>"
-            "<p>* helped to make the mask (white-box) or chose how strong it is: says nothing about other recognisers.</p>"
+            "<p>* helped to make the mask (white-box) or chose its strength: says nothing about other recognisers.</p>"
         )
 
     def _refuse(self) -> NoReturn:

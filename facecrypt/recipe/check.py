@@ -101,7 +101,8 @@ class Recipe:
         step_size: Length of a step, in the unit of epsilon.
         region: Where in the patch the mask may be how strong; the same everywhere by default.
         colour: Share of each step's colour that is kept: 1 all of it, 0 none, so that only lightness changes. What a
-            channel does beyond the mean of the three is its colour; eyes see tints that SSIM does not.
+            channel does beyond the mean of the three is its colour; eyes see tints that SSIM does not. Below 1, none
+            comes where the photo has no colour.
         texture: How strictly the mask's strength follows the texture around each pixel, sparing smooth skin: 0 not at
             all, 1 in proportion to its standard deviation, 2 to its variance.
         feather: Width, in pixels of the patch at its working size, over which the mask fades to 0 at the patch's

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
@@ -21,6 +23,11 @@ _FLAT = (0.03 * 255) ** 2 / 2
 """Variance in grey levels below which SSIM counts a spot as flat: half its constant C2."""
 _FAINTEST, _STRONGEST = 0.1, 3.0
 """Limits of the map, in multiples of its mean."""
+_COLOURFUL = 32 / 255
+"""Difference between the largest and the smallest channel from which a spot counts as coloured, as skin does. In scans
+and JPEGs of black-and-white photos it is 1 or 2 grey levels, in grey and black hair about 10."""
+_SPOT = 2.0
+"""Standard deviation of the Gaussian that says what lies around a pixel, in pixels."""
 
 
 def strength_map(landmarks: Tensor, side: int, region: Region | None, feather: int) -> Tensor:
@@ -73,6 +80,18 @@ def texture_map(images: Tensor, power: float) -> Tensor:
     share = (variance + _FLAT) ** (power / 2)
     share = share / share.mean(dim=(1, 2, 3), keepdim=True)
     return share.clamp(_FAINTEST, _STRONGEST) / _STRONGEST
+
+
+def colourfulness(images: Tensor) -> Tensor:
+    """Return how coloured each pixel's surroundings are, ``(B, 1, S, S)``, from 0 for grey to 1 for skin and more.
+
+    Args:
+        images: RGB in [0, 1], ``(B, 3, S, S)``.
+    """
+    spread = images.amax(dim=1, keepdim=True) - images.amin(dim=1, keepdim=True)
+    window = 2 * math.ceil(3 * _SPOT) + 1
+    around: Tensor = gaussian_blur2d(spread, window, (_SPOT, _SPOT))
+    return (around / _COLOURFUL).clamp(max=1)
 
 
 def _to_template(points: Tensor, landmarks: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from facecrypt.faces.alignment import crop_to_image
 from facecrypt.faces.patches import FaceImage
 from facecrypt.recipe.schema import Region
-from facecrypt.regions.maps import strength_map, texture_map
+from facecrypt.regions.maps import colourfulness, strength_map, texture_map
 from facecrypt.templates import ARCFACE_TEMPLATE
 from facecrypt.vision.face_parts import part_maps
 
@@ -116,3 +116,16 @@ def test_parts_lie_at_the_landmarks_and_share_no_pixel() -> None:
     assert skin[left_eye] == skin[left_corner] == eyes[nose] == mouth[nose] == skin[0, 0] == 0
     assert (eyes + mouth + skin).max() <= 1
     assert eyes.sum() < mouth.sum() * 1.5 < skin.sum()
+
+
+def test_colourfulness_is_how_far_channels_differ_around_a_pixel() -> None:
+    spreads = torch.zeros(1, 1, 40, 60)
+    spreads[..., 30:] = 64 / 255  # The right half is twice as coloured as counts; the left half is grey.
+    images = torch.cat([0.4 + spreads, torch.full_like(spreads, 0.4), 0.4 + spreads / 2], dim=1)
+    found = colourfulness(images)[0, 0]
+    # A Gaussian of 2 pixels over an edge is the normal distribution, here between pixels 29 and 30; nothing exceeds 1.
+    distances = (torch.arange(60) - 29.5) / 2
+    expected = (torch.special.ndtr(distances) * 2).clamp(max=1)
+    assert torch.allclose(found, expected.expand(40, 60), atol=0.02)
+    assert found[:, :20].max() == 0
+    assert found[:, 40:].min() == 1

@@ -20,7 +20,7 @@ from facecrypt.methods.iterative.boundary import embed_crops
 from facecrypt.methods.iterative.mixup import Features, mixing, record
 from facecrypt.methods.iterative.visibility import Visibility, watches
 from facecrypt.optimizers.base import euclidean_norm, normalize, project
-from facecrypt.regions.maps import strength_map, texture_map
+from facecrypt.regions.maps import colourfulness, strength_map, texture_map
 from facecrypt.surrogates.crops import embedder_grid
 from facecrypt.targets.selectors import Distances, Person
 
@@ -78,6 +78,7 @@ class Batch:
         if settings.texture:
             shares = [texture_map(face.pixels[None].to(device), settings.texture)[0] for face in faces]
             self.strength = self.strength * torch.stack([_pad(each, self.side) for each in shares])
+        self.colour = settings.colour * colourfulness(self.pixels)
         self.epsilon = settings.epsilon * unit
         self.step_size = settings.step_size * unit
         # The share of epsilon that each face may use; below 1 only where there is a budget.
@@ -196,15 +197,15 @@ class Batch:
     def _fade_colour(self, direction: Tensor) -> Tensor:
         """Return steps with less colour: what a channel does beyond the mean of the three counts by a share only.
 
-        The mean of signs lies between them, so steps under ``linf`` stay as long as they were at most; those under
-        ``l2`` get their length back.
+        Where the photo has no colour, none comes: people see it at once in grey hair, in teeth, and all over a
+        black-and-white photo. The mean of signs lies between them, so steps under ``linf`` stay as long as they were at
+        most; those under ``l2`` get their length back.
         """
-        colour, norm = self.loop.settings.colour, self.loop.settings.norm
-        if colour == 1:
+        if self.loop.settings.colour == 1:
             return direction
         grey = direction.mean(dim=1, keepdim=True)
-        faded = grey + colour * (direction - grey)
-        if norm == "linf":
+        faded = grey + self.colour * (direction - grey)
+        if self.loop.settings.norm == "linf":
             return faded
         tiny = torch.finfo(faded.dtype).tiny
         return faded * (euclidean_norm(direction) / euclidean_norm(faded).clamp_min(tiny))

@@ -205,6 +205,17 @@ def test_colour_is_the_share_of_what_channels_do_beyond_their_mean(
     assert 0.1 < half < 0.75 * full
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_no_colour_comes_into_a_photo_without_colour(
+    norm: str, face_image: FaceImage, sface_embedder: Embedder, targets: list[Target]
+) -> None:
+    grey = face_image._replace(pixels=face_image.pixels.mean(dim=0, keepdim=True).expand(3, -1, -1).contiguous())
+    loop = make_loop([sface_embedder], targets[:1], Fixed(), norm=norm, colour=0.5, steps=2, step_size=1 / 255)
+    (mask,), _ = loop.run([grey], [0])
+    assert mask.abs().max() > 0.5 / 255
+    assert (mask - mask.mean(dim=0)).abs().max() < 1e-6
+
+
 def test_a_ceiling_holds_where_a_budget_scales_masks(
     face_image: FaceImage, sface_embedder: Embedder, targets: list[Target]
 ) -> None:
