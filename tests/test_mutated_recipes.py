@@ -5,6 +5,7 @@ import pytest
 from tests.mutate_recipes import SCALARS, TAILS, TYPED, examine_many
 
 
+@pytest.mark.slow
 def test_damaged_recipes_get_an_answer() -> None:
     bad = [(number, mutant.overrides, complaint) for number, mutant, complaint in examine_many(range(30), seed=1)]
     assert bad == []

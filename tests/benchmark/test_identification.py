@@ -157,6 +157,7 @@ def test_numbers_can_be_computed_again_from_the_files(
     assert row["ssim"] == pytest.approx(np.mean(ssim), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_running_again_makes_nothing_twice(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path: path.stat().st_mtime_ns for path in (finished / "results" / "photos").rglob("*.png")}
     assert len(before) == 2 * (1 + 1 + 2 + 1)

@@ -94,6 +94,7 @@ def test_what_answers_at_once_imports_nothing_heavy(argument: str) -> None:
     assert result.stdout.endswith("set()\n")
 
 
+@pytest.mark.slow
 def test_python_dash_m_is_the_same_program() -> None:
     result = processes.run([sys.executable, "-m", "facecrypt", "check", QUICKSTART])
     assert (result.returncode, result.stdout) == (0, f"{QUICKSTART}: no problems\n")

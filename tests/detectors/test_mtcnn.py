@@ -197,6 +197,7 @@ def test_a_target_on_its_side(tmp_path: Path, detector: FaceDetector, sface_embe
     assert float(first @ second) > 0.9
 
 
+@pytest.mark.slow
 def test_a_run_protects_and_judges_them_upright(
     tmp_path: Path, photo: Photo, face: Face, sface_embedder: Embedder, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -225,6 +226,7 @@ def test_a_run_protects_and_judges_them_upright(
         assert difference[int(top) : int(bottom), int(left) : int(right)].any()
 
 
+@pytest.mark.slow
 def test_the_api_takes_them_too(photo: Photo) -> None:
     result = api.protect(
         np.rot90(photo.pixels).copy(), steps=1, max_targets=2, target_selector={"name": "nearest"}, held_out=[],

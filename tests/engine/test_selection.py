@@ -40,6 +40,7 @@ def cells(faces: list[Face]) -> list[int]:
     return sorted(int(y // SHEET_STEP) * SHEET_COLUMNS + int(x // SHEET_STEP) for x, y in middles)
 
 
+@pytest.mark.slow
 def test_thirty_faces_in_one_photo(sheet: Photo, detector: FaceDetector) -> None:
     faces, skipped, reason = choose(sheet, detector, "all")
     assert cells(faces) == list(range(SHEET))

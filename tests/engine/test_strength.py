@@ -58,6 +58,7 @@ def climb_to_the_end(ladder: Ladder, job: Job) -> None:
             job.masks[number] = noise(job.photo, job.faces[number], STRENGTHS[job.levels[number]])
 
 
+@pytest.mark.slow
 def test_the_first_level_that_escapes_is_kept(
     recipe: Recipe,
     photo: Photo,

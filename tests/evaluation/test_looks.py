@@ -52,6 +52,7 @@ def test_fine_changes_show_more_when_enlarged() -> None:
     assert looks.jod["enlarged"] < looks.jod["monitor"] < looks.jod["phone"]
 
 
+@pytest.mark.slow
 def test_a_phone_shows_a_large_photo_as_a_whole() -> None:
     """Shrunk to the screen, noise averages out: a third of the pixels' size leaves a third of it."""
     pixels = photo(1000)

@@ -368,6 +368,7 @@ def test_numbers_of_other_files_are_not_taken_over(change: str, tmp_path: Path) 
     assert writer.carry_over([now], [destination], earlier) == [now]
 
 
+@pytest.mark.slow
 def test_a_photo_that_was_replaced_keeps_its_numbers(tmp_path: Path) -> None:
     photo = tmp_path / "me.png"
     shutil.copy(runner.sample_photo(), photo)

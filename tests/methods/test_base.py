@@ -226,6 +226,7 @@ def test_a_native_method_sees_the_photo_itself(tmp_path: Path, monkeypatch: pyte
     assert np.array(box) / own == pytest.approx(np.array(other) / small, abs=0.01)
 
 
+@pytest.mark.slow
 def test_recognisers_see_a_large_face_as_they_see_it_shrunk(
     sface_embedder: Embedder, photo: Photo, detector: FaceDetector
 ) -> None:

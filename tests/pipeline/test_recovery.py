@@ -102,6 +102,7 @@ def test_what_nobody_measured_is_measured(which: str, request: pytest.FixtureReq
     assert not any("had measured" in note for note in third.notes)
 
 
+@pytest.mark.slow
 def test_what_an_earlier_run_measured_outlives_a_run_that_is_ended(
     finished: tuple[Folder, writer.Report], tmp_path: Path
 ) -> None:

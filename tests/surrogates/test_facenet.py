@@ -94,6 +94,7 @@ def test_a_file_gives_the_embedding_of_the_package(
     assert (embedder.spec.weights.origin, embedder.spec.weights.path) == ("file", str(path))
 
 
+@pytest.mark.slow
 def test_the_published_file_is_downloaded_once(
     published: tuple[str, Path],
     server: FileServer,

@@ -368,6 +368,7 @@ def test_a_face_without_any_judge_is_not_judged(
     assert 'class="says lead not-judged"' in (tmp_path / "out" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_api_and_the_gallery(register: Register, tmp_path: Path, photo: Photo) -> None:
     register("blind", lambda: nonsense("constant"))
     (tmp_path / "me").mkdir()
@@ -609,6 +610,7 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
     return loaded
 
 
+@pytest.mark.slow
 def test_rates_leave_out_who_cannot_judge(
     register: Register, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -648,6 +650,7 @@ def test_a_benchmark_that_nobody_can_judge(
     assert not (tmp_path / "results" / "metrics.json").exists()
 
 
+@pytest.mark.slow
 def test_ranks_need_no_threshold(register: Register, tmp_path: Path) -> None:
     register("high", lambda: Embedder(Answers(thumbnail), replace(SPEC, threshold=math.nan)))
     assert benchmark(tmp_path, {"name": "high"}) == cli.DONE

@@ -100,6 +100,7 @@ def test_computing_for_too_long_ends_it(function: Any, child: Child) -> None:
     assert child.call(tasks.number, seconds=9) != before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="Windows knows no limit of computing time")
 def test_the_time_is_that_of_each_call(child: Child) -> None:
     for _ in range(4):

@@ -199,6 +199,7 @@ def test_what_is_no_photo_is_refused(server: Server, name: str, content: bytes, 
     assert [path for path in server.folder.rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.slow
 def test_one_photo_is_protected_at_a_time_and_can_be_cancelled(server: Server, two_faces: Path) -> None:
     forget(server)
     order = json.dumps({"faces": [0], "strength": "mid"}).encode()
@@ -404,6 +405,7 @@ def test_the_page_opens_with_what_the_recipe_says(monkeypatch: pytest.MonkeyPatc
     assert load_choices(quickstart(), ["preset=mid", "budget.jod=9.5"]).protect is None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_the_secret_is_in_the_arguments_of_no_process(
     tmp_path: Path, two_faces: Path, monkeypatch: pytest.MonkeyPatch

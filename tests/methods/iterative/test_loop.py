@@ -324,6 +324,7 @@ def test_the_identity_loss_falls(face_image: FaceImage, sface_embedder: Embedder
     assert after > before + 0.3
 
 
+@pytest.mark.slow
 def test_gamma_keeps_the_face_more_natural(
     face_image: FaceImage, sface_embedder: Embedder, targets: list[Target]
 ) -> None:
@@ -334,6 +335,7 @@ def test_gamma_keeps_the_face_more_natural(
     assert size(10.0) < size(0.0)
 
 
+@pytest.mark.slow
 def test_an_ensemble_gives_every_surrogate_its_say(
     face_image: FaceImage, sface_embedder: Embedder, dlib_embedder: Embedder, targets: list[Target]
 ) -> None:
