@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facecrypt.benchmark.protocol import Entry, load_protocol
-from facecrypt.choices import TransformName
 from facecrypt.detectors.search import FaceDetector
 from facecrypt.evaluation.embedding_cache import EmbeddingCache, recogniser_key
 from facecrypt.evaluation.robustness import see_again
@@ -40,6 +39,7 @@ from facecrypt.recipe.face_rules import face_rules
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.judging import look
 from facecrypt.targets import load_targets
+from facecrypt.transforms.base import publish_all
 from facecrypt.verdicts.expectation import margin
 
 ROOT = Path(__file__).parents[1]
@@ -52,7 +52,7 @@ BUDGETS = [
     {"jod": 8.4, "enlarged": 8.2, "flip": 0.065, "delta_e": 2.0, "creases": 0.4},
 ]
 """Those of the presets, one below and two between and above them."""
-CHANGES: tuple[TransformName, ...] = ("none", "jpeg_75", "half_size", "blur")
+CHANGES = ("none", "jpeg_75", "half_size", "blur")
 CEILING = 24
 FOLDS = 5
 BINS = 10
@@ -95,6 +95,7 @@ class Judge(NamedTuple):
 def measure(arguments: argparse.Namespace) -> None:
     """Protect people and add to the file of samples what recognisers make of them."""
     detector, rules = FaceDetector(), face_rules("all")
+    changes = publish_all(CHANGES)
     targets = load_targets("virtual", 10, detector, "largest")
     surrogates = {name: build_recogniser(name, {}) for name in arguments.surrogates}
     for embedder in surrogates.values():
@@ -132,7 +133,7 @@ def measure(arguments: argparse.Namespace) -> None:
             for (photo, face, person, _), mask in zip(part, masks, strict=True):
                 fitted = fit_photo(photo, [face], [mask], CEILING, [recipe.budget])
                 saved = Photo(photo.path, add_masks(photo, [face], fitted, CEILING))
-                for change in CHANGES:
+                for change in changes:
                     if (again := see_again(saved, change, [face], detector, rules)[0]) is None:
                         continue
                     pair = [again.image, cut(photo, face)]

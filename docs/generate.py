@@ -96,7 +96,9 @@ BENCHMARK_SLOTS = {
 }
 
 
-LOOSE = {"args": "mapping", "set": "mapping", "levels": "list of names and mappings"}
+LOOSE = {"args": "mapping", "set": "mapping"} | dict.fromkeys(
+    ("levels", "transforms", "adversaries"), "list of names and mappings"
+)
 """Keys whose values are checked by more than their type."""
 
 FRBENCH = "*The recognisers of frbench, listed in [surrogates](surrogates.md), all with the same arguments.*"

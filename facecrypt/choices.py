@@ -32,23 +32,6 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 ViewsMode = Literal["chain", "one"]
 """How the views of a recipe are used: one after the other, or one of them for each picture."""
 
-TransformName = Literal[
-    "none",
-    "jpeg_75",
-    "jpeg_50",
-    "jpeg_30",
-    "half_size",
-    "blur",
-    "screenshot",
-    "median",
-    "noise_denoise",
-    "whatsapp",
-    "instagram",
-    "facebook",
-    "x",
-]
-"""What may happen to a photo after it was saved; see `facecrypt.evaluation.transforms`."""
-
 Trait = Literal["skin", "sex"]
 """What of a person shows in a photo and is told offline; see `facecrypt.evaluation.traits`."""
 

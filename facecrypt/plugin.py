@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from facecrypt.surrogates.spec import Cosine, Dimension, EmbedderSpec, Side, Weights, verify_sha256
     from facecrypt.targets.selectors import Distances, Person, Situation, TargetSelector, gain
     from facecrypt.templates import ARCFACE_TEMPLATE, Template
+    from facecrypt.transforms.base import Pixels, Transform
     from facecrypt.views.base import KorniaView, Params, Probability, View, maybe
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "Optimizer",
     "Params",
     "Person",
+    "Pixels",
     "PhotoError",
     "PluginError",
     "Probability",
@@ -55,6 +57,7 @@ __all__ = [
     "TargetSelector",
     "Task",
     "Template",
+    "Transform",
     "Uses",
     "View",
     "Weights",
@@ -79,6 +82,7 @@ _HOMES = {
     "facecrypt.surrogates.spec": "Cosine Dimension EmbedderSpec Side Weights verify_sha256",
     "facecrypt.targets.selectors": "Distances Person Situation TargetSelector gain",
     "facecrypt.templates": "ARCFACE_TEMPLATE Template",
+    "facecrypt.transforms.base": "Pixels Transform",
     "facecrypt.views.base": "KorniaView Params Probability View maybe",
 }
 

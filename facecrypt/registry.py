@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from importlib import metadata
+from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import pydantic
 
@@ -29,7 +30,7 @@ from facecrypt.system.texts import Text, brief
 if TYPE_CHECKING:
     from facecrypt.surrogates.spec import EmbedderSpec
 
-Kind = Literal["method", "surrogate", "naturalness", "target_selector", "gradient", "optimizer", "view"]
+Kind = Literal["method", "surrogate", "naturalness", "target_selector", "gradient", "optimizer", "view", "transform"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ENTRY_POINT_GROUP = "facecrypt.plugins"
 BUILT_IN = "built-in"
@@ -42,6 +43,9 @@ _SLOW = 5.0
 """Seconds that a plugin may take to import before its user is told why every command waits."""
 _PROGRAM = "this program"
 _BUILT_IN_MODULE = "facecrypt.builtin"  # by its name, as plugins are, since it knows all components
+
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,30 @@ class Component:
     def fault(self, what: str) -> PluginError:
         """Return the error for a component that cannot be used."""
         return PluginError(f"{self.kind} {self.name!r} ({self.origin}): {what}. Install what is missing, or mend it.")
+
+    def broken(self, came: str, expected: str) -> PluginError:
+        """Return the error for a component that does not keep its promise."""
+        kind = self.kind.replace("_", " ")
+        return PluginError(
+            f"{kind} {self.name!r} ({self.origin}): {came}; expected {expected}. Mend it, or name another {kind}."
+        )
+
+    def call(self, function: Callable[..., _Result], *given: Any) -> _Result:
+        """Return what one of the component's functions returns.
+
+        Raises:
+            PluginError: If a plugin's raises anything but errors of facecrypt: no fault of this program.
+        """
+        try:
+            return function(*given)
+        except (FacecryptError, MemoryError):
+            raise
+        except (Exception, SystemExit) as error:
+            if self.origin == BUILT_IN:
+                raise
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{Path(last.filename).name}, line {last.lineno}"
+            raise self.broken(f"raised {type(error).__name__} ({where}): {error}", "a result") from error
 
     def arguments(self) -> dict[str, tuple[Any, Any]]:
         """Return the type annotation and the default (`inspect.Parameter.empty`: none) of what a recipe may give.

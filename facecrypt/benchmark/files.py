@@ -19,7 +19,6 @@ from facecrypt.benchmark.metrics import (
     face_ssim,
     set_mmd,
 )
-from facecrypt.choices import TransformName
 from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.dataset import Job, Photos, save
 from facecrypt.engine.digest import deciding_receipt
@@ -27,7 +26,6 @@ from facecrypt.engine.strength import Ladder
 from facecrypt.engine.trainer import ProtectionModule, protect
 from facecrypt.errors import PhotoError
 from facecrypt.evaluation.looks import WAYS, Looks, measure
-from facecrypt.evaluation.transforms import TRANSFORMS
 from facecrypt.evaluation.verification import make_judge
 from facecrypt.faces.face import Face
 from facecrypt.faces.patches import face_area
@@ -41,6 +39,7 @@ from facecrypt.report.writer import write_text
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.system.regular import read_text
 from facecrypt.targets.selectors import Target
+from facecrypt.transforms.base import Published
 
 
 @dataclass(frozen=True)
@@ -149,19 +148,27 @@ def _protect(
     return Saved(final, target, mean, asked, [embedder for _, embedder in choosers])
 
 
-def transformed(saved: Saved, transform: TransformName, folder: Path, probes: Sequence[Probe]) -> list[Path]:
+def transformed(saved: Saved, transform: Published, folder: Path, probes: Sequence[Probe]) -> list[Path]:
     """Return the files of a run after a transform, making those that are missing or older than what they show."""
-    if transform == "none":
+    if transform.is_nothing:
         return saved.files
     files = []
     for number, (probe, source) in enumerate(zip(probes, saved.files, strict=True)):
         file = folder / _name(number, probe)
         if not file.is_file() or file.stat().st_mtime_ns < source.stat().st_mtime_ns:
-            pixels = TRANSFORMS[transform](read_photo(source).pixels)
+            pixels = transform(read_photo(source).pixels)
             # Not the photo that was read: its transparency would not fit another size.
             write_photo(Photo(source, pixels), pixels, file)
         files.append(file)
     return files
+
+
+def transform_folder(transform: Published) -> str:
+    """Return a folder name for what a transform makes: a plain name itself, else one that its meaning is part of."""
+    if re.fullmatch(r"\w+", transform.label) and transform.is_plain:
+        return transform.label
+    digest = hashlib.sha256(transform.meaning.encode(errors="surrogateescape")).hexdigest()[:10]
+    return f"{re.sub('[^A-Za-z0-9]+', '-', transform.label).strip('-').lower()}-{digest}"
 
 
 def _obfuscated(file: Path, probe: Probe, row: Row) -> Path:

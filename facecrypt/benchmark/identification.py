@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from torch import Tensor
 
 from facecrypt.benchmark import plots, tables
 from facecrypt.benchmark.adversaries import Gallery, Identifier, grow, measure_threshold, stream_of, train_linear_probe
-from facecrypt.benchmark.config import Benchmark, Row, dump_benchmark
-from facecrypt.benchmark.files import Probe, Saved, folder_of, make_files, quality_of, transformed
+from facecrypt.benchmark.config import Benchmark, Row, dump_benchmark, split_adversary
+from facecrypt.benchmark.files import Probe, Saved, folder_of, make_files, quality_of, transform_folder, transformed
 from facecrypt.benchmark.metrics import (
     NO_FACE,
     best_over_targets,
@@ -38,7 +38,7 @@ from facecrypt.benchmark.protocol import (
     load_protocol,
     subset,
 )
-from facecrypt.choices import Adversary, TransformName
+from facecrypt.choices import Adversary
 from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.known import ResultFiles
 from facecrypt.errors import EmbeddingError, FacecryptError, NoFaceFoundError, PhotoError, WeightsError
@@ -52,6 +52,7 @@ from facecrypt.system.locks import locked_folders
 from facecrypt.system.naming import expand_home
 from facecrypt.system.private_files import temporary_folder
 from facecrypt.targets.selectors import Target
+from facecrypt.transforms.base import Published, publish, publish_all
 
 TOP = (1, 5)
 """The N of Rank-N-T and Rank-N-UT in metrics.json."""
@@ -93,6 +94,35 @@ class Others:
     distractors: Tensor
 
 
+class _Opponent:
+    """An adversary, and what has happened to the photos that it collects.
+
+    Args:
+        name: Its registered name.
+        entry: The transform, as recipes name one.
+    """
+
+    def __init__(self, name: Adversary, entry: object) -> None:
+        self.name = name
+        self._transform: Published = publish(entry)
+        after = "" if self._transform.is_nothing else f", which collects after {self._transform.label}"
+        self.label = f"{name}{after}"
+
+    def change(self, collected: Sequence[Saved], folder: Path, photos: Sequence[Probe]) -> list[Saved]:
+        """Return the photos as it gets them, one `Saved` per run."""
+        if self._transform.is_nothing:
+            return list(collected)
+        place = folder / "collected" / transform_folder(self._transform)
+        return [
+            replace(each, files=transformed(each, self._transform, place / f"{run:02d}", photos))
+            for run, each in enumerate(collected)
+        ]
+
+
+def _names(benchmark: Benchmark) -> set[Adversary]:
+    return {split_adversary(entry)[0] for entry in benchmark.adversaries}
+
+
 def evaluate(benchmark: Benchmark, rows: Sequence[Row], command: str) -> list[dict[str, Any]]:
     """Run a benchmark and leave metrics.json, table.md, plots and the saved photos in its output folder.
 
@@ -123,6 +153,8 @@ def _evaluate(
     detector = FaceDetector()
     probes = [_probe(entry, numbers[entry.identity], detector, benchmark) for entry in protocol.probes]
     targets = [_target(entry, detector, benchmark) for entry in protocol.targets]
+    transforms = publish_all(benchmark.transforms)
+    adversaries = [_Opponent(*split_adversary(entry)) for entry in benchmark.adversaries]
     panel = _panel(benchmark, protocol, numbers, cache, detector)
     others = _others(protocol, numbers, detector, benchmark)
     results: list[dict[str, Any]] = []
@@ -132,17 +164,19 @@ def _evaluate(
         quality = quality_of(saved, probes)
         clean = row.recipe is None and row.obfuscation is None
         collected = make_files(row, others.photos, targets, output, detector) if others.photos else saved
-        for adversary in benchmark.adversaries:
-            if adversary == "protected_gallery" and clean:
+        photos = output / "photos" / folder_of(row, probes, targets)
+        for adversary in adversaries:
+            if adversary.name == "protected_gallery" and clean:
                 continue  # Nobody protects, so there is nothing to collect.
+            changed = adversary.change(collected, photos, others.photos)
             facing = {}
             for each in list(panel.evaluators):
                 with panel.asking(each):
                     facing[each.label] = [
-                        _face(adversary, each, others, run, clean, cache, detector, benchmark) for run in collected
+                        _face(adversary.name, each, others, run, clean, cache, detector, benchmark) for run in changed
                     ]
-            for transform in benchmark.transforms:
-                folder = output / "photos" / folder_of(row, probes, targets) / transform
+            for transform in transforms:
+                folder = photos / transform_folder(transform)
                 shown = [transformed(each, transform, folder / f"{run:02d}", probes) for run, each in enumerate(saved)]
                 for evaluator in list(panel.evaluators):
                     faced = facing[evaluator.label]
@@ -151,9 +185,9 @@ def _evaluate(
                             _identify(evaluator, each[0], files, probes, aimed, cache, detector, benchmark)
                             for each, files in zip(faced, shown, strict=True)
                         ]
-                        found = _result(row, transform, evaluator, saved, seen, quality, benchmark, len(probes))
+                        found = _result(row, transform.label, evaluator, saved, seen, quality, benchmark, len(probes))
                         identifier, stream = faced[0]
-                        known = {"adversary": adversary, "n_gallery": identifier.size, "stream": stream}
+                        known = {"adversary": adversary.label, "n_gallery": identifier.size, "stream": stream}
                         results.append(found | known)
         results = [each for each in results if each["evaluator"] not in panel.left_out]
         # After every row, so that a run that is stopped leaves what it knows.
@@ -256,7 +290,7 @@ def _panel(
             warn(f"evaluator {slot.label} does not judge this benchmark: {error}")
             continue
         # Ranks need no threshold, but whoever lets a gallery grow does.
-        fault = find_fault(embedder, by_threshold="growing_gallery" in benchmark.adversaries)
+        fault = find_fault(embedder, by_threshold="growing_gallery" in _names(benchmark))
         if fault:
             panel.leave_out(slot.label, fault)
             continue
@@ -280,7 +314,7 @@ def _panel(
 def _others(
     protocol: IdentificationProtocol, numbers: dict[str, int], detector: FaceDetector, benchmark: Benchmark
 ) -> Others:
-    people = {entry.identity for entry in protocol.probes} if set(benchmark.adversaries) - {"none"} else set()
+    people = {entry.identity for entry in protocol.probes} if _names(benchmark) - {"none"} else set()
     places = [place for place, entry in enumerate(protocol.gallery) if entry.identity in people]
     entries = [protocol.gallery[place] for place in places]
     photos = [_probe(entry, numbers[entry.identity], detector, benchmark) for entry in entries]
@@ -354,7 +388,7 @@ def _identify(
 
 def _result(
     row: Row,
-    transform: TransformName,
+    transform: str,
     evaluator: Evaluator,
     saved: Sequence[Saved],
     seen: Sequence[tuple[Tensor, Tensor, Tensor]],

@@ -26,7 +26,10 @@ from facecrypt.recipe.schema import Receipt
 from facecrypt.registry import BUILT_IN, ENTRY_POINT_GROUP, Kind
 from facecrypt.system.naming import expand_home
 from facecrypt.targets.selectors import VIRTUAL
+from facecrypt.transforms.entries import read_entry
 
+_SHOWS_TRANSFORMS = "published"
+"""The view of which arguments name transforms."""
 _CONTENTS = ("targets", "own_photos")
 """Keys that name photos."""
 
@@ -36,12 +39,25 @@ def recipe_digest(recipe: Recipe) -> str:
     levels = [_resolve(each) for each in level_recipes(recipe)]
     deciding = [_plain(each) for each in (recipe.strength, recipe.protect, deciding_receipt(recipe))]
     whole = {"facecrypt": metadata.version("facecrypt"), "levels": levels, "chosen by": deciding}
+    if publishers := _publishers(recipe):
+        whole["transforms of"] = publishers
     return hashlib.sha256(json.dumps(whole, sort_keys=True, default=repr).encode()).hexdigest()
 
 
 def deciding_receipt(recipe: Recipe) -> Receipt:
     """Return the part of a recipe's receipt that changes what a photo becomes: what `protect` tries masks by."""
     return Receipt() if recipe.protect is None else Receipt(transforms=recipe.receipt.transforms)
+
+
+def _publishers(recipe: Recipe) -> list[list[str]]:
+    """Return the plugins whose transforms masks are tried by or shown to, and their versions."""
+    entries = [*deciding_receipt(recipe).transforms]
+    for level in level_recipes(recipe):
+        for view in level.views:
+            entries += view.args.get("transforms", []) if view.name == _SHOWS_TRANSFORMS else []
+    names = {name for entry in entries for name, _ in read_entry(entry).steps}
+    versions = [_version(registry.get("transform", name).origin) for name in sorted(names)]
+    return [version for version in versions if version]
 
 
 def _resolve(recipe: Recipe) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from facecrypt.recipe.presets import name_level
 from facecrypt.system.private_files import temporary_folder
 from facecrypt.system.timing import stage
 from facecrypt.targets.selectors import Target
+from facecrypt.transforms.base import publish_all
 from facecrypt.verdicts.sentences import face_names
 
 
@@ -49,6 +50,7 @@ class Ladder:
         self._judges = judges
         self._targets = targets
         self._detector = detector
+        self._transforms = publish_all([] if recipe.protect is None else recipe.receipt.transforms)
 
     @stage("strength")
     def climb(self, job: Job) -> list[int]:
@@ -78,7 +80,7 @@ class Ladder:
                     judges=self._judges,
                     detector=self._detector,
                     choice=self._recipe.faces,
-                    transforms=[] if self._recipe.protect is None else self._recipe.receipt.transforms,
+                    transforms=self._transforms,
                 )
         except PhotoError as error:
             job.fail(error)

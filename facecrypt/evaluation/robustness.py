@@ -12,12 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facecrypt.choices import TransformName
 from facecrypt.detectors.mtcnn import SAME_FACE_OVERLAP, overlap
 from facecrypt.detectors.search import FaceDetector, search_scale
 from facecrypt.errors import PhotoError
 from facecrypt.evaluation.embedding_cache import EmbeddingCache, recogniser_key
-from facecrypt.evaluation.transforms import TRANSFORMS
 from facecrypt.faces.face import Face, Window, patch_around
 from facecrypt.faces.patches import FaceImage, cut
 from facecrypt.photos.files import Photo, file_digest, find_photos
@@ -25,6 +23,7 @@ from facecrypt.recipe.face_rules import Faces
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.system.naming import expand_home
 from facecrypt.system.private_files import temporary_folder
+from facecrypt.transforms.base import Published
 
 FoundAgain = Literal["detected", "detected in box", "known landmarks"]
 """How a face was found again: by the search of the photo or, for a face given by hand that this does not find, by a
@@ -192,7 +191,7 @@ class Gallery:
 
 
 def see_again(
-    photo: Photo, transform: TransformName, faces: Sequence[Face], detector: FaceDetector, rules: Faces
+    photo: Photo, transform: Published, faces: Sequence[Face], detector: FaceDetector, rules: Faces
 ) -> list[FoundFace | None]:
     """Return faces as they are found in a photo that was changed; None for one that is not found any more.
 
@@ -208,12 +207,12 @@ def see_again(
             itself an aligned face.
     """
     height, width = photo.pixels.shape[:2]
-    changed = Photo(photo.path, TRANSFORMS[transform](photo.pixels))
+    changed = Photo(photo.path, transform(photo.pixels))
     scale = np.array([changed.pixels.shape[1] / width, changed.pixels.shape[0] / height], np.float32)
     known = [_scaled(face, scale) for face in faces]
     aligned = rules.choose == "aligned"
     min_size = rules.min_size and rules.min_size * float(scale.min())
-    windows = [] if aligned or transform == "none" else _windows(changed, [face.box for face in known], min_size)
+    windows = [] if aligned or transform.is_nothing else _windows(changed, [face.box for face in known], min_size)
     if windows:
         found = [face for window in windows for face in _find_in(changed, window, detector, min_size)]
     else:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from facecrypt.choices import FaceChoice, LandmarksFrom, TransformName
+from facecrypt.choices import FaceChoice, LandmarksFrom
 from facecrypt.detectors.search import FaceDetector
 from facecrypt.evaluation.looks import measure
 from facecrypt.evaluation.robustness import FoundAgain, FoundFace, People, Sighting, see_again
@@ -25,10 +25,12 @@ from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.judging import Seen, find_fault, look, slightly_changed
 from facecrypt.system.timing import stage
 from facecrypt.targets.selectors import Target
+from facecrypt.transforms.base import Published, publish
+from facecrypt.transforms.entries import AS_IS
 from facecrypt.verdicts.sentences import face_sentence
 from facecrypt.verdicts.verdict import FaceVerdict, Visible, assess
 
-Looks = Mapping[TransformName, FoundFace | None]
+Looks = Mapping[str, FoundFace | None]
 """One face in every state of the photo; None where it is not found."""
 
 
@@ -57,8 +59,8 @@ class Verdict:
     still_recognised: bool | None
     chooses: bool = False
     person: str | None = None
-    before: dict[TransformName, Sighting] = field(default_factory=dict)
-    after: dict[TransformName, Sighting] = field(default_factory=dict)
+    before: dict[str, Sighting] = field(default_factory=dict)
+    after: dict[str, Sighting] = field(default_factory=dict)
     cannot_judge: str = ""
 
 
@@ -169,7 +171,7 @@ def verify(
     judges: Sequence[Judge],
     detector: FaceDetector,
     choice: FaceChoice | Faces,
-    transforms: Sequence[TransformName] = (),
+    transforms: Sequence[Published] = (),
     asked: float | None = None,
     expects: bool = True,
 ) -> list[FaceReport]:
@@ -195,13 +197,13 @@ def verify(
     """
     protected = read_photo(saved)
     rules = face_rules(choice)
-    before: dict[TransformName, list[FoundFace | None]] = {"none": [FoundFace(cut(photo, face)) for face in faces]}
-    after: dict[TransformName, list[FoundFace | None]] = {}
-    after["none"] = see_again(protected, "none", faces, detector, rules)
+    before: dict[str, list[FoundFace | None]] = {"none": [FoundFace(cut(photo, face)) for face in faces]}
+    after: dict[str, list[FoundFace | None]] = {}
+    after["none"] = see_again(protected, publish(AS_IS), faces, detector, rules)
     for transform in transforms:
-        if transform not in after:
-            before[transform] = see_again(photo, transform, faces, detector, rules)
-            after[transform] = see_again(protected, transform, faces, detector, rules)
+        if transform.label not in after:
+            before[transform.label] = see_again(photo, transform, faces, detector, rules)
+            after[transform.label] = see_again(protected, transform, faces, detector, rules)
     people = {judge.name: judge.people.without(photo.digest) for judge in judges if judge.people}
     reports = []
     for number, (face, target, spent) in enumerate(zip(faces, chosen, seconds, strict=True)):

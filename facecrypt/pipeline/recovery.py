@@ -23,6 +23,7 @@ from facecrypt.recipe.check import Recipe
 from facecrypt.report.writer import PhotoReport
 from facecrypt.surrogates.judging import embed
 from facecrypt.targets.selectors import Target
+from facecrypt.transforms.base import Published
 from facecrypt.verdicts.verdict import worst
 
 
@@ -37,6 +38,7 @@ def measure_again(
     surrogates: Sequence[Surrogate],
     judges: Sequence[Judge],
     detector: FaceDetector,
+    transforms: Sequence[Published],
 ) -> PhotoReport:
     """Return a photo that was protected before with its faces, measured on the files as they are.
 
@@ -53,6 +55,7 @@ def measure_again(
         surrogates: The recognisers that gave gradients.
         judges: The recognisers that judge.
         detector: Finds the faces of the saved file.
+        transforms: What else happens to both before the judges see them.
     """
     if original is None:
         return photo
@@ -71,7 +74,7 @@ def measure_again(
             judges=judges,
             detector=detector,
             choice=recipe.faces,
-            transforms=recipe.receipt.transforms,
+            transforms=transforms,
             asked=recipe.protect,
             expects=recipe.method.name == ITERATIVE,
         )

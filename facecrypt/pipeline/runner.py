@@ -43,6 +43,7 @@ from facecrypt.system.places import check_unchanged
 from facecrypt.system.private_files import sweep_temporary_folders
 from facecrypt.system.timing import stage
 from facecrypt.targets.selectors import Target, load_targets
+from facecrypt.transforms.base import Published, publish_all
 from facecrypt.verdicts.verdict import worst
 from facecrypt.views.base import OneOf, View
 
@@ -124,6 +125,7 @@ def _run(
         gallery = _open_gallery(recipe, detector, aligned)
         own_photos = load_own_photos(recipe, crew.surrogates, detector)
         judges = [make_judge(name, embedder, white, targets) for name, embedder, white in crew.judges]
+        transforms = publish_all(recipe.receipt.transforms)
         people = _show_gallery(gallery, judges, crew.notes) if gallery else None
     crew.notes[:0] = plan.notes
     if own_photos and own_photos.faceless:
@@ -156,7 +158,7 @@ def _run(
 
     def finish(job: Job) -> None:
         planned = plan.photos[job.index]
-        photo = _write_and_verify(job, planned, recipe, levels, targets, judges, detector, journal)
+        photo = _write_and_verify(job, planned, recipe, levels, targets, judges, detector, transforms, journal)
         (entry,) = writer.carry_over([asdict(photo)], [job.destination], earlier)
         if job.already and not entry["carried_over"]:
             late = measure_again(
@@ -169,6 +171,7 @@ def _run(
                 surrogates=crew.surrogates,
                 judges=judges,
                 detector=detector,
+                transforms=transforms,
             )
             entry = asdict(late)
         try:
@@ -375,6 +378,7 @@ def _write_and_verify(
     targets: Sequence[Target],
     judges: Sequence[Judge],
     detector: FaceDetector,
+    transforms: Sequence[Published],
     journal: Journal,
 ) -> writer.PhotoReport:
     save(job, recipe, levels, planned, lambda digest: journal.announce(job.index, job.destination, digest))
@@ -391,7 +395,7 @@ def _write_and_verify(
                 judges=judges,
                 detector=detector,
                 choice=recipe.faces,
-                transforms=recipe.receipt.transforms,
+                transforms=transforms,
                 asked=recipe.protect,
                 expects=recipe.method.name == ITERATIVE,
             )

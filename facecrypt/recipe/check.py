@@ -54,6 +54,7 @@ from facecrypt.recipe.yaml_values import Node, dump
 from facecrypt.registry import Kind
 from facecrypt.system.naming import template_fault
 from facecrypt.system.texts import FreeText, PathText
+from facecrypt.transforms.entries import label_faults
 from facecrypt.verdicts.expectation import known_surrogates
 from facecrypt.verdicts.verdict import can_expect
 
@@ -405,6 +406,7 @@ def _contradictions(recipe: Recipe) -> list[str]:
         )
     faults += _protect_faults(recipe, giving, judging) + _strength_faults(recipe, giving, judging)
     faults += face_faults(recipe.faces) + _file_faults(recipe)
+    faults += label_faults("receipt.transforms", recipe.receipt.transforms)
     # What is wrong with the recipe is wrong with every level, and told once.
     return faults or (_level_faults(recipe) if recipe.protect is not None else [])
 

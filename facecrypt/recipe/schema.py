@@ -10,10 +10,11 @@ import pydantic
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
-from facecrypt.choices import Accelerator, Precision, Strategy, TransformName
+from facecrypt.choices import Accelerator, Precision, Strategy
 from facecrypt.recipe.key_types import WHOLE_RECIPE
 from facecrypt.system.limits import SECONDS, parse_size
 from facecrypt.system.texts import PathText
+from facecrypt.transforms.entries import Entry
 
 STRICT = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 Args = dict[str, Any]
@@ -247,14 +248,17 @@ class Receipt:
 
     Attributes:
         transforms: What happens to the original and to the saved photo before all recognisers see them once more;
-            ``[]`` for nothing, which is fastest.
+            ``[]`` for nothing, which is fastest. Each is a name, names joined by ``+``, ``{name: jpeg, args: {quality:
+            60}}``, or ``{chain: [half_size, {name: webp}], label: chat}``.
         gallery: Folder with photos of known people, a subfolder for each person (a photo beside them is one person,
             too), in which the rank of each face is measured; null for none.
         cache: Folder that keeps the gallery's embeddings for later runs, as private as the photos; null keeps none.
     """
 
     __pydantic_config__ = STRICT
-    transforms: list[TransformName] = field(default_factory=lambda: ["jpeg_75", "half_size", "blur"])
+    transforms: Annotated[list[Entry], Field(max_length=MOST_COMPONENTS)] = field(
+        default_factory=lambda: ["jpeg_75", "half_size", "blur"]
+    )
     gallery: PathText | None = None
     cache: PathText | None = None
 

@@ -20,7 +20,7 @@ from PIL import Image
 from facecrypt.errors import PhotoError
 from facecrypt.photos.files import read_photo
 from facecrypt.system.texts import plain
-from facecrypt.verdicts.sentences import LABELS, face_names, face_sentence
+from facecrypt.verdicts.sentences import face_names, face_sentence, label_of
 from facecrypt.verdicts.verdict import is_evidence
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _rows(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
     after = verdict.get("after") or {"none": {**verdict, "place": None}}
     return [
         {
-            "label": LABELS.get(name, name),
+            "label": label_of(name),
             "saved": name == "none",
             "before": before.get(name) and {"cannot_judge": "", **before[name]},
             "after": {"cannot_judge": "", **now},

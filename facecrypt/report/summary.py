@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from facecrypt.recipe.presets import load_presets, name_level
-from facecrypt.verdicts.sentences import LABELS, LOST, listed, of_others
+from facecrypt.verdicts.sentences import LOST, label_of, listed, of_others
 from facecrypt.verdicts.verdict import (
     ASKED,
     FaceVerdict,
@@ -95,7 +95,7 @@ def _one(face: Face, asked: float) -> str:
     if kept:
         return f"{_who(kept)} still take{_s(kept)} this face for the original"
     if again:
-        after = listed(sorted({LABELS.get(c, c) for name in again for c in changes(held_out[name], recognised=True)}))
+        after = listed(sorted({label_of(c) for name in again for c in changes(held_out[name], recognised=True)}))
         return f"{_who(again)} take{_s(again)} this face for the original again after {after}"
     if rid:
         return f"{_who(rid)} take{_s(rid)} this face for somebody else"

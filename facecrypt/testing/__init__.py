@@ -24,7 +24,8 @@ from facecrypt.naturalness.base import Naturalness
 from facecrypt.optimizers.base import Optimizer
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets.selectors import TargetSelector
-from facecrypt.testing import gradient, method, naturalness, optimizer, surrogate, target_selector, view
+from facecrypt.testing import gradient, method, naturalness, optimizer, surrogate, target_selector, transform, view
+from facecrypt.transforms.base import Transform
 from facecrypt.views.base import View
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "check_gradient",
     "check_optimizer",
     "check_view",
+    "check_transform",
     "METHOD_CHECKS",
     "SURROGATE_CHECKS",
     "NATURALNESS_CHECKS",
@@ -42,6 +44,7 @@ __all__ = [
     "GRADIENT_CHECKS",
     "OPTIMIZER_CHECKS",
     "VIEW_CHECKS",
+    "TRANSFORM_CHECKS",
 ]
 
 METHOD_CHECKS = method.CHECKS
@@ -51,6 +54,7 @@ TARGET_SELECTOR_CHECKS = target_selector.CHECKS
 GRADIENT_CHECKS = gradient.CHECKS
 OPTIMIZER_CHECKS = optimizer.CHECKS
 VIEW_CHECKS = view.CHECKS
+TRANSFORM_CHECKS = transform.CHECKS
 
 
 def check_surrogate(embedder: Embedder, *, folder: str | Path | None = None) -> list[str]:
@@ -103,6 +107,11 @@ def check_optimizer(optimizer: Optimizer) -> list[str]:
 def check_view(view: View) -> list[str]:
     """Check every promise of a view; returns and raises as `check_surrogate`."""
     return _run_all(VIEW_CHECKS, view)
+
+
+def check_transform(transform: Transform) -> list[str]:
+    """Check every promise of a transform; returns and raises as `check_surrogate`."""
+    return _run_all(TRANSFORM_CHECKS, transform)
 
 
 def _run_all(checks: Sequence[Callable[[Any], None]], component: object) -> list[str]:

@@ -27,6 +27,11 @@ LABELS: Mapping[str, str] = {
     "instagram": "Instagram",
     "facebook": "Facebook",
     "x": "X",
+    "jpeg": "JPEG",
+    "webp": "WebP",
+    "avif": "AVIF",
+    "resize": "another size",
+    "platform": "a platform",
 }
 """How people call a transform."""
 
@@ -36,6 +41,12 @@ LOST = (
 
 OF = (FEWEST, 10, 20)
 """How many unseen recognisers a sentence speaks of: the first number of which a share is not all."""
+
+
+def label_of(transform: str) -> str:
+    """Return how people call a transform, or several one after the other, by the name in report.json."""
+    parts = transform.split("+")
+    return ", then ".join(LABELS[part] for part in parts) if set(parts) <= LABELS.keys() else transform
 
 
 def face_names(faces: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -113,7 +124,7 @@ def _held_out(verdicts: Verdicts) -> dict[str, Mapping[str, Any]]:
 
 
 def _after(verdict: Mapping[str, Any], recognised: bool) -> list[str]:
-    return [LABELS.get(name, name) for name in changes(verdict, recognised=recognised)]
+    return [label_of(name) for name in changes(verdict, recognised=recognised)]
 
 
 def _one(name: str, verdict: Mapping[str, Any]) -> str:

@@ -17,7 +17,6 @@ from skimage.metrics import peak_signal_noise_ratio
 from facecrypt.benchmark.adversaries import stream_of, train_linear_probe
 from facecrypt.cli import main as cli
 from facecrypt.detectors.search import FaceDetector
-from facecrypt.evaluation.transforms import TRANSFORMS
 from facecrypt.faces.alignment import crop, crop_grid
 from facecrypt.faces.patches import cut
 from facecrypt.methods.obfuscation import obfuscate
@@ -26,6 +25,7 @@ from facecrypt.pipeline import runner
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.judging import embed
 from facecrypt.templates import ARCFACE_TEMPLATE
+from facecrypt.transforms.base import publish
 from tests.pictures import DATA
 
 ROOT = Path(__file__).parents[2]
@@ -196,7 +196,7 @@ def test_transformed_photos_are_identified_afresh(tmp_path: Path, sface_embedder
             files = sorted((folder / name).rglob("*.png"))
             assert len(files) == len(sources) == 2
             for file, source in zip(files, sources, strict=True):
-                assert np.array_equal(read_photo(file).pixels, TRANSFORMS[name](read_photo(source).pixels))
+                assert np.array_equal(read_photo(file).pixels, publish(name)(read_photo(source).pixels))
     table = (tmp_path / "results" / "table.md").read_text()
     assert all(table.count(f"### {name}\n") == 2 for name in names)
 
@@ -231,7 +231,7 @@ def test_a_protected_gallery_holds_protected_photos_of_the_same_people(
     tmp_path: Path, sface_embedder: Embedder
 ) -> None:
     methods = [{"label": "clean"}, {"label": "cover", "obfuscation": {"method": "occlude", "strength": 0.3}}]
-    both = ["none", "protected_gallery"]
+    both = ["none", "protected_gallery", {"name": "protected_gallery", "transform": "half_size+jpeg_30"}]
     path = make(tmp_path, methods=methods, adversaries=both, evaluators=[{"name": "sface"}])
     assert cli.main(["evaluate", str(path)]) == cli.DONE
     found = rows(tmp_path)
@@ -239,7 +239,15 @@ def test_a_protected_gallery_holds_protected_photos_of_the_same_people(
         ("clean", "none"),
         ("cover", "none"),
         ("cover", "protected_gallery"),
+        ("cover", "protected_gallery, which collects after half_size+jpeg_30"),
     ]
+    saved = tmp_path / "results" / "photos"
+    later = publish("half_size+jpeg_30")
+    collected = sorted(saved.glob("cover-*/collected/half-size-jpeg-30-*/00/*.png"))
+    assert collected
+    for file in collected:
+        (source,) = saved.glob(f"cover-*/{file.name}")
+        assert np.array_equal(read_photo(file).pixels, later(read_photo(source).pixels))
     lines = [line.split(",") for line in (tmp_path / "protocol.csv").read_text().splitlines()[1:]]
     probes = [(Path(image), person) for image, person, role in lines if role == "probe"]
     gallery = [(Path(image), person) for image, person, role in lines if role == "gallery"]

@@ -183,6 +183,12 @@ def test_view(component: Component, check: Check) -> None:
     check(build(component))
 
 
+@components("transform")
+@pytest.mark.parametrize("check", testing.TRANSFORM_CHECKS)
+def test_transform(component: Component, check: Check) -> None:
+    check(build(component))
+
+
 @components("gradient")
 @pytest.mark.parametrize("check", testing.GRADIENT_CHECKS)
 def test_gradient(component: Component, check: Check) -> None:

@@ -26,6 +26,7 @@ from facecrypt.recipe.face_rules import Faces
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.judging import embed
 from facecrypt.targets.selectors import VIRTUAL, load_targets
+from facecrypt.transforms.base import publish
 from tests.pictures import DATA, SHEET_COLUMNS, SHEET_STEP, contact_sheet, sheet_people
 
 Pixels = NDArray[np.uint8]
@@ -172,7 +173,7 @@ def test_it_is_seen_again_in_the_same_turn(
     pixels[300:812, 500:1012] = np.rot90(photo.pixels, turns)
     large = Photo(photo.path, pixels)
     (face,) = detector.find(large, "all")
-    (again,) = see_again(large, transform, [face], detector, Faces(choose="all"))
+    (again,) = see_again(large, publish(transform), [face], detector, Faces(choose="all"))
     assert again is not None
     assert again.how == "detected"
     first, second = embed(sface_embedder, [cut(large, face), again.image])

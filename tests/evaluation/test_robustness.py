@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from facecrypt.choices import TransformName
 from facecrypt.detectors.search import FaceDetector
 from facecrypt.errors import FacecryptWarning, PhotoError, RecipeError
 from facecrypt.evaluation.robustness import FoundFace, Gallery, People, see_again
@@ -29,12 +28,13 @@ from facecrypt.report import writer
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.judging import embed
 from facecrypt.targets.selectors import Target
+from facecrypt.transforms.base import publish, publish_all
 from tests.pictures import DATA
 
 VIRTUAL = DATA / "virtual_targets"
 IN_PLACE = {"in_place": True, "receipt": {"transforms": []}}
 ALL = Faces(choose="all")
-TRANSFORMS: list[TransformName] = ["jpeg_75", "half_size", "blur"]
+TRANSFORMS: list[str] = ["jpeg_75", "half_size", "blur"]
 
 
 class Counting(FaceDetector):
@@ -54,10 +54,10 @@ def similarity(embedder: Embedder, photo: Photo, face: Face, other: Any) -> floa
 
 @pytest.mark.parametrize("transform", [*TRANSFORMS, "screenshot", "whatsapp"])
 def test_a_changed_photo_shows_the_same_person(
-    transform: TransformName, photo: Photo, face: Face, detector: FaceDetector, sface_embedder: Embedder
+    transform: str, photo: Photo, face: Face, detector: FaceDetector, sface_embedder: Embedder
 ) -> None:
     """Also where the photo has another size afterwards, as a screenshot has."""
-    (again,) = see_again(photo, transform, [face], detector, ALL)
+    (again,) = see_again(photo, publish(transform), [face], detector, ALL)
     assert again is not None
     assert similarity(sface_embedder, photo, face, again.image) > 0.9
 
@@ -68,40 +68,40 @@ def test_only_the_neighbourhood_of_small_faces_is_searched(photo: Photo, face: F
     large, counting = Photo(photo.path, pixels), Counting()
     (placed,) = counting.find(large, "all")
     counting.searched = 0
-    (whole,) = see_again(large, "none", [placed], counting, ALL)
+    (whole,) = see_again(large, publish("none"), [placed], counting, ALL)
     assert counting.searched == 900 * 1500
     counting.searched = 0
-    (near,) = see_again(large, "jpeg_75", [placed], counting, ALL)
+    (near,) = see_again(large, publish("jpeg_75"), [placed], counting, ALL)
     assert counting.searched < 900 * 1500 / 4
     assert whole is not None
     assert near is not None
     assert similarity(sface_embedder, large, placed, near.image) > 0.9
     counting.searched = 0
-    see_again(photo, "jpeg_75", [face], counting, ALL)  # Here the face fills the photo: one search of it all.
+    see_again(photo, publish("jpeg_75"), [face], counting, ALL)  # Here the face fills the photo: one search of it all.
     assert counting.searched == 512 * 512
 
 
 def test_a_face_that_is_gone_is_not_another_one(photo: Photo, face: Face, detector: FaceDetector) -> None:
     pixels = photo.pixels.copy()
     pixels[:220, 140:310] = 127
-    assert see_again(Photo(photo.path, pixels), "none", [face], detector, ALL) == [None]
+    assert see_again(Photo(photo.path, pixels), publish("none"), [face], detector, ALL) == [None]
     elsewhere = replace(face, box=(0.0, 300.0, 90.0, 400.0))
-    assert see_again(photo, "blur", [elsewhere], detector, ALL) == [None]
+    assert see_again(photo, publish("blur"), [elsewhere], detector, ALL) == [None]
 
 
 def test_an_aligned_face_is_searched_nowhere(photo: Photo, detector: FaceDetector) -> None:
     (found,) = detector.find(photo, "aligned")
-    (again,) = see_again(photo, "half_size", [found], detector, Faces(choose="aligned"))
+    (again,) = see_again(photo, publish("half_size"), [found], detector, Faces(choose="aligned"))
     assert again is not None
     assert torch.equal(again.image.landmarks, cut(photo, found).landmarks)
 
 
 @pytest.mark.parametrize("transform", ["none", "jpeg_75", "screenshot"])
 def test_a_face_given_by_hand_is_never_lost(
-    transform: TransformName, photo: Photo, face: Face, detector: FaceDetector, sface_embedder: Embedder
+    transform: str, photo: Photo, face: Face, detector: FaceDetector, sface_embedder: Embedder
 ) -> None:
     def again(shown: Photo, given: Face) -> FoundFace:
-        (found,) = see_again(shown, transform, [given], detector, ALL)
+        (found,) = see_again(shown, publish(transform), [given], detector, ALL)
         assert found is not None
         return found
 
@@ -214,7 +214,7 @@ def test_a_run_whose_gallery_cannot_be_leaves_nothing(ran: Runs, tmp_path: Path)
 @pytest.mark.parametrize(
     ("keys", "fault"),
     [
-        ({"transforms": ["jpeg_74"]}, "receipt.transforms[0]: "),
+        ({"transforms": ["jpeg_74"]}, "receipt.transforms[0]: 'jpeg_74' is wrong: no transform named"),
         ({"galery": "x"}, "receipt.galery: unknown key. Did you mean 'gallery'? Known: transforms, gallery, cache."),
         ({"gallery": ""}, "receipt.gallery: "),
     ],
@@ -232,7 +232,7 @@ def test_a_photo_that_nobody_changed(
     judge = make_judge("sface", sface_embedder, False, targets)
     (seen,) = verify(
         photo.path, photo, [face], [0], [1.0], targets=targets, judges=[judge], detector=detector, choice="all",
-        transforms=["blur", "none", "blur"],
+        transforms=publish_all(["blur", "none", "blur"]),
     )  # fmt: skip
     verdict = seen.recognisers["sface"]
     assert list(verdict.before) == list(verdict.after) == ["none", "blur"]

@@ -38,6 +38,7 @@ COMPONENTS: dict[Kind, str] = {
     "gradient": "ahead",
     "optimizer": "nesterov",
     "view": "gamma",
+    "transform": "few_levels",
 }
 
 try:
@@ -81,6 +82,7 @@ def test_is_loaded_without_torch() -> None:
         ("optimizer", {"decay": 1.1}, "less than or equal to 1"),
         ("view", {"exponent": -0.1}, "greater than or equal to 0"),
         ("view", {"brightness": 1}, "less than 1"),
+        ("transform", {"levels": 1}, "greater than or equal to 2"),
     ],
 )
 def test_wrong_arguments_are_refused(kind: Kind, args: dict[str, Any], fault: str) -> None:
@@ -211,6 +213,22 @@ class TestView:
     def test_without_change_it_shows_the_picture(self, image: Tensor) -> None:
         view = build("view", exponent=0, brightness=0)
         torch.testing.assert_close(view.apply(image, view.sample(1, 112)), image.clamp(1 / 255, 1))
+
+
+class TestTransform:
+    @pytest.mark.parametrize("levels", [2, 5, 256])
+    def test_takes_the_nearest_of_evenly_spread_shades(self, levels: int, generator: torch.Generator) -> None:
+        pixels = torch.randint(256, (4, 5, 3), generator=generator, dtype=torch.uint8).numpy()
+        seen = build("transform", levels=levels)(pixels)
+        shades = [round(255 * each / (levels - 1)) for each in range(levels)]
+        for value, shown in zip(pixels.flatten().tolist(), seen.flatten().tolist(), strict=True):
+            assert shown in shades
+            assert abs(shown - value) == min(abs(shade - value) for shade in shades)
+
+    def test_recipes_name_it_as_any_other(self) -> None:
+        entries = ["few_levels", {"chain": ["few_levels", "jpeg_75"], "label": "gif"}]
+        recipe = check_recipe({"surrogates": [{"name": "sface"}], "receipt": {"transforms": entries}})
+        assert recipe.receipt.transforms == entries
 
 
 class TestRecipe:

@@ -37,6 +37,7 @@ from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.judging import _PEOPLE, _people, embed, find_fault, look, require_surrogate, slightly_changed
 from facecrypt.surrogates.onnx.recogniser import onnx
 from facecrypt.targets.selectors import Nearest, Target
+from facecrypt.transforms.base import publish_all
 from facecrypt.verdicts import expectation
 from tests.benchmark.test_identification import make as make_benchmark
 from tests.pictures import DATA
@@ -216,7 +217,7 @@ def judged(
 ) -> Verdict:
     (seen,) = verify(
         saved or photo.path, photo, [face], [0], [1.0], targets=targets, judges=[judge], detector=detector,
-        choice="all", transforms=["blur"],
+        choice="all", transforms=publish_all(["blur"]),
     )  # fmt: skip
     return seen.recognisers[judge.name]
 

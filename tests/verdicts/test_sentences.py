@@ -4,14 +4,17 @@ from typing import Any
 
 import pytest
 
-from facecrypt.evaluation.transforms import TRANSFORMS
-from facecrypt.verdicts.sentences import LABELS, face_names, face_sentence, of_others
+from facecrypt import registry
+from facecrypt.verdicts.sentences import LABELS, face_names, face_sentence, label_of, of_others
 from facecrypt.verdicts.verdict import judge_outcome
 from tests.face_verdicts import verdict
 
 
 def test_every_transform_has_a_label() -> None:
-    assert set(LABELS) == set(TRANSFORMS)
+    built_in = [each for each in registry.list_components("transform") if each.origin == registry.BUILT_IN]
+    assert set(LABELS) == {each.name for each in built_in}
+    assert label_of("half_size+jpeg_50") == "half size, then JPEG 50"
+    assert label_of("half_size+mine") == "half_size+mine"
 
 
 @pytest.mark.parametrize(

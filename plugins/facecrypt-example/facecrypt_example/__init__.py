@@ -58,6 +58,12 @@ register(
     summary="random gamma and brightness",
 )
 register(
+    "transform",
+    "few_levels",
+    "facecrypt_example.transform:few_levels",
+    summary="fewer shades of each colour: an old screen, a GIF",
+)
+register(
     "method",
     "random_squares",
     "facecrypt_example.method:RandomSquares",

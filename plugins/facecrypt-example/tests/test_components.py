@@ -10,6 +10,7 @@ from facecrypt_example.naturalness import TotalVariation
 from facecrypt_example.optimizer import Nesterov
 from facecrypt_example.surrogate import build
 from facecrypt_example.target_selector import Cycle
+from facecrypt_example.transform import few_levels
 from facecrypt_example.view import gamma
 
 from facecrypt.plugin import Embedder
@@ -19,6 +20,7 @@ from facecrypt.testing import (
     check_naturalness,
     check_optimizer,
     check_target_selector,
+    check_transform,
     check_view,
 )
 
@@ -49,6 +51,11 @@ def test_gradient() -> None:
 def test_optimizer() -> None:
     check_optimizer(Nesterov())
     check_optimizer(Nesterov(decay=0.5))
+
+
+def test_transform() -> None:
+    check_transform(few_levels())
+    check_transform(few_levels(levels=5))
 
 
 def test_view() -> None:
