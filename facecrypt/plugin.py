@@ -15,6 +15,7 @@ from facecrypt.registry import API_VERSION, register
 if TYPE_CHECKING:
     from pydantic import Field
 
+    from facecrypt.carriers.base import Delivered, Delivery, Room, Sink, Source
     from facecrypt.choices import Norm
     from facecrypt.gradients.base import Gradient, Landscape
     from facecrypt.methods.base import Method, Recognisers, Task, Uses
@@ -31,6 +32,8 @@ __all__ = [
     "API_VERSION",
     "ARCFACE_TEMPLATE",
     "Cosine",
+    "Delivered",
+    "Delivery",
     "Dimension",
     "Distances",
     "Embedder",
@@ -46,13 +49,16 @@ __all__ = [
     "Optimizer",
     "Params",
     "Person",
-    "Pixels",
     "PhotoError",
+    "Pixels",
     "PluginError",
     "Probability",
     "Recognisers",
+    "Room",
     "Side",
+    "Sink",
     "Situation",
+    "Source",
     "State",
     "TargetSelector",
     "Task",
@@ -73,6 +79,7 @@ __all__ = [
 
 _HOMES = {
     "pydantic": "Field",
+    "facecrypt.carriers.base": "Delivered Delivery Room Sink Source",
     "facecrypt.choices": "Norm",
     "facecrypt.gradients.base": "Gradient Landscape",
     "facecrypt.methods.base": "Method Recognisers Task Uses",

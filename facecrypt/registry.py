@@ -30,7 +30,18 @@ from facecrypt.system.texts import Text, brief
 if TYPE_CHECKING:
     from facecrypt.surrogates.spec import EmbedderSpec
 
-Kind = Literal["method", "surrogate", "naturalness", "target_selector", "gradient", "optimizer", "view", "transform"]
+Kind = Literal[
+    "method",
+    "surrogate",
+    "naturalness",
+    "target_selector",
+    "gradient",
+    "optimizer",
+    "view",
+    "transform",
+    "source",
+    "sink",
+]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ENTRY_POINT_GROUP = "facecrypt.plugins"
 BUILT_IN = "built-in"

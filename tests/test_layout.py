@@ -24,7 +24,7 @@ FLOORS = (
     "system optimizers vision",
     "photos checking gradients naturalness",
     "faces registry",
-    "transforms",
+    "transforms carriers",
     "surrogates detectors targets views recipe plugin",
     "builtin regions evaluation",
     "methods report data",
@@ -42,6 +42,7 @@ LIBRARIES = {"omegaconf": "recipe", "pydantic": "recipe", "lightning": "engine"}
 ELSEWHERE = {
     "api > pydantic",
     "benchmark.config > pydantic",
+    "carriers.frames > pydantic",
     "checking > pydantic",
     "gradients.base > pydantic",
     "methods.hiding > pydantic",

@@ -23,6 +23,7 @@ from facecrypt.system import console, interrupts
 
 if TYPE_CHECKING:
     from facecrypt.cli.bench import Figures
+    from facecrypt.recipe.check import Recipe
     from facecrypt.report.writer import Report
 
 DONE, SOME_FAILED, WRONG, WEAK, INTERRUPTED = 0, 1, 2, 3, 130
@@ -175,6 +176,15 @@ def _run(arguments: argparse.Namespace) -> int:
 
     asked = [] if arguments.protect is None else [f"protect={arguments.protect}"]
     recipe = load_recipe(arguments.recipe, [*arguments.overrides, *asked], allow_env=arguments.allow_env)
+    if recipe.sink.name != "stdout":
+        return _run_recipe(recipe, arguments)
+    from facecrypt.carriers.streams import stdout_for_data
+
+    with stdout_for_data():
+        return _run_recipe(recipe, arguments)
+
+
+def _run_recipe(recipe: Recipe, arguments: argparse.Namespace) -> int:
     from facecrypt.photos.reading import warm_up
 
     warm_up()
@@ -183,7 +193,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     result = runner.run(recipe, recipe_file=Path(arguments.recipe), on_start=interrupts.tell_run)
-    interrupts.tell_ending(f"all was done; the report is {result.recipe['output']}/report.html")
+    where = f"the report is {result.recipe['output']}/report.html"
+    interrupts.tell_ending(f"all was done; {where if recipe.sink.name != 'stdout' else 'the photo was delivered'}")
     _summarise(result)
     if not result.complete:
         return SOME_FAILED
@@ -342,7 +353,7 @@ def _summarise(result: Report) -> None:
     private = ""
     if any(photo["faces"] for photo in result.photos) and result.recipe["report"]["originals"]:
         private = "; it shows the original faces, too: keep it private, or leave them out by report.originals=false"
-    if not result.faults:
+    if not result.faults and result.recipe["sink"]["name"] != "stdout":
         console.say(f"report: {result.recipe['output']}/report.html ({result.seconds:.1f} s){private}")
 
 

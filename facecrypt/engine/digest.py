@@ -28,6 +28,8 @@ from facecrypt.system.naming import expand_home
 from facecrypt.targets.selectors import VIRTUAL
 from facecrypt.transforms.entries import read_entry
 
+_CARRIES = ("source", "sink")
+"""Keys that name components and decide no pixels."""
 _SHOWS_TRANSFORMS = "published"
 """The view of which arguments name transforms."""
 _CONTENTS = ("targets", "own_photos")
@@ -89,6 +91,8 @@ def _changed(value: Any) -> dict[str, Any]:
     result = {}
     for item in fields(value):
         given = getattr(value, item.name)
+        if item.name in _CARRIES:
+            continue
         default = item.default_factory() if item.default_factory is not MISSING else item.default
         if item.name in RECIPE_SCHEMA.kinds:
             slots = given if isinstance(given, list) else [given]

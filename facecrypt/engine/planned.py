@@ -43,6 +43,7 @@ class PlannedPhoto:
         seen: What is at the destination.
         backup: Where its original stays, if it is replaced.
         no_work: Why nothing is done with it; None if it is to be protected.
+        name: How it is called where a source has laid it out in the place `source`; None for a file that is its own.
     """
 
     source: Path
@@ -51,6 +52,12 @@ class PlannedPhoto:
     seen: State | None
     backup: Path | None = None
     no_work: NoWork | None = None
+    name: Path | None = None
+
+    @property
+    def known_as(self) -> Path:
+        """What a reader calls the input: the file, or what a source calls it."""
+        return self.name or self.source
 
 
 def write_planned(
@@ -84,7 +91,7 @@ def write_planned(
             check_unchanged(planned.destination, planned.seen)
         if manifest.has_made(photo.digest):
             raise PhotoError(f"{planned.source}: became one that facecrypt made while the run was at work, and stays.")
-        manifest.add(planned.source, photo.digest, planned.destination, written, settings, backup)
+        manifest.add(planned.known_as, photo.digest, planned.destination, written, settings, backup)
         if announce:
             announce(written)
 

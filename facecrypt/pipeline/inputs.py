@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from facecrypt.carriers.base import FOLDER
 from facecrypt.engine.manifest import NAME, Manifest
 from facecrypt.engine.records import PHOTO_LIST, RECORDS
 from facecrypt.errors import FacecryptError, PhotoError
@@ -106,9 +107,15 @@ def named_files(recipe: Recipe) -> Iterator[tuple[Path, str]]:
     names = [] if recipe.targets == VIRTUAL else [("targets", recipe.targets)]
     names += [("faces.only", name) for name in rules.only or ()]
     names += [("faces.except", name) for name in rules.except_ or ()]
+    names += [("photos", recipe.photos)] if recipe.photos and recipe.source.name != FOLDER else []
     names += [("own_photos", recipe.own_photos)] if recipe.own_photos else []
     names += [("receipt.gallery", recipe.receipt.gallery)] if recipe.receipt.gallery else []
-    names += [(f"{key}.args", name) for key, value in recipe_values(recipe).items() for name in _arguments(value)]
+    names += [
+        (f"{key}.args", name)
+        for key, value in recipe_values(recipe).items()
+        for name in _arguments(value)
+        if key != "sink"
+    ]
     for key, name in names:
         for path in _files(name):
             yield path, key

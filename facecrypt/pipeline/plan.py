@@ -60,6 +60,8 @@ def make_plan(
     *,
     recipe_file: Path | None = None,
     closed: Mapping[Path, str] | None = None,
+    names: Mapping[Path, Path] | None = None,
+    further: Sequence[str] = (),
 ) -> Plan:
     """Return what a run is to do; nothing is written.
 
@@ -68,6 +70,8 @@ def make_plan(
         chosen: The photos, each with the file that its protected version goes to.
         recipe_file: The file of the recipe, which is an input too.
         closed: Folders that cannot be written to, each with the reason.
+        names: How photos are called that a source has laid out, by their files.
+        further: Names of files that a sink will write to the output folder.
 
     Raises:
         PhotoError: If faces of one photo are given by hand, and there are several.
@@ -83,7 +87,7 @@ def make_plan(
     for source, destination in chosen:
         manifest = manifests[manifest_path(destination, output, recipe.in_place)]
         backup = beside(destination, recipe.backup) if recipe.in_place else None
-        photo = PlannedPhoto(source, destination, manifest, state(destination), backup)
+        photo = PlannedPhoto(source, destination, manifest, state(destination), backup, name=(names or {}).get(source))
         reason, already = known.find_reason(source, destination, manifest, settings)
         if reason:
             photo = replace(photo, no_work=NoWork(reason, already=already))
@@ -101,7 +105,7 @@ def make_plan(
             f"faces.{key}: gives a face of one photo by hand, but photos names {len(todo)}. Name that photo alone, "
             "and protect the others without it."
         )
-    reports = checker.check(todo, list(manifests.values()), manifests[output / NAME])
+    reports = checker.check(todo, list(manifests.values()), manifests[output / NAME], further)
     notes = [*checker.notes, *_name_notes(recipe, todo)]
     return Plan(photos, manifests[output / NAME], reports, settings, notes)
 
@@ -169,7 +173,11 @@ class _Checker:
         return photo
 
     def check(
-        self, photos: Sequence[PlannedPhoto], manifests: Sequence[Manifest], manifest: Manifest
+        self,
+        photos: Sequence[PlannedPhoto],
+        manifests: Sequence[Manifest],
+        manifest: Manifest,
+        further: Sequence[str] = (),
     ) -> dict[str, State | None]:
         """Check everything that a run would write.
 
@@ -177,6 +185,7 @@ class _Checker:
             photos: Those that are not left out; their places are taken.
             manifests: All that would be written to.
             manifest: That of the output folder.
+            further: Names of files that a sink will write to the output folder.
 
         Returns:
             The report files to write, each with what is in its place.
@@ -203,6 +212,9 @@ class _Checker:
             if not self._is_kept(path, name in older):
                 reports[name] = state(path)
                 self._check_file(path, "the report", "Set another output, or move it away", own=name in older)
+        for name in further:
+            self._reserve(self._output / name, "what the sink makes")
+            self._check_file(self._output / name, "what the sink makes", "Set another output, or move it away")
         for photo in photos:
             if photo.backup is None:
                 self._check_output(photo)
@@ -227,7 +239,7 @@ class _Checker:
         way = 'Set another output, or name: "{stem}-protected{suffix}"'
         if file_id(photo.destination) == file_id(photo.source) is not None:
             way += ", or in_place: true, which keeps a backup"
-        self._check_file(photo.destination, f"{photo.source}, protected", way, source=photo.source)
+        self._check_file(photo.destination, f"{photo.source}, protected", way, photo=photo)
 
     def _check_replaced(self, photo: PlannedPhoto, backup: Path) -> None:
         name = self._inputs.get(file_id(photo.destination), "")
@@ -244,7 +256,9 @@ class _Checker:
             if fault:
                 self._refuse(photo.source, f"{fault}. Set another backup, or move that file away.")
 
-    def _check_file(self, path: Path, label: str, way: str, *, own: bool = False, source: Path | None = None) -> None:
+    def _check_file(
+        self, path: Path, label: str, way: str, *, own: bool = False, photo: PlannedPhoto | None = None
+    ) -> None:
         """Check a file that would replace what is in its place.
 
         Args:
@@ -252,7 +266,7 @@ class _Checker:
             label: What it is.
             way: What would help.
             own: Whether it is known that facecrypt wrote what is there.
-            source: The photo that it is the protected version of.
+            photo: The photo that it is the protected version of.
         """
         if not os.path.lexists(path):
             return
@@ -264,21 +278,21 @@ class _Checker:
             self._refuse(path, f"is the backup of {kept.output}, and would be replaced by {label}. {way}.")
         elif path.is_dir() and not path.is_symlink():
             self._refuse(path, f"is a folder, and would be {label}. {way}.")
-        elif not (own or self._recipe.overwrite) and (what := self._find_owner(path, source)):
+        elif not (own or self._recipe.overwrite) and (what := self._find_owner(path, photo)):
             self._refuse(path, f"{what}, and would be replaced by {label}. {way}, or overwrite: true to replace it.")
 
-    def _find_owner(self, path: Path, source: Path | None) -> str:
+    def _find_owner(self, path: Path, photo: PlannedPhoto | None) -> str:
         """Return whose a file is; nothing if it is what an earlier run left for the same purpose, or empty."""
         if not path.is_symlink() and path.is_file():
             if _is_void(path):
                 return ""
             entries = self._known.entries_of(path)
-            if source is None and entries:
+            if photo is None and entries:
                 return ""
             # A photo that was replaced is somebody's, although facecrypt made what it is now.
             made = [entry for entry in entries if entry.source and entry.backup is None]
-            if source is not None and made:
-                digest, real = file_digest(source), os.path.realpath(source)
+            if photo is not None and made:
+                digest, real = file_digest(photo.source), os.path.realpath(photo.known_as)
                 if any(entry.source_sha256 == digest or os.path.realpath(entry.source) == real for entry in made):
                     return ""
                 return f"is what facecrypt made of {made[-1].source}"

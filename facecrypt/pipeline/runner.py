@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from importlib import resources
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from facecrypt import registry
+from facecrypt.carriers.base import Delivery
 from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.dataset import Job, Photos, save
 from facecrypt.engine.planned import PlannedPhoto
@@ -27,7 +28,7 @@ from facecrypt.methods.iterative.own_photos import OwnPhotos
 from facecrypt.photos.files import file_digest, sweep
 from facecrypt.photos.metadata import policy_note
 from facecrypt.pipeline.builders import assemble, warn
-from facecrypt.pipeline.inputs import choose_photos
+from facecrypt.pipeline.material import Material, delivered, gather
 from facecrypt.pipeline.plan import Plan, make_plan
 from facecrypt.pipeline.recovery import measure_again
 from facecrypt.recipe.check import Recipe, dump_recipe, level_recipes
@@ -79,19 +80,29 @@ def run(
             file would be destroyed; nothing has been written then.
     """
     started, notes = time.monotonic(), list[str]()
-    chosen = choose_photos(recipe, sample_photo(), notes) if chosen is None else chosen
-    replaced = {destination.parent for _, destination in chosen if recipe.in_place}
     # The other processes of a run work under the locks of the first one.
     with ExitStack() as stack:
+        material = stack.enter_context(gather(recipe, sample_photo(), notes, chosen))
+        if material.sink is not None and material.sink.private:
+            recipe = replace(recipe, output=str(material.output))
+        stack.enter_context(material.telling())
+        replaced = {destination.parent for _, destination in material.chosen if recipe.in_place}
         closed: dict[Path, str] = {}
         if is_first_process():
             closed = stack.enter_context(locked_folders(expand_home(recipe.output), replaced))
-        plan = make_plan(recipe, chosen, recipe_file=recipe_file, closed=closed)
+        plan = make_plan(
+            recipe,
+            material.chosen,
+            recipe_file=recipe_file,
+            closed=closed,
+            names=material.names,
+            further=material.further,
+        )
         plan.notes[:0] = notes
         for note in plan.notes:
             warn(note)
         try:
-            return _run(recipe, plan, started, on_progress, on_start)
+            return _run(recipe, plan, material, started, on_progress, on_start)
         except RuntimeError as error:
             if "onnection closed by peer" not in str(error) and "onnection reset by peer" not in str(error):
                 raise
@@ -104,6 +115,7 @@ def run(
 def _run(
     recipe: Recipe,
     plan: Plan,
+    material: Material,
     started: float,
     on_progress: OnProgress | None,
     on_start: Callable[[Path, int, str], None] | None,
@@ -156,10 +168,13 @@ def _run(
     if on_start:
         on_start(records.folder / JOURNAL, sum(counted), "in their places" if recipe.in_place else f"in {output}")
 
+    originals = material.originals
+
     def finish(job: Job) -> None:
         planned = plan.photos[job.index]
         photo = _write_and_verify(job, planned, recipe, levels, targets, judges, detector, transforms, journal)
-        (entry,) = writer.carry_over([asdict(photo)], [job.destination], earlier)
+        photo = replace(photo, reason=material.tell(photo.reason))
+        (entry,) = writer.carry_over([asdict(photo)], [job.destination], earlier, originals)
         if job.already and not entry["carried_over"]:
             late = measure_again(
                 photo,
@@ -184,7 +199,7 @@ def _run(
         trainer = protect(recipe, module, jobs, finish, on_progress)
     trainer.strategy.barrier()
     photos = [
-        photo if photo is not None else asdict(_unknown(planned.source, records))
+        photo if photo is not None else asdict(_unknown(planned.known_as, records))
         for planned, photo in zip(plan.photos, records.collect(len(plan.photos)), strict=True)
     ]
     if trainer.is_global_zero:
@@ -199,8 +214,36 @@ def _run(
     result = writer.make(recipe, crew.notes, photos, time.monotonic() - started, device, known)
     trainer.strategy.barrier()
     if trainer.is_global_zero:
-        _write_report(result, recipe, plan, records)
+        _deliver(result, material, plan)
+        _write_report(result, recipe, plan, records, originals)
+        if material.sink is not None and material.sink.private:
+            result.photos[:] = [_shown(photo, material) for photo in result.photos]
     return result
+
+
+def _deliver(result: writer.Report, material: Material, plan: Plan) -> None:
+    """Give what was made to the sink; where that fails, say so, and let the protected photos be where they are."""
+    if material.sink is None:
+        return
+
+    def announce(path: Path, digest: str) -> None:
+        plan.manifest.add_report(path, digest)
+
+    photos = delivered(material, plan.photos, result.photos)
+    delivery = Delivery(photos, material.origin, material.output, material.further, announce)
+    try:
+        material.sink.deliver(delivery)
+    except PhotoError as error:
+        fault = material.tell(str(error))
+        warn(fault)
+        result.faults.append(fault)
+    for note in map(material.tell, delivery.notes):
+        warn(note)
+        result.notes.append(note)
+
+
+def _shown(photo: dict[str, Any], material: Material) -> dict[str, Any]:
+    return photo | {"output": photo["output"] and material.tell(photo["output"])}
 
 
 def _unknown(source: Path, records: Records) -> writer.PhotoReport:
@@ -208,7 +251,9 @@ def _unknown(source: Path, records: Records) -> writer.PhotoReport:
     return writer.PhotoReport(source=str(source), output=None, status="failed", reason=reason)
 
 
-def _write_report(result: writer.Report, recipe: Recipe, plan: Plan, records: Records) -> None:
+def _write_report(
+    result: writer.Report, recipe: Recipe, plan: Plan, records: Records, originals: Mapping[str, Path]
+) -> None:
     """Write the report; where that fails, say so and leave the records to the next run."""
 
     def announce(path: Path, digest: str) -> None:
@@ -217,7 +262,9 @@ def _write_report(result: writer.Report, recipe: Recipe, plan: Plan, records: Re
 
     output = expand_home(recipe.output)
     try:
-        writer.write(result, output, dump_recipe(recipe) if "recipe.yaml" in plan.reports else None, announce)
+        writer.write(
+            result, output, dump_recipe(recipe) if "recipe.yaml" in plan.reports else None, announce, originals
+        )
     except PhotoError as error:
         warn(str(error))
         result.faults.append(str(error))
@@ -406,7 +453,7 @@ def _write_and_verify(
         faces = [replace(face, **level_keys(recipe, face, level)) for face, level in levelled]
         faces = [replace(face, queries=queries) for face, queries in zip(faces, job.queries, strict=True)]
     return writer.PhotoReport(
-        source=str(job.source),
+        source=str(planned.known_as),
         output=None if job.error else str(job.destination),
         status=job.status,
         reason=job.error,

@@ -38,6 +38,7 @@ from facecrypt.recipe.schema import (
     Levels,
     Limits,
     MixupOptions,
+    NamedSlot,
     OwnIdentity,
     Receipt,
     Region,
@@ -72,8 +73,12 @@ class Recipe:
             `target_selector` on set; other methods have arguments of their own.
         photos: File, folder with its subfolders, or glob; ``-`` reads file names from standard input. Without it, the
             built-in sample photo.
+        source: How `photos` is read: ``folder`` takes files where they are, ``archive`` those in a zip or tar file,
+            ``frames`` those of a video, ``stdin`` one photo from standard input. A name, or a name with arguments.
         output: Folder for the protected photos, the report, the manifest and the resolved recipe. Subfolders of a
             folder of photos are kept.
+        sink: Where protected photos go besides: ``folder`` leaves them in `output`, ``archive`` makes an archive of
+            them there, ``frames`` a video; ``stdout`` writes one to standard output and leaves nothing else.
         held_out: Recognisers that judge the saved files and give no gradient.
         targets: ``virtual``, the built-in pack of people who do not exist, or a folder of face photos.
         max_targets: Largest number of target identities, the first ones by name.
@@ -149,7 +154,9 @@ class Recipe:
     surrogates: Annotated[list[SurrogateSlot], Field(min_length=1, max_length=MOST_COMPONENTS)]
     method: Slot = field(default_factory=lambda: Slot("iterative"))
     photos: PathText | None = None
+    source: NamedSlot = field(default_factory=lambda: Slot("folder"))
     output: PathText = "protected"
+    sink: NamedSlot = field(default_factory=lambda: Slot("folder"))
     held_out: Annotated[list[HeldOutSlot], Field(max_length=MOST_COMPONENTS)] = field(default_factory=list)
     targets: PathText = "virtual"
     max_targets: Annotated[int, Field(ge=1, le=100_000)] = 10
@@ -264,6 +271,7 @@ def check_recipe(values: Mapping[str, Any], source: str = "recipe") -> Recipe:
     if is_config(values):
         values = config_nodes(values, source)
     values, faults = plain_values(values, RECIPE_SCHEMA)
+    values |= {key: {"name": values[key]} for key in ("source", "sink") if isinstance(values.get(key), str)}
     values, unknown = fill(values)
     faults += unknown
     # Components are checked as far as the mapping allows, so that one pass shows every fault.
@@ -332,6 +340,8 @@ _KINDS: dict[str, Kind] = {
     "surrogates": "surrogate",
     "held_out": "surrogate",
     "method": "method",
+    "source": "source",
+    "sink": "sink",
     "target_selector": "target_selector",
     "naturalness": "naturalness",
     "gradient": "gradient",
@@ -342,6 +352,8 @@ _PARTS: dict[str, type] = {
     "surrogates": SurrogateSlot,
     "held_out": HeldOutSlot,
     "method": Slot,
+    "source": Slot,
+    "sink": Slot,
     "target_selector": Slot,
     "naturalness": TermSlot,
     "gradient": Slot,
@@ -482,7 +494,7 @@ def _strength_faults(
 
 def _file_faults(recipe: Recipe) -> list[str]:
     """Return what is wrong with where the protected photos would go."""
-    faults = []
+    faults = _carrier_faults(recipe)
     if fault := template_fault(recipe.name):
         faults.append(f"name: {fault}")
     if fault := template_fault(recipe.backup, folders=True):
@@ -496,6 +508,19 @@ def _file_faults(recipe: Recipe) -> list[str]:
             faults.append("in_place: keeps each photo's name. Leave name out, or in_place.")
         if recipe.backup == "{stem}{suffix}":
             faults.append("backup: would be the photo itself. Name another file or folder.")
+    return faults
+
+
+def _carrier_faults(recipe: Recipe) -> list[str]:
+    """Return what is wrong with where photos come from and go to."""
+    faults = []
+    if recipe.source.name in ("archive", "frames") and recipe.photos in (None, "-"):
+        faults.append(f"photos: the source {recipe.source.name!r} reads what it names. Set photos to one file.")
+    if recipe.source.name == "stdin" and recipe.photos is not None:
+        faults.append("photos: the source 'stdin' reads one photo from standard input. Leave photos out.")
+    for key, slot in (("source", recipe.source), ("sink", recipe.sink)):
+        if recipe.in_place and slot.name != "folder":
+            faults.append(f"in_place: replaces files where they are, which {key}: {slot.name} has not. Leave it out.")
     return faults
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -37,14 +38,19 @@ _SMALL_SIDE = 200
 _QUALITY = 90
 
 
-def render(report: Report) -> str:
-    """Return the report as one self-contained HTML page, with the pictures of up to 200 faces."""
+def render(report: Report, files: Mapping[str, Path] = MappingProxyType({})) -> str:
+    """Return the report as one self-contained HTML page, with the pictures of up to 200 faces.
+
+    Args:
+        report: The report.
+        files: The files of photos that lie elsewhere than their names say.
+    """
     style, script = (_read(name) for name in ("report.css", "report.js"))
     originals = bool(report.recipe["report"]["originals"])
     count = sum(len(photo["faces"]) for photo in report.photos)
     side, left, photos = _PICTURE_SIDE if count <= _MANY_FACES else _SMALL_SIDE, SHOWN_FACES, []
     for photo in report.photos:
-        pictures = _pictures(photo, left, side, originals)
+        pictures = _pictures(photo, left, side, originals, files)
         left -= len(pictures)
         names = face_names(photo["faces"])
         faces = [
@@ -149,7 +155,9 @@ def _rows(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _pictures(photo: Mapping[str, Any], limit: int, side: int, originals: bool) -> list[dict[str, str]]:
+def _pictures(
+    photo: Mapping[str, Any], limit: int, side: int, originals: bool, files: Mapping[str, Path]
+) -> list[dict[str, str]]:
     """Return the original, the protected face and the amplified mask of a photo's first faces as data URLs.
 
     Args:
@@ -157,13 +165,15 @@ def _pictures(photo: Mapping[str, Any], limit: int, side: int, originals: bool) 
         limit: Most faces to show.
         side: Longest side of a picture in pixels.
         originals: Whether to show more than the protected faces.
+        files: The files of photos that lie elsewhere than their names say.
     """
     if photo["output"] is None or limit <= 0:
         return []
     try:
         protected = read_photo(Path(photo["output"]))
         after = protected.pixels
-        before = read_photo(Path(photo.get("backup") or photo["source"])).pixels if originals else None
+        source = photo.get("backup") or files.get(photo["source"], photo["source"])
+        before = read_photo(Path(source)).pixels if originals else None
     except PhotoError:
         return []  # Somebody moved the files meanwhile; the numbers still stand.
     if before is not None and before.shape != after.shape:

@@ -171,7 +171,10 @@ def _judged(photo: PhotoReport) -> PhotoReport:
 
 
 def carry_over(
-    photos: Sequence[dict[str, Any]], destinations: Sequence[Path], earlier: Mapping[str, PhotoReport]
+    photos: Sequence[dict[str, Any]],
+    destinations: Sequence[Path],
+    earlier: Mapping[str, PhotoReport],
+    originals: Mapping[str, Path] | None = None,
 ) -> list[dict[str, Any]]:
     """Return photos of a run; those that an earlier one protected have the faces that it measured, marked so.
 
@@ -181,11 +184,14 @@ def carry_over(
         photos: One `PhotoReport` per photo, as a mapping.
         destinations: Where the protected version of each goes.
         earlier: From `read_earlier`.
+        originals: The files of photos that a source has laid out, by what the report calls them.
     """
     carried = []
     for photo, destination in zip(photos, destinations, strict=True):
         old = earlier.get(photo["source"]) if photo["already"] else None
-        if old is not None and _still_true(old, Path(photo["source"]), destination):
+        if old is not None and _still_true(
+            old, (originals or {}).get(photo["source"], Path(photo["source"])), destination
+        ):
             new = replace(old, status=photo["status"], reason=photo["reason"], already=True, carried_over=True)
             carried.append(asdict(new))
         else:
@@ -204,7 +210,11 @@ def _still_true(old: PhotoReport, source: Path, destination: Path) -> bool:
 
 @stage("report")
 def write(
-    report: Report, folder: Path, recipe: str | None, announce: Callable[[Path, str], None] | None = None
+    report: Report,
+    folder: Path,
+    recipe: str | None,
+    announce: Callable[[Path, str], None] | None = None,
+    originals: Mapping[str, Path] | None = None,
 ) -> None:
     """Write report.json, report.html and recipe.yaml into the output folder, each at once or not at all.
 
@@ -213,6 +223,7 @@ def write(
         folder: The output folder.
         recipe: The resolved recipe as YAML; None leaves recipe.yaml as it is.
         announce: Called with each file and its SHA-256 just before it appears; what it raises leaves it as it is.
+        originals: The files of photos that a source has laid out, by what the report calls them.
 
     Raises:
         PhotoError: If a file cannot be written.
@@ -221,7 +232,7 @@ def write(
     # In pieces and without a copy: with many photos, each of them would take as much memory as the report itself.
     pieces = json.JSONEncoder(indent=2, allow_nan=False).iterencode(content)
     _write(folder / "report.json", itertools.chain(pieces, "\n"), announce)
-    _write(folder / "report.html", [render(report)], announce)
+    _write(folder / "report.html", [render(report, originals or {})], announce)
     if recipe is not None:
         _write(folder / "recipe.yaml", [recipe], announce)
 

@@ -18,13 +18,25 @@ from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
+from facecrypt.carriers.base import Sink, Source
 from facecrypt.gradients.base import Gradient
 from facecrypt.methods.base import Method
 from facecrypt.naturalness.base import Naturalness
 from facecrypt.optimizers.base import Optimizer
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets.selectors import TargetSelector
-from facecrypt.testing import gradient, method, naturalness, optimizer, surrogate, target_selector, transform, view
+from facecrypt.testing import (
+    gradient,
+    method,
+    naturalness,
+    optimizer,
+    sink,
+    source,
+    surrogate,
+    target_selector,
+    transform,
+    view,
+)
 from facecrypt.transforms.base import Transform
 from facecrypt.views.base import View
 
@@ -37,6 +49,8 @@ __all__ = [
     "check_optimizer",
     "check_view",
     "check_transform",
+    "check_source",
+    "check_sink",
     "METHOD_CHECKS",
     "SURROGATE_CHECKS",
     "NATURALNESS_CHECKS",
@@ -45,6 +59,8 @@ __all__ = [
     "OPTIMIZER_CHECKS",
     "VIEW_CHECKS",
     "TRANSFORM_CHECKS",
+    "SOURCE_CHECKS",
+    "SINK_CHECKS",
 ]
 
 METHOD_CHECKS = method.CHECKS
@@ -55,6 +71,8 @@ GRADIENT_CHECKS = gradient.CHECKS
 OPTIMIZER_CHECKS = optimizer.CHECKS
 VIEW_CHECKS = view.CHECKS
 TRANSFORM_CHECKS = transform.CHECKS
+SOURCE_CHECKS = source.CHECKS
+SINK_CHECKS = sink.CHECKS
 
 
 def check_surrogate(embedder: Embedder, *, folder: str | Path | None = None) -> list[str]:
@@ -112,6 +130,21 @@ def check_view(view: View) -> list[str]:
 def check_transform(transform: Transform) -> list[str]:
     """Check every promise of a transform; returns and raises as `check_surrogate`."""
     return _run_all(TRANSFORM_CHECKS, transform)
+
+
+def check_source(component: Source, photos: str | None = None) -> list[str]:
+    """Check every promise of a source; returns and raises as `check_surrogate`.
+
+    Args:
+        component: The source.
+        photos: What it is to read, as a recipe says it under ``photos``; None for one that reads something else.
+    """
+    return _run({check.__name__: partial(check, component, photos) for check in SOURCE_CHECKS})
+
+
+def check_sink(component: Sink) -> list[str]:
+    """Check every promise of a sink; returns and raises as `check_surrogate`."""
+    return _run_all(SINK_CHECKS, component)
 
 
 def _run_all(checks: Sequence[Callable[[Any], None]], component: object) -> list[str]:

@@ -7,18 +7,24 @@ nothing but its registration. ``pytest tests/contract -k NAME`` checks a single 
 from __future__ import annotations
 
 import inspect
+import io
 import re
+import sys
 import warnings
+import zipfile
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from facecrypt import registry, testing
+from facecrypt.carriers.base import FOLDER
 from facecrypt.errors import PluginError
 from facecrypt.methods.base import ITERATIVE
+from facecrypt.pipeline import runner
 from facecrypt.registry import KINDS, Component
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.testing.inputs import sample_crops
@@ -180,6 +186,41 @@ def test_optimizer(component: Component, check: Check) -> None:
 @components("view")
 @pytest.mark.parametrize("check", testing.VIEW_CHECKS)
 def test_view(component: Component, check: Check) -> None:
+    check(build(component))
+
+
+@pytest.fixture
+def material(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str | None]:
+    """What each built-in source reads: an archive, a folder of frames, a photo on standard input."""
+    sample = runner.sample_photo().read_bytes()
+    (tmp_path / "1.png").write_bytes(sample)
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.writestr("a.png", sample)
+
+    class Stdin(io.BytesIO):
+        """Has the photo once more for whoever reads it again."""
+
+        def read(self, size: int | None = -1) -> bytes:
+            return super().read(size) or (self.seek(0) and b"") or b""
+
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Stdin(sample)))
+    return {"archive": str(tmp_path / "photos.zip"), "frames": str(tmp_path), "stdin": None}
+
+
+@components("source")
+@pytest.mark.parametrize("check", testing.SOURCE_CHECKS)
+def test_source(component: Component, check: Any, material: dict[str, str | None]) -> None:
+    if component.name not in material:
+        pytest.skip("the run itself reads files where they are, and plugins test what theirs read")
+    check(build(component), material[component.name])
+
+
+@components("sink")
+@pytest.mark.parametrize("check", testing.SINK_CHECKS)
+def test_sink(component: Component, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    if component.name == FOLDER:
+        pytest.skip("the run itself writes files to the output folder")
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO()))
     check(build(component))
 
 

@@ -39,6 +39,8 @@ COMPONENTS: dict[Kind, str] = {
     "optimizer": "nesterov",
     "view": "gamma",
     "transform": "few_levels",
+    "source": "listing",
+    "sink": "checksums",
 }
 
 try:
@@ -229,6 +231,19 @@ class TestTransform:
         entries = ["few_levels", {"chain": ["few_levels", "jpeg_75"], "label": "gif"}]
         recipe = check_recipe({"surrogates": [{"name": "sface"}], "receipt": {"transforms": entries}})
         assert recipe.receipt.transforms == entries
+
+
+class TestCarriers:
+    @pytest.mark.slow
+    @pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning")  # Lightning 2.6 under torch 2.15
+    def test_photos_of_a_list_are_protected_and_summed(self, tmp_path: Path) -> None:
+        (tmp_path / "album.txt").write_text(f"{runner.sample_photo()}\n")
+        keys = [f"photos={tmp_path / 'album.txt'}", "source=listing", "sink=checksums", f"output={tmp_path / 'out'}"]
+        recipe = ROOT / "recipes" / "methods" / "blur.yaml"
+        report = runner.run(load_recipe(recipe, [*keys, "held_out=[]", "receipt.transforms=[]"]))
+        assert [photo["status"] for photo in report.photos] == ["written"]
+        (line,) = (tmp_path / "out" / "SHA256SUMS").read_text().splitlines()
+        assert line == f"{report.photos[0]['output_sha256']}  0001-astronaut.png"
 
 
 class TestRecipe:

@@ -64,6 +64,18 @@ register(
     summary="fewer shades of each colour: an old screen, a GIF",
 )
 register(
+    "source",
+    "listing",
+    "facecrypt_example.source:Listing",
+    summary="the photos that a text file names",
+)
+register(
+    "sink",
+    "checksums",
+    "facecrypt_example.sink:Checksums",
+    summary="SHA256SUMS of the protected photos",
+)
+register(
     "method",
     "random_squares",
     "facecrypt_example.method:RandomSquares",

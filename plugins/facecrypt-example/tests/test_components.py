@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from facecrypt_example.gradient import Ahead
 from facecrypt_example.naturalness import TotalVariation
 from facecrypt_example.optimizer import Nesterov
+from facecrypt_example.sink import Checksums
+from facecrypt_example.source import Listing
 from facecrypt_example.surrogate import build
 from facecrypt_example.target_selector import Cycle
 from facecrypt_example.transform import few_levels
 from facecrypt_example.view import gamma
+from PIL import Image
 
 from facecrypt.plugin import Embedder
 from facecrypt.testing import (
@@ -19,6 +23,8 @@ from facecrypt.testing import (
     check_gradient,
     check_naturalness,
     check_optimizer,
+    check_sink,
+    check_source,
     check_target_selector,
     check_transform,
     check_view,
@@ -56,6 +62,16 @@ def test_optimizer() -> None:
 def test_transform() -> None:
     check_transform(few_levels())
     check_transform(few_levels(levels=5))
+
+
+def test_source(tmp_path: Path) -> None:
+    Image.new("RGB", (60, 40), "teal").save(tmp_path / "a.png")
+    (tmp_path / "album.txt").write_text("a.png\n\na.png\n")
+    check_source(Listing(), str(tmp_path / "album.txt"))
+
+
+def test_sink() -> None:
+    check_sink(Checksums())
 
 
 def test_view() -> None:
