@@ -75,7 +75,7 @@ SLOTS = {
     "MixupOptions": "`mixup` of a surrogate",
     "HeldOutSlot": "An entry of `held_out`",
     "TermSlot": "An entry of `naturalness`",
-    "Slot": "`target_selector`, `gradient`, `optimizer`, and an entry of `views`",
+    "Slot": "`method`, `source`, `sink`, `target_selector`, `gradient`, `optimizer`, and an entry of `views`",
     "OwnIdentity": "`own_identity`",
     "Region": "`region`",
     "Budget": "`budget`",

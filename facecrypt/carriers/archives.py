@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Literal, cast
+from typing import IO, Any, BinaryIO, Literal, cast
 
 from facecrypt.carriers.base import PICTURES, Delivered, Delivery, Room, check_name, read_pieces
 from facecrypt.errors import PhotoError
@@ -53,7 +53,7 @@ class Member:
 
     name: str
     header: zipfile.ZipInfo | tarfile.TarInfo
-    open: Callable[[], BinaryIO] | None
+    open: Callable[[], _Content] | None
     size: int
     is_file: bool
 
@@ -75,33 +75,42 @@ def members_of(where: str) -> Iterator[Iterator[Member]]:
     Raises:
         PhotoError: If it cannot be read, is damaged, or holds far more than its size.
     """
-    path = expand_home(where)
-    try:
-        with ExitStack() as stack:
-            file = stack.enter_context(open_regular(path))
+    with ExitStack() as stack:
+        with _naming(where):
+            file = stack.enter_context(open_regular(expand_home(where)))
             size = file.seek(0, 2)
             file.seek(0)
             if zipfile.is_zipfile(file):
-                yield _bounded(_zip_members(stack.enter_context(zipfile.ZipFile(file))), where, size)
+                members = _zip_members(stack.enter_context(zipfile.ZipFile(file)), where)
             else:
                 file.seek(0)
-                yield _bounded(_tar_members(stack.enter_context(tarfile.open(fileobj=file, mode="r:*"))), where, size)
+                members = _tar_members(stack.enter_context(tarfile.open(fileobj=file, mode="r:*")), where)
+        yield _bounded(members, where, size)
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Turn what a damaged archive raises into one line."""
+    try:
+        yield
     except PhotoError:
         raise
     except tarfile.ReadError as error:
-        raise PhotoError(
-            f"{where}: is no archive, or a damaged one ({error}). Allowed: {', '.join(_ENDINGS)}."
-        ) from error
+        raise PhotoError(f"{where}: is no archive, or a damaged one. Allowed: {', '.join(_ENDINGS)}.") from error
     except _FAULTS as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
         raise PhotoError(f"{where}: cannot be read ({reason}). Check its name, and copy it again.") from error
 
 
 def _bounded(members: Iterator[Member], where: str, size: int) -> Iterator[Member]:
-    total = 0
-    for number, member in enumerate(members):
-        total += member.size
-        if number >= _MOST_MEMBERS or total > _ALWAYS + _GROWTH * size:
+    total, number = 0, 0
+    while True:
+        with _naming(where):
+            member = next(members, None)
+        if member is None:
+            return
+        total, number = total + member.size, number + 1
+        if number > _MOST_MEMBERS or total > _ALWAYS + _GROWTH * size:
             raise PhotoError(
                 f"{where}: would unpack to more than {_MOST_MEMBERS} files, or than {_GROWTH} times its size "
                 f"({show_size(size)}), as no archive of photos does. Unpack it by hand if you trust it."
@@ -109,30 +118,54 @@ def _bounded(members: Iterator[Member], where: str, size: int) -> Iterator[Membe
         yield member
 
 
-def _zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
+class _Content:
+    """A member, open for reading; what a damaged one raises is one line."""
+
+    def __init__(self, file: IO[bytes], where: str) -> None:
+        self._file, self._where = file, where
+
+    def read(self, size: int = -1) -> bytes:
+        with _naming(self._where):
+            return self._file.read(size)
+
+    def seek(self, place: int, start: int = 0) -> int:
+        with _naming(self._where):
+            return self._file.seek(place, start)
+
+    def __enter__(self) -> _Content:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+
+def _zip_members(archive: zipfile.ZipFile, where: str) -> Iterator[Member]:
     for info in archive.infolist():
         if info.flag_bits & 1:
-            raise PhotoError(f"{archive.filename or 'photos'}: {brief(info.filename)} is encrypted. Unpack it by hand.")
+            raise PhotoError(f"{where}: {brief(info.filename)} is encrypted. Unpack it by hand.")
         kind = info.external_attr >> 28  # the type of file, where a Unix system made the archive
         is_file = not info.is_dir() and kind in (0, 8)
-        yield Member(info.filename.rstrip("/"), info, partial(_open_zipped, archive, info), info.file_size, is_file)
+        yield Member(
+            info.filename.rstrip("/"), info, partial(_open_zipped, archive, info, where), info.file_size, is_file
+        )
 
 
-def _open_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
-    # Which reads no further than the header says, and compares the checksum.
-    return cast(BinaryIO, archive.open(info))
+def _open_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> _Content:
+    with _naming(where):  # Reading goes no further than the header says, and compares the checksum.
+        return _Content(archive.open(info), where)
 
 
-def _tar_members(archive: tarfile.TarFile) -> Iterator[Member]:
+def _tar_members(archive: tarfile.TarFile, where: str) -> Iterator[Member]:
     for info in archive:
-        content = partial(_open_tarred, archive, info) if info.isreg() else None
+        content = partial(_open_tarred, archive, info, where) if info.isreg() else None
         yield Member(info.name.rstrip("/"), info, content, info.size, info.isreg())
 
 
-def _open_tarred(archive: tarfile.TarFile, info: tarfile.TarInfo) -> BinaryIO:
-    content = archive.extractfile(info)
+def _open_tarred(archive: tarfile.TarFile, info: tarfile.TarInfo, where: str) -> _Content:
+    with _naming(where):
+        content = archive.extractfile(info)
     assert content is not None  # It is a regular file.
-    return cast(BinaryIO, content)
+    return _Content(content, where)
 
 
 class ArchiveSource:
@@ -230,7 +263,7 @@ class ArchiveSink:
         return photo.protected
 
 
-_Write = Callable[[Member | None, str, Callable[[], BinaryIO] | None], None]
+_Write = Callable[[Member | None, str, Callable[[], _Content | BinaryIO] | None], None]
 """Writes a member: what there was in its place, its name, and its content."""
 
 
@@ -257,7 +290,7 @@ def _writer(file: BinaryIO, packing: Packing) -> Iterator[_Write]:
 
 
 def _zip_writer(archive: zipfile.ZipFile) -> _Write:
-    def write(member: Member | None, name: str, content: Callable[[], BinaryIO] | None) -> None:
+    def write(member: Member | None, name: str, content: Callable[[], _Content | BinaryIO] | None) -> None:
         old = member.header if member is not None else None
         if isinstance(old, zipfile.ZipInfo):
             info = zipfile.ZipInfo(f"{name}/" if old.is_dir() else name, old.date_time)
@@ -277,7 +310,7 @@ def _zip_writer(archive: zipfile.ZipFile) -> _Write:
 
 
 def _tar_writer(archive: tarfile.TarFile) -> _Write:
-    def write(member: Member | None, name: str, content: Callable[[], BinaryIO] | None) -> None:
+    def write(member: Member | None, name: str, content: Callable[[], _Content | BinaryIO] | None) -> None:
         old = member.header if member is not None else None
         if isinstance(old, tarfile.TarInfo):
             info = copy.copy(old)
@@ -293,6 +326,6 @@ def _tar_writer(archive: tarfile.TarFile) -> _Write:
         with content() as data:
             info.size = data.seek(0, 2)
             data.seek(0)
-            archive.addfile(info, data)
+            archive.addfile(info, cast(BinaryIO, data))
 
     return write

@@ -30,7 +30,7 @@ MOST_FILES = 100_000
 """Most pictures that a source may bring."""
 MOST_BYTES = 64 << 30
 """Most bytes that they may have together."""
-LARGEST_FILE = 2 << 30
+LARGEST_FILE = 1 << 30
 """Most bytes of one of them."""
 _SPARED = 256 << 20
 """Bytes of the disk that are left to others."""
@@ -317,7 +317,15 @@ def build_sink(name: str, args: dict[str, object]) -> GuardedSink | None:
     return None if name == FOLDER else GuardedSink(registry.get("sink", name), registry.build("sink", name, args))
 
 
-def read_pieces(file: BinaryIO) -> Iterator[bytes]:
+class Readable(Protocol):
+    """What can be read, a part at a time."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """Return the next bytes; none at the end."""
+        ...
+
+
+def read_pieces(file: Readable) -> Iterator[bytes]:
     """Yield the rest of an open file, a mebibyte at a time."""
     while piece := file.read(1 << 20):
         yield piece

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from facecrypt.carriers.base import FOLDER
 from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.selection import choose_faces, load_references
 from facecrypt.errors import NoFaceFoundError, PhotoError, RecipeError
@@ -30,10 +31,11 @@ from facecrypt.methods.reference import Literal
 from facecrypt.photos.files import read_photo
 from facecrypt.pipeline import runner
 from facecrypt.pipeline.builders import build_surrogates
-from facecrypt.pipeline.inputs import choose_photos
+from facecrypt.pipeline.material import gather
 from facecrypt.recipe.check import Recipe, level_recipes, tried_levels
 from facecrypt.recipe.face_rules import face_rules
 from facecrypt.recipe.presets import name_level
+from facecrypt.recipe.schema import Slot
 from facecrypt.report.writer import Report
 from facecrypt.system import limits
 from facecrypt.system.private_files import temporary_folder
@@ -177,7 +179,7 @@ def measure(recipe: Recipe, faces: int, literal: bool, started: float = 0.0) -> 
             trainer=replace(recipe.trainer, devices=1, strategy="auto", num_nodes=1),
         )
         images = _fill(own, folder / "photos", faces)
-        own = replace(own, photos=str(folder / "photos"))
+        own = replace(own, photos=str(folder / "photos"), source=Slot(FOLDER), sink=Slot(FOLDER))
         watch = Stopwatch()
         with watch.running():
             report = runner.run(own)
@@ -223,25 +225,26 @@ def _fill(recipe: Recipe, folder: Path, faces: int) -> list[FaceImage]:
     references = load_references(recipe.faces, detector)
     room = recipe.batch_size if isinstance(recipe.batch_size, int) else MOST_AT_ONCE
     counts: dict[Path, int] = {}
-    for source, _ in choose_photos(recipe, runner.sample_photo()):
-        if sum(counts.values()) >= faces:
-            break
-        try:
-            photo = read_photo(source)
-            found = choose_faces(photo, recipe.faces, detector, references).faces
-        except PhotoError:
-            continue
-        images += [cut(photo, face) for face in found[: room - len(images)]]
-        if found:
-            counts[source] = len(found)
-    if not counts:
-        raise NoFaceFoundError("photos: none of them shows a face. Name photos with faces to measure on.")
-    shown = 0
-    for number, source in enumerate(itertools.cycle(counts)):
-        if shown >= faces:
-            break
-        shutil.copyfile(source, folder / f"{number:06d}-{source.name}")
-        shown += counts[source]
+    with gather(replace(recipe, sink=Slot(FOLDER)), runner.sample_photo(), []) as material:
+        for source, _ in material.chosen:
+            if sum(counts.values()) >= faces:
+                break
+            try:
+                photo = read_photo(source)
+                found = choose_faces(photo, recipe.faces, detector, references).faces
+            except PhotoError:
+                continue
+            images += [cut(photo, face) for face in found[: room - len(images)]]
+            if found:
+                counts[source] = len(found)
+        if not counts:
+            raise NoFaceFoundError("photos: none of them shows a face. Name photos with faces to measure on.")
+        shown = 0
+        for number, source in enumerate(itertools.cycle(counts)):
+            if shown >= faces:
+                break
+            shutil.copyfile(source, folder / f"{number:06d}-{source.name}")
+            shown += counts[source]
     return list(itertools.islice(itertools.cycle(images), min(room, shown)))
 
 

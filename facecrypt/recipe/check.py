@@ -73,10 +73,10 @@ class Recipe:
             `target_selector` on set; other methods have arguments of their own.
         photos: File, folder with its subfolders, or glob; ``-`` reads file names from standard input. Without it, the
             built-in sample photo.
-        source: How `photos` is read: ``folder`` takes files where they are, ``archive`` those in a zip or tar file,
-            ``frames`` those of a video, ``stdin`` one photo from standard input. A name, or a name with arguments.
         output: Folder for the protected photos, the report, the manifest and the resolved recipe. Subfolders of a
             folder of photos are kept.
+        source: How `photos` is read: ``folder`` takes files where they are, ``archive`` those in a zip or tar file,
+            ``frames`` those of a video, ``stdin`` one photo from standard input. A name, or a name with arguments.
         sink: Where protected photos go besides: ``folder`` leaves them in `output`, ``archive`` makes an archive of
             them there, ``frames`` a video; ``stdout`` writes one to standard output and leaves nothing else.
         held_out: Recognisers that judge the saved files and give no gradient.
@@ -154,8 +154,8 @@ class Recipe:
     surrogates: Annotated[list[SurrogateSlot], Field(min_length=1, max_length=MOST_COMPONENTS)]
     method: Slot = field(default_factory=lambda: Slot("iterative"))
     photos: PathText | None = None
-    source: NamedSlot = field(default_factory=lambda: Slot("folder"))
     output: PathText = "protected"
+    source: NamedSlot = field(default_factory=lambda: Slot("folder"))
     sink: NamedSlot = field(default_factory=lambda: Slot("folder"))
     held_out: Annotated[list[HeldOutSlot], Field(max_length=MOST_COMPONENTS)] = field(default_factory=list)
     targets: PathText = "virtual"
