@@ -24,6 +24,7 @@ from facecrypt.recipe.check import Recipe, check_recipe, level_recipes
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.judging import embed
 from facecrypt.targets.selectors import Target
+from facecrypt.transforms.base import publish_all
 from facecrypt.verdicts import expectation
 from tests.surrogates.onnx_files import mobilefacenet
 
@@ -120,7 +121,7 @@ def test_the_first_level_that_reaches_what_is_asked_is_kept(
             save(job, recipe, levels)
             (known,) = verify(
                 tmp_path / "saved.png", photo, [face], [0], [0.0], targets=targets[:1], judges=[judge],
-                detector=detector, choice="all", transforms=recipe.receipt.transforms,
+                detector=detector, choice="all", transforms=publish_all(recipe.receipt.transforms),
             )  # fmt: skip
             assert known.expected is not None
             seen.append(known.expected)
