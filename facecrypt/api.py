@@ -172,7 +172,7 @@ class Protected:
         data = base64.b64encode(picture).decode()
         rows = "".join(
             f"<tr><td>{number}</td><td>{html.escape(name)}{'*' if verdict.white_box or verdict.chooses else ''}</td>"
-            f"<td>{_number(verdict.similarity, 'none' if verdict.cannot_judge else 'no face found')}</td>"
+            f"<td>{_number(verdict.similarity, _without_similarity(verdict))}</td>"
             f"<td>{_number(verdict.threshold, 'unknown')}</td><td>{html.escape(_says(verdict))}</td></tr>"
             for number, face in enumerate(self.faces, 1)
             for name, verdict in face.recognisers.items()
@@ -188,6 +188,10 @@ class Protected:
     def _refuse(self) -> NoReturn:
         no_face = self.status == "unchanged" and not self._already
         raise (NoFaceFoundError if no_face else PhotoError)(self.reason)
+
+
+def _without_similarity(verdict: Verdict) -> str:
+    return "none" if verdict.cannot_judge or verdict.still_recognised is not None else "no face found"
 
 
 def _says(verdict: Verdict) -> str:

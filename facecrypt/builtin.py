@@ -106,6 +106,7 @@ _OTHERS: tuple[tuple[Kind, str, str, str], ...] = (
     ("method", "pixelate", "methods.hiding:pixelate", "the face in large squares"),
     ("method", "darken", "methods.hiding:darken", "the face in the dark"),
     ("method", "occlude", "methods.hiding:occlude", "a black rectangle on the face"),
+    ("judge", "http", "judges.http:Http", "a service that compares or ranks faces over HTTP, with a key and a budget"),
     ("naturalness", "mmd", "naturalness.base:MMD", "maximum mean discrepancy, Eq. 3 of TIP-IM"),
     ("naturalness", "ssim", "naturalness.base:SSIM", "structural dissimilarity, 1 - SSIM"),
     ("naturalness", "ms_ssim", "naturalness.base:MSSSIM", "structural dissimilarity over several scales, 1 - MS-SSIM"),

@@ -37,3 +37,10 @@ Trait = Literal["skin", "sex"]
 
 Adversary = Literal["none", "protected_gallery", "growing_gallery", "linear_probe"]
 """What the one who identifies does about protection; see `facecrypt.benchmark.adversaries`."""
+
+Question = Literal["compare", "rank"]
+"""What a judge can be asked: whether two pictures show one person, or which of the enrolled people one shows."""
+
+Way = Literal["pair", "enrolled photos", "ranking"]
+"""How a judge is asked about a saved face: beside the original, beside photos of the person that the user gives, or who
+of the people in these it is."""

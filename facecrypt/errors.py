@@ -6,6 +6,7 @@
     ├── PluginError            a plugin registered something that cannot be used
     ├── WeightsError           weights are missing, corrupt or not the expected file
     ├── EmbeddingError         a recogniser gives something that is no embedding
+    ├── JudgeError             a judge does not answer, or not as it should
     ├── ProtocolError          an identification protocol is wrong, or cannot be built
     ├── PhotoError             a photo cannot be read, protected or written
     └── NoFaceFoundError       (a PhotoError) no face was found where one is needed
@@ -78,6 +79,10 @@ class WeightsError(FacecryptError):
 
 class EmbeddingError(FacecryptError):
     """A recogniser gives something that is no embedding, so that nothing can be compared."""
+
+
+class JudgeError(FacecryptError):
+    """A judge does not answer, or not as it should, so that it has no verdict."""
 
 
 class ProtocolError(FacecryptError):

@@ -9,15 +9,17 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from facecrypt.errors import FacecryptError, PhotoError, PluginError, WeightsError
+from facecrypt.errors import FacecryptError, JudgeError, PhotoError, PluginError, WeightsError
 from facecrypt.registry import API_VERSION, register
 
 if TYPE_CHECKING:
     from pydantic import Field
 
     from facecrypt.carriers.base import Delivered, Delivery, Room, Sink, Source
-    from facecrypt.choices import Norm
+    from facecrypt.choices import Norm, Question
     from facecrypt.gradients.base import Gradient, Landscape
+    from facecrypt.judges.base import Compares, Judge, Match, NotSentError, Opinion, Picture, Ranks, Spending
+    from facecrypt.judges.service import Service
     from facecrypt.methods.base import Method, Recognisers, Task, Uses
     from facecrypt.naturalness.base import Naturalness
     from facecrypt.optimizers.base import Optimizer, State, euclidean_norm, normalize, project
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "API_VERSION",
     "ARCFACE_TEMPLATE",
+    "Compares",
     "Cosine",
     "Delivered",
     "Delivery",
@@ -41,24 +44,34 @@ __all__ = [
     "FacecryptError",
     "Field",
     "Gradient",
+    "Judge",
+    "JudgeError",
     "KorniaView",
     "Landscape",
+    "Match",
     "Method",
     "Naturalness",
     "Norm",
+    "NotSentError",
+    "Opinion",
     "Optimizer",
     "Params",
     "Person",
     "PhotoError",
+    "Picture",
     "Pixels",
     "PluginError",
     "Probability",
+    "Question",
+    "Ranks",
     "Recognisers",
     "Room",
+    "Service",
     "Side",
     "Sink",
     "Situation",
     "Source",
+    "Spending",
     "State",
     "TargetSelector",
     "Task",
@@ -80,8 +93,10 @@ __all__ = [
 _HOMES = {
     "pydantic": "Field",
     "facecrypt.carriers.base": "Delivered Delivery Room Sink Source",
-    "facecrypt.choices": "Norm",
+    "facecrypt.choices": "Norm Question",
     "facecrypt.gradients.base": "Gradient Landscape",
+    "facecrypt.judges.base": "Compares Judge Match NotSentError Opinion Picture Ranks Spending",
+    "facecrypt.judges.service": "Service",
     "facecrypt.methods.base": "Method Recognisers Task Uses",
     "facecrypt.naturalness.base": "Naturalness",
     "facecrypt.optimizers.base": "Optimizer State euclidean_norm normalize project",

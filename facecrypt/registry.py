@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 Kind = Literal[
     "method",
     "surrogate",
+    "judge",
     "naturalness",
     "target_selector",
     "gradient",
@@ -43,6 +44,10 @@ Kind = Literal[
     "sink",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+Kinds = Kind | tuple[Kind, ...]
+"""What a key of a recipe may name: one kind, or several, of which the first that has the name is meant."""
+JUDGES: tuple[Kind, ...] = ("judge", "surrogate")
+"""What may judge saved photos."""
 ENTRY_POINT_GROUP = "facecrypt.plugins"
 BUILT_IN = "built-in"
 API_VERSION = 1
@@ -224,22 +229,27 @@ class Registry:
         else:
             self.components[kind, name] = Component(kind, name, target, summary, origin, spec)
 
-    def get(self, kind: Kind, name: str) -> Component:
-        """Return the component of that kind and name.
+    def get(self, kind: Kinds, name: str) -> Component:
+        """Return the component of that name, of one kind or of the first of several that has it.
+
+        A built-in component of any of them comes before a plugin's, which then goes by ``plugin/name``.
 
         Raises:
             UnknownComponentError: If there is none; the message lists what there is.
         """
         self._declare_built_ins()
-        component = self.components.get((kind, name))
-        if component is None or component.origin != BUILT_IN:
-            self.load_plugins()
-            component = self.components.get((kind, name)) or self._prefixed(kind, name)
+        kinds: tuple[Kind, ...] = (kind,) if isinstance(kind, str) else kind
+        named = [component for each in kinds if (component := self.components.get((each, name)))]
+        component = next((each for each in named if each.origin == BUILT_IN), None)
         if component is None:
-            known = sorted(component.name for component in self.list(kind))
+            self.load_plugins()
+            found = (self.components.get((each, name)) or self._prefixed(each, name) for each in kinds)
+            component = next(filter(None, found), None)
+        if component is None:
+            known = sorted(component.name for each in kinds for component in self.list(each))
             broken = "".join(f" Plugin {plugin} is broken: {why}" for plugin, why in self.broken_plugins.items())
             raise UnknownComponentError(
-                f"no {kind} named {brief(name)}.{suggest(name, known)} Known: {', '.join(known)}.{broken}"
+                f"no {' or '.join(kinds)} named {brief(name)}.{suggest(name, known)} Known: {', '.join(known)}.{broken}"
             )
         return component
 

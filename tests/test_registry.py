@@ -11,7 +11,7 @@ from pydantic import Field
 
 from facecrypt import registry
 from facecrypt.errors import FacecryptError, PluginError, UnknownComponentError
-from facecrypt.registry import KINDS, Registry
+from facecrypt.registry import JUDGES, KINDS, Registry
 from tests import processes
 
 
@@ -90,7 +90,7 @@ def test_an_unknown_name_lists_what_there_is(fresh: Registry) -> None:
 def test_names_never_clash_silently(fresh: Registry) -> None:
     with pytest.raises(PluginError, match=r"optimizer 'example' already exists \(this program\). Choose another name."):
         fresh.register("optimizer", "example", Example, summary="again")
-    with pytest.raises(PluginError, match="unknown kind 'loss'. Known: method, surrogate, naturalness"):
+    with pytest.raises(PluginError, match="unknown kind 'loss'. Known: method, surrogate"):
         fresh.register("loss", "example", Example, summary="no such kind")  # type: ignore[arg-type]
 
 
@@ -256,6 +256,25 @@ def test_public_surface() -> None:
 
     assert facecrypt.__all__ == ["protect", "Protected", "register"]
     assert facecrypt.register is registry.register
+
+
+def test_of_several_kinds_the_first_that_has_the_name_is_meant(
+    fresh: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fresh.get(JUDGES, "http").kind == "judge"
+    assert fresh.get(JUDGES, "sface").kind == "surrogate"
+    assert not fresh._complete, "built-in components of either kind need no plugin"
+    code = "".join(
+        f"import facecrypt\nfacecrypt.register({kind!r}, {name!r}, dict, summary='x')\n"
+        for kind, name in (("judge", "both"), ("surrogate", "both"), ("judge", "sface"), ("surrogate", "http"))
+    )
+    fresh = with_plugins(monkeypatch, entry_point(tmp_path, monkeypatch, "plugin_both", code))
+    assert fresh.get(JUDGES, "both").kind == "judge"
+    assert fresh.get(JUDGES, "sface").origin == registry.BUILT_IN
+    assert fresh.get(JUDGES, "plugin-both/sface").kind == "judge"
+    assert fresh.get(JUDGES, "plugin-both/http").kind == "surrogate"
+    with pytest.raises(UnknownComponentError, match=r"no judge or surrogate named 'sfce'. Did you mean 'sface'\?"):
+        fresh.get(JUDGES, "sfce")
 
 
 def test_a_plugin_that_a_program_imports_first_is_a_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

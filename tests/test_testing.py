@@ -16,6 +16,8 @@ from torch.nn import functional
 from facecrypt import testing
 from facecrypt.choices import Norm
 from facecrypt.errors import PhotoError
+from facecrypt.judges.base import Match, Opinion, Picture, Spending
+from facecrypt.judges.recogniser import RecogniserJudge
 from facecrypt.naturalness.base import MMD
 from facecrypt.optimizers.base import Plain, State
 from facecrypt.surrogates.catalogue import SFACE
@@ -273,6 +275,81 @@ class TooBright:
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         return 1.1 * self.view.apply(images, params)
+
+
+class Judge(RecogniserJudge):
+    """Keeps every promise: small pictures, compared."""
+
+    def __init__(self) -> None:
+        super().__init__(Embedder(Thumbnail(), replace(SPEC, threshold=0.98)))
+
+
+class Undecided(Judge):
+    answers = ("compare", "identify")  # type: ignore[assignment]  # What is wrong with it.
+
+    def rank(self, photo: Picture, count: int) -> list[Match]:
+        raise AssertionError("nobody may ask")
+
+
+class UncountedFarAway(Judge):
+    remote = True
+    spending: Spending | None = None
+
+
+class KnowsAStranger(Judge):
+    def rank(self, photo: Picture, count: int) -> list[Match]:
+        return super().rank(photo, count) or [Match("somebody")] * (not self._people)
+
+
+class TakesAllForOne(Judge):
+    def compare(self, first: Picture, second: Picture) -> Opinion:
+        return Opinion(None, True)
+
+
+class RanksBackwards(Judge):
+    def rank(self, photo: Picture, count: int) -> list[Match]:
+        alike = {person: float((known @ self._look([photo])[0]).max()) for person, known in self._people.items()}
+        return [Match(person) for person in sorted(alike, key=lambda person: alike[person])][:count]
+
+
+class RanksPhotos(Judge):
+    def rank(self, photo: Picture, count: int) -> list[Match]:
+        return [each for match in super().rank(photo, count) for each in (match, match)]
+
+
+class GetsTired(Judge):
+    calls = 0
+
+    def compare(self, first: Picture, second: Picture) -> Opinion:
+        self.calls += 1
+        similarity, same, _ = super().compare(first, second)
+        assert similarity is not None
+        return Opinion(similarity - 1e-3 * self.calls, same)
+
+
+JUDGES = [
+    ("says_what_it_is", Undecided()),
+    ("says_what_it_is", UncountedFarAway()),
+    ("ranks_nobody_without_anybody", KnowsAStranger()),
+    ("knows_a_face_again", TakesAllForOne()),
+    ("ranks_whom_it_knows_first", RanksBackwards()),
+    ("ranks_as_many_as_asked", RanksPhotos()),
+    ("repeats_itself", GetsTired()),
+]
+
+
+def test_a_judge_that_keeps_every_promise() -> None:
+    assert testing.check_judge(Judge()) == []
+
+
+@pytest.mark.parametrize(("promise", "judge"), JUDGES, ids=lambda value: type(value).__name__)
+def test_a_judge_that_breaks_one_promise(promise: str, judge: Judge) -> None:
+    (fault,) = faults(testing.check_judge, judge)
+    assert fault.startswith(f"{promise}: ")
+
+
+def test_every_promise_of_a_judge_is_broken_once() -> None:
+    assert {promise for promise, _ in JUDGES} == {check.__name__ for check in testing.JUDGE_CHECKS}
 
 
 @pytest.mark.parametrize(

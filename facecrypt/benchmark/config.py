@@ -21,9 +21,9 @@ from facecrypt.recipe.config_values import check_values, component_faults, overr
 from facecrypt.recipe.key_paths import split_key
 from facecrypt.recipe.key_types import Schema, plain_values
 from facecrypt.recipe.overrides import Override
-from facecrypt.recipe.schema import MOST_COMPONENTS, STRICT, Args, HeldOutSlot, Seed, SurrogateSlot
+from facecrypt.recipe.schema import MOST_COMPONENTS, STRICT, Args, JudgeSlot, Seed, SurrogateSlot
 from facecrypt.recipe.yaml_values import Node, copy_node, dump
-from facecrypt.registry import Kind
+from facecrypt.registry import JUDGES, Kinds
 from facecrypt.system.naming import expand_home, path_fault
 from facecrypt.system.texts import FreeText, PathText, brief
 from facecrypt.transforms.entries import AS_IS, Entry, label_faults, shorten
@@ -58,13 +58,15 @@ class ProtocolSource:
 
 @dataclass
 class EvaluatorSlot:
-    """A recogniser that identifies the saved files.
+    """A recogniser, or a judge that ranks people, that identifies the saved files.
 
     Attributes:
-        name: Registered name of a surrogate.
+        name: Registered name of a judge or a surrogate.
         args: Its arguments.
         label: How tables call it; the name by default.
-        optional: Do without it, and say so, where its weights cannot be loaded.
+        optional: Do without it, and say so, where its weights cannot be loaded or its key is not set.
+        send_originals: Let a judge that is not on this machine have the unprotected probes, too. It has the gallery in
+            any case.
     """
 
     __pydantic_config__ = STRICT
@@ -72,6 +74,7 @@ class EvaluatorSlot:
     args: Args = field(default_factory=dict)
     label: str = ""
     optional: bool = False
+    send_originals: bool = False
 
 
 @dataclass
@@ -226,7 +229,7 @@ _PARTS: dict[str, type] = {
     "methods": Method,
     "settings": Setting,
 }
-_KINDS: dict[str, Kind] = {"evaluators": "surrogate"}
+_KINDS: dict[str, Kinds] = {"evaluators": JUDGES}
 _SCHEMA = Schema(Benchmark, {**_PARTS, "obfuscation": Obfuscation}, _KINDS)
 
 
@@ -321,12 +324,17 @@ def _recipe_alone(source: str, overrides: Sequence[str], allow_env: bool) -> dic
     mine = [override for override in overrides if re.split(r"[.\[=:]", override)[0] in own]
     others = [override for override in overrides if override not in mine]
     recipe = load_recipe(source, others, allow_env=allow_env)
-    slots: list[SurrogateSlot | HeldOutSlot] = [*recipe.surrogates, *recipe.held_out]
+    slots: list[SurrogateSlot | JudgeSlot] = [*recipe.surrogates, *recipe.held_out]
     label = Path(source).stem
     values: dict[str, Node] = {
         "title": label,
         "evaluators": [
-            {"name": slot.name, "args": slot.args, "optional": isinstance(slot, HeldOutSlot) and slot.optional}
+            {"name": slot.name, "args": slot.args}
+            | (
+                {"optional": slot.optional, "send_originals": slot.send_originals}
+                if isinstance(slot, JudgeSlot)
+                else {}
+            )
             for slot in slots
         ],
         "methods": [{"label": "clean"}, {"label": label, "recipe": Path(source).name, "set": _changed(recipe, others)}],

@@ -18,9 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from facecrypt import registry
 from facecrypt.benchmark import plots, tables
 from facecrypt.benchmark.adversaries import Gallery, Identifier, grow, measure_threshold, stream_of, train_linear_probe
-from facecrypt.benchmark.config import Benchmark, Row, dump_benchmark, split_adversary
+from facecrypt.benchmark.asking import AskedEvaluator
+from facecrypt.benchmark.config import Benchmark, EvaluatorSlot, Row, dump_benchmark, split_adversary
 from facecrypt.benchmark.files import Probe, Saved, folder_of, make_files, quality_of, transform_folder, transformed
 from facecrypt.benchmark.metrics import (
     NO_FACE,
@@ -41,11 +43,22 @@ from facecrypt.benchmark.protocol import (
 from facecrypt.choices import Adversary
 from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.known import ResultFiles
-from facecrypt.errors import EmbeddingError, FacecryptError, NoFaceFoundError, PhotoError, WeightsError
+from facecrypt.errors import (
+    EmbeddingError,
+    FacecryptError,
+    JudgeError,
+    NoFaceFoundError,
+    PhotoError,
+    PluginError,
+    WeightsError,
+)
 from facecrypt.evaluation.embedding_cache import EmbeddingCache, recogniser_key
 from facecrypt.faces.patches import cut
+from facecrypt.judges.base import NotSentError
 from facecrypt.photos.files import read_photo
-from facecrypt.pipeline.builders import build_recogniser, same_network, warn
+from facecrypt.pipeline.builders import build_judge, build_recogniser, same_network, warn
+from facecrypt.recipe.schema import JudgeSlot
+from facecrypt.registry import JUDGES
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.judging import find_fault
 from facecrypt.system.locks import locked_folders
@@ -185,15 +198,36 @@ def _evaluate(
                             _identify(evaluator, each[0], files, probes, aimed, cache, detector, benchmark)
                             for each, files in zip(faced, shown, strict=True)
                         ]
-                        found = _result(row, transform.label, evaluator, saved, seen, quality, benchmark, len(probes))
+                        marks = _marks(evaluator.embedder, saved[0])
+                        label = evaluator.label
+                        found = _result(
+                            row, transform.label, label, marks, saved, seen, quality, benchmark, len(probes)
+                        )
                         identifier, stream = faced[0]
                         known = {"adversary": adversary.label, "n_gallery": identifier.size, "stream": stream}
                         results.append(found | known)
+                for judge in list(panel.judges) if adversary.name == "none" else []:
+                    if clean and not judge.originals:
+                        continue
+                    before = judge.queries
+                    with panel.asking(judge):
+                        answers = [
+                            _ask(judge, files, each, probes, aimed) for each, files in zip(saved, shown, strict=True)
+                        ]
+                        marks = {"white_box": False, "chooses": False}
+                        found = _result(
+                            row, transform.label, judge.label, marks, saved, answers, quality, benchmark, len(probes)
+                        )
+                        known = {"adversary": adversary.label, "n_gallery": judge.size, "stream": None}
+                        asked = {"needs": "ranks", "queries": judge.queries - before}
+                        results.append(found | known | asked)
         results = [each for each in results if each["evaluator"] not in panel.left_out]
         # After every row, so that a run that is stopped leaves what it knows.
         output_files.write(output / "metrics.json", f"{json.dumps(results, indent=1, allow_nan=False)}\n".encode())
+    panel.close()
     output_files.write(output / "benchmark.yaml", dump_benchmark(benchmark).encode(errors="backslashreplace"))
-    table = tables.render_markdown(benchmark.title, results, command, panel.left_out)
+    costs = {judge.label: judge.describe_cost() for judge in panel.judges}
+    table = tables.render_markdown(benchmark.title, results, command, panel.left_out, costs)
     output_files.write(output / "table.md", table.encode())
     with temporary_folder("plots") as scratch:
         for plot in plots.plot(results, scratch):
@@ -247,17 +281,44 @@ class _Panel:
 
     def __init__(self) -> None:
         self.evaluators: list[Evaluator] = []
+        self.judges: list[AskedEvaluator] = []
         self.left_out: dict[str, str] = {}
 
     @contextmanager
-    def asking(self, evaluator: Evaluator) -> Iterator[None]:
-        """Leave an evaluator out from now on if it gives no embedding of a photo in this context."""
+    def asking(self, evaluator: Evaluator | AskedEvaluator) -> Iterator[None]:
+        """Leave an evaluator out from now on if it gives no embedding of a photo, or no answer, in this context.
+
+        One that makes no request goes on, so that all of them are counted.
+        """
         try:
             yield
-        except EmbeddingError as error:
-            self.evaluators.remove(evaluator)
+        except NotSentError:
+            pass
+        except (EmbeddingError, JudgeError, PluginError) as error:
+            if isinstance(error, PluginError) and isinstance(evaluator, Evaluator):
+                raise
+            self._remove(evaluator)
             self.leave_out(evaluator.label, str(error))
             self.require_any()
+
+    def _remove(self, evaluator: Evaluator | AskedEvaluator) -> None:
+        if isinstance(evaluator, AskedEvaluator):
+            self.judges.remove(evaluator)
+        else:
+            self.evaluators.remove(evaluator)
+
+    def close(self) -> None:
+        """Tell what a dry run has counted, in place of results.
+
+        Raises:
+            FacecryptError: If there is nobody else.
+        """
+        for judge in list(self.judges):
+            spent = judge.judge.spending
+            if spent is not None and spent.unsent:
+                self.judges.remove(judge)
+                self.leave_out(judge.label, f"dry run: {judge.describe_cost()} were counted, and none was made")
+        self.require_any()
 
     def leave_out(self, label: str, reason: str) -> None:
         """Note, and tell the user, that an evaluator does not judge."""
@@ -266,7 +327,7 @@ class _Panel:
 
     def require_any(self) -> None:
         """Raise FacecryptError if no evaluator is left."""
-        if not self.evaluators:
+        if not self.evaluators and not self.judges:
             reasons = "; ".join(f"{label}: {reason}" for label, reason in self.left_out.items())
             raise FacecryptError(f"evaluators: none of them could judge ({reasons}). Name one that can.")
 
@@ -282,6 +343,9 @@ def _panel(
     labels = torch.tensor([numbers[entry.identity] for entry in protocol.gallery])
     panel = _Panel()
     for slot in benchmark.evaluators:
+        if registry.get(JUDGES, slot.name).kind == "judge":
+            _add_judge(panel, slot, protocol, numbers, detector, benchmark)
+            continue
         try:
             embedder = build_recogniser(slot.name, slot.args)
         except WeightsError as error:
@@ -309,6 +373,32 @@ def _panel(
     if panel.left_out:
         panel.require_any()
     return panel
+
+
+def _add_judge(
+    panel: _Panel,
+    slot: EvaluatorSlot,
+    protocol: IdentificationProtocol,
+    numbers: dict[str, int],
+    detector: FaceDetector,
+    benchmark: Benchmark,
+) -> None:
+    """Enrol the gallery with a judge, and have it identify as the others do."""
+    judge = build_judge(JudgeSlot(slot.name, slot.args))
+    evaluator = AskedEvaluator(slot.label, judge, slot.send_originals or not judge.remote, detector, benchmark.faces)
+    try:
+        evaluator.enrol(protocol.gallery, numbers)
+    except (JudgeError, PluginError) as error:
+        panel.leave_out(slot.label, str(error))
+        return
+    except PhotoError:
+        raise
+    except FacecryptError as error:
+        if not slot.optional:
+            raise
+        warn(f"evaluator {slot.label} does not judge this benchmark: {error}")
+        return
+    panel.judges.append(evaluator)
 
 
 def _others(
@@ -386,10 +476,29 @@ def _identify(
     return targeted_success(ranked, aimed, TOP), untargeted_success(ranked, own, TOP), found
 
 
+def _ask(
+    judge: AskedEvaluator, files: Sequence[Path], saved: Saved, probes: Sequence[Probe], aimed: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what `_identify` does, of a judge."""
+    unprotected = [file == probe.path for file, probe in zip(saved.files, probes, strict=True)]
+    ranked, found = judge.rank(files, max(TOP), unprotected)
+    own = torch.tensor([probe.label for probe in probes])
+    return targeted_success(ranked, aimed, TOP), untargeted_success(ranked, own, TOP), found
+
+
+def _marks(embedder: Embedder, saved: Saved) -> dict[str, bool]:
+    """Return whether a recogniser had a part in the masks that it judges."""
+    return {
+        "white_box": any(same_network(embedder, surrogate.embedder) for surrogate in saved.surrogates),
+        "chooses": any(same_network(embedder, chooser) for chooser in saved.choosers),
+    }
+
+
 def _result(
     row: Row,
     transform: str,
-    evaluator: Evaluator,
+    label: str,
+    marks: dict[str, bool],
     saved: Sequence[Saved],
     seen: Sequence[tuple[Tensor, Tensor, Tensor]],
     quality: dict[str, float | None],
@@ -401,9 +510,8 @@ def _result(
         "method": row.method,
         "setting": row.setting,
         "surrogates": [surrogate.name for surrogate in saved[0].surrogates],
-        "evaluator": evaluator.label,
-        "white_box": any(same_network(evaluator.embedder, s.embedder) for s in saved[0].surrogates),
-        "chooses": any(same_network(evaluator.embedder, chooser) for chooser in saved[0].choosers),
+        "evaluator": label,
+        **marks,
         "best_target": None,
     }
     for kind, place in (("t", 0), ("ut", 1)):

@@ -133,7 +133,13 @@ def quality_table(rows: Sequence[Row]) -> str:
     return _table(lines_of(rows), headings, lambda line, name: range_of(line, *_QUALITY[name]))
 
 
-def render_markdown(title: str, rows: Sequence[Row], command: str, left_out: Mapping[str, str] = {}) -> str:
+def render_markdown(
+    title: str,
+    rows: Sequence[Row],
+    command: str,
+    left_out: Mapping[str, str] = {},
+    costs: Mapping[str, str] = {},
+) -> str:
     """Return table.md: the command that made the rows, the tables, and notes on their marks and measures.
 
     Args:
@@ -141,6 +147,7 @@ def render_markdown(title: str, rows: Sequence[Row], command: str, left_out: Map
         rows: The rows of metrics.json.
         command: The command.
         left_out: Evaluators that could not judge, each with the reason.
+        costs: Judges that were asked who somebody is, each with how often and what it cost.
     """
     sections = [
         f"# {_escape(title)}\n\n```\n{command.strip()}\n```",
@@ -157,6 +164,8 @@ def render_markdown(title: str, rows: Sequence[Row], command: str, left_out: Map
         sections.append(f"## Best targets\n\n{targets}")
     if streams := [row for row in rows if row.get("stream")]:
         sections.append(f"## Photos that joined a growing gallery\n\n{_stream_table(streams)}")
+    if asked := [row for row in rows if row.get("needs") == "ranks"]:
+        sections.append(f"## Judges that were asked\n\n{_asked_table(asked)}\n\n{_told(costs)}")
     return "\n\n".join([*sections, f"## Notes\n\n{_NOTES}"])
 
 
@@ -169,6 +178,22 @@ def _stream_table(rows: Sequence[Row]) -> str:
 
     shown = [row for row in rows if row["transform"] == rows[0]["transform"]]
     return _table(lines_of(shown), {row["evaluator"]: row["evaluator"] for row in shown}, cell)
+
+
+def _asked_table(rows: Sequence[Row]) -> str:
+    """Return how often judges were asked about each method's first transform."""
+
+    def cell(line: Line, name: str) -> str:
+        return f"{line.rows[name]['queries']:,}" if name in line.rows else _MISSING
+
+    shown = [row for row in rows if row["transform"] == rows[0]["transform"]]
+    return _table(lines_of(shown), {row["evaluator"]: f"{row['evaluator']}, queries" for row in shown}, cell)
+
+
+def _told(costs: Mapping[str, str]) -> str:
+    lines = [f"{name} with the gallery's enrolment and all rows: {cost}." for name, cost in costs.items()]
+    why = "They rank people, not photos, and tell no embeddings: among N people, each stands once."
+    return _escape(" ".join([why, *lines]))
 
 
 def _by_condition(rows: Sequence[Row], kind: Literal["t", "ut"]) -> str:

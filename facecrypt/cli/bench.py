@@ -34,6 +34,7 @@ from facecrypt.pipeline.builders import build_surrogates
 from facecrypt.pipeline.material import gather
 from facecrypt.recipe.check import Recipe, level_recipes, tried_levels
 from facecrypt.recipe.face_rules import face_rules
+from facecrypt.recipe.judge_rules import is_remote
 from facecrypt.recipe.presets import name_level
 from facecrypt.recipe.schema import Slot
 from facecrypt.report.writer import Report
@@ -176,6 +177,7 @@ def measure(recipe: Recipe, faces: int, literal: bool, started: float = 0.0) -> 
             in_place=False,
             name="{stem}{suffix}",
             workers=0,
+            held_out=[judge for judge in recipe.held_out if not is_remote(judge)],  # Measuring is not worth a bill.
             trainer=replace(recipe.trainer, devices=1, strategy="auto", num_nodes=1),
         )
         images = _fill(own, folder / "photos", faces)

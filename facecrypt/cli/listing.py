@@ -12,7 +12,7 @@ from facecrypt.checking import suggest
 from facecrypt.cli import weights as weights_cli
 from facecrypt.errors import FacecryptError
 from facecrypt.recipe import presets
-from facecrypt.registry import Component, Kind, describe_parameter
+from facecrypt.registry import JUDGES, Component, Kind, describe_parameter
 from facecrypt.system import console
 
 Listed = Kind | Literal["preset"]
@@ -36,7 +36,7 @@ def list_components(kind: Listed | None) -> None:
 def _row(component: Component) -> list[str]:
     row = [component.kind, component.name, component.summary, component.origin]
     if component.spec is None:
-        return [*row, "", "", "", "", "" if component.kind == "surrogate" else "yes"]
+        return [*row, "", "", "", "", "" if component.kind in JUDGES else "yes"]
     weights = component.spec.weights
     path = weights.find()
     size, origin = weights_cli.describe_size(weights, path), weights_cli.describe_origin(weights)

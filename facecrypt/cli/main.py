@@ -274,11 +274,17 @@ def _check(arguments: argparse.Namespace) -> int:
     from facecrypt.benchmark.config import is_benchmark, load_benchmark
     from facecrypt.recipe.check import load_recipe
 
+    costs: list[str] = []
     if is_benchmark(arguments.recipe):
         load_benchmark(arguments.recipe, arguments.overrides, allow_env=arguments.allow_env)
     else:
-        load_recipe(arguments.recipe, arguments.overrides, allow_env=arguments.allow_env)
+        recipe = load_recipe(arguments.recipe, arguments.overrides, allow_env=arguments.allow_env)
+        from facecrypt.cli.costs import describe_costs
+
+        costs = describe_costs(recipe)
     console.say(f"{arguments.recipe}: no problems")
+    for line in costs:
+        console.say(line)
     return DONE
 
 
@@ -375,6 +381,12 @@ def _tell(face: dict[str, Any]) -> None:
 def _sentence(verdict: dict[str, object]) -> str:
     if verdict["cannot_judge"]:
         return f"could not judge: {verdict['cannot_judge']}"
+    if verdict.get("asked") and (verdict["similarity"], verdict["still_recognised"]) != (None, None):
+        from facecrypt.verdicts.sentences import heard
+
+        recognised = verdict["still_recognised"]
+        says = "no verdict" if recognised is None else "still the same person" if recognised else "another person"
+        return f"{says} ({heard(verdict)})"
     if verdict["similarity"] is None:
         return "finds no face any more, so it gives no verdict"
     if verdict["threshold"] is None:

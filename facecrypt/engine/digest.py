@@ -23,7 +23,7 @@ from facecrypt.photos.files import file_digest
 from facecrypt.photos.finding import files_below, find_photos
 from facecrypt.recipe.check import RECIPE_SCHEMA, Recipe, level_recipes
 from facecrypt.recipe.schema import Receipt
-from facecrypt.registry import BUILT_IN, ENTRY_POINT_GROUP, Kind
+from facecrypt.registry import BUILT_IN, ENTRY_POINT_GROUP, Kinds
 from facecrypt.system.naming import expand_home
 from facecrypt.targets.selectors import VIRTUAL
 from facecrypt.transforms.entries import read_entry
@@ -110,7 +110,7 @@ def _plain(value: Any) -> Any:
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def _component(kind: Kind, slot: Any) -> dict[str, Any]:
+def _component(kind: Kinds, slot: Any) -> dict[str, Any]:
     component = registry.get(kind, slot.name)
     bound, _ = component.bind(slot.args)
     arguments = {name: bound.get(name, default) for name, (_, default) in component.arguments().items()}

@@ -36,10 +36,12 @@ class FoundFace(NamedTuple):
     Attributes:
         image: What recognisers see of it.
         how: How it was found.
+        face: Where it is in that state of the photo.
     """
 
     image: FaceImage
     how: FoundAgain = "detected"
+    face: Face | None = None
 
 
 @dataclass(frozen=True)
@@ -233,13 +235,13 @@ def _find_again(face: Face, photo: Photo, found: Sequence[Face], detector: FaceD
     # A mask or a transform moves a box by a few pixels at most.
     again = max(found, key=lambda other: overlap(face.box, other.box), default=None)
     if again is not None and overlap(face.box, again.box) >= SAME_FACE_OVERLAP:
-        return FoundFace(cut(photo, again))
+        return FoundFace(cut(photo, again), face=again)
     if face.landmarks_from == "detected":
         return None
     # Somebody knew where this face is, so somebody else may know it too: no reason to take it for safe.
     if (again := detector.find_in(photo, face.box)) is not None:
-        return FoundFace(cut(photo, again), "detected in box")
-    return FoundFace(cut(photo, face), "known landmarks")
+        return FoundFace(cut(photo, again), "detected in box", again)
+    return FoundFace(cut(photo, face), "known landmarks", face)
 
 
 def _windows(photo: Photo, boxes: Sequence[Sequence[float]], min_size: float | None) -> list[Window]:

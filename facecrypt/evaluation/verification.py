@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from facecrypt.choices import FaceChoice, LandmarksFrom
+from facecrypt.choices import FaceChoice, LandmarksFrom, Way
 from facecrypt.detectors.search import FaceDetector
 from facecrypt.evaluation.looks import measure
 from facecrypt.evaluation.robustness import FoundAgain, FoundFace, People, Sighting, see_again
@@ -64,6 +64,31 @@ class Verdict:
     cannot_judge: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class HeardVerdict(Verdict):
+    """What a judge says of one protected face that was asked for its opinion, in the photo as saved.
+
+    `similarity` is on the judge's own scale, and None where it tells none. `person` is whom of the enrolled people the
+    original face shows.
+
+    Attributes:
+        asked: How it was asked.
+        named: Whom of the enrolled people it takes the saved face for; None for nobody, or where it does not rank.
+    """
+
+    asked: Way
+    named: str | None = None
+
+
+Hear = Callable[[Photo, Face, Photo, Face | None], Mapping[str, HeardVerdict]]
+"""Asks judges about a face: takes the original and the face in it, the saved photo and the face in that, if it is found
+there, and returns a verdict by the judge's name."""
+
+
+def _ask_nobody(photo: Photo, face: Face, saved: Photo, again: Face | None) -> Mapping[str, HeardVerdict]:
+    return {}
+
+
 @dataclass(frozen=True)
 class FaceReport:
     """One protected face, measured on the saved file.
@@ -101,7 +126,7 @@ class FaceReport:
     psnr: float | None
     ssim: float
     mmd: float
-    recognisers: dict[str, Verdict] = field(default_factory=dict)
+    recognisers: dict[str, HeardVerdict | Verdict] = field(default_factory=dict)
     jod: dict[str, float] = field(default_factory=dict)
     flip: float | None = None
     level: str | None = None
@@ -174,6 +199,7 @@ def verify(
     transforms: Sequence[Published] = (),
     asked: float | None = None,
     expects: bool = True,
+    hear: Hear = _ask_nobody,
 ) -> list[FaceReport]:
     """Return what the judges see in a saved photo, face by face.
 
@@ -191,6 +217,7 @@ def verify(
         transforms: What else happens to both photos before the judges see them once more.
         asked: Share of unseen recognisers that the recipe wants to take each face for somebody else.
         expects: As in `assess`.
+        hear: Asks the judges that are asked for their opinion.
 
     Raises:
         PhotoError: If the saved file cannot be read.
@@ -213,9 +240,10 @@ def verify(
         clean_looks: Looks = {transform: found[number] for transform, found in before.items()}
         masked_looks: Looks = {transform: found[number] for transform, found in after.items()}
         again = masked_looks["none"]
-        verdicts = {
+        verdicts: dict[str, HeardVerdict | Verdict] = {
             judge.name: _judge(judge, clean_looks, masked_looks, target, people.get(judge.name)) for judge in judges
         }
+        verdicts |= hear(photo, face, protected, again.face if again else None)
         report = FaceReport(
             box=tuple(round(value, 1) for value in face.box),  # type: ignore[arg-type]  # four in, four out
             target=targets[target].name,

@@ -8,11 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from facecrypt import registry
-from facecrypt.errors import FacecryptWarning, PluginError, RecipeError, WeightsError
+from facecrypt.errors import FacecryptError, FacecryptWarning, PluginError, RecipeError, WeightsError
+from facecrypt.judges.base import Sworn
+from facecrypt.judges.guard import swear_in
+from facecrypt.judges.hearing import Enrol, Hearing
+from facecrypt.judges.recogniser import RecogniserJudge
 from facecrypt.methods.base import Uses
 from facecrypt.methods.iterative.loop import Surrogate
 from facecrypt.methods.iterative.mixup import Mixup
 from facecrypt.recipe.check import Recipe, expectation_fault, permission_fault
+from facecrypt.recipe.judge_rules import choose_way
+from facecrypt.recipe.schema import JudgeSlot
+from facecrypt.registry import JUDGES
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.judging import find_fault, require_surrogate
 
@@ -25,21 +32,26 @@ class Crew:
         surrogates: Those that give gradients.
         judges: Name, recogniser, and whether it also gives gradients: the surrogates and the held-out ones.
         choosers: Name and recogniser of those that choose the strength; none of them is held out.
+        hearings: Held-out judges that are asked for their opinion, as services are; not tried yet.
         notes: What a reader of the report must know: fallbacks taken, judges left out, no judge at all.
     """
 
     surrogates: list[Surrogate] = field(default_factory=list)
     judges: list[tuple[str, Embedder, bool]] = field(default_factory=list)
     choosers: list[tuple[str, Embedder]] = field(default_factory=list)
+    hearings: list[Hearing] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-def assemble(recipe: Recipe, uses: Uses = "gradients") -> Crew:
+def assemble(recipe: Recipe, uses: Uses = "gradients", enrol: Enrol | None = None, *, ahead: bool = True) -> Crew:
     """Build the recognisers of a recipe, falling back where the recipe allows it.
 
     Args:
         recipe: A checked recipe.
         uses: What the method learns of the surrogates: where that is nothing, they judge as any other.
+        enrol: Reads a folder of people for the judges that may have them; without it, judges that are asked for their
+            opinion are left out.
+        ahead: Whether these judges are tried now, and not before the first face.
 
     Raises:
         WeightsError: If a recogniser's weights cannot be loaded and the recipe names no way out.
@@ -52,6 +64,12 @@ def assemble(recipe: Recipe, uses: Uses = "gradients") -> Crew:
     held_out = sum(not took_part and not find_fault(embedder) for _, embedder, _ in crew.judges)
     quiet = list[str]()
     for index, judge in enumerate(recipe.held_out):
+        component = registry.get(JUDGES, judge.name)
+        if component.kind == "judge":
+            if enrol is not None and (hearing := _hear(index, judge, build_judge(judge), enrol, crew, ahead)):
+                held_out += hearing.judges
+                crew.hearings.append(hearing)
+            continue
         try:
             embedder = build_recogniser(judge.name, judge.args)
         except WeightsError as error:
@@ -67,8 +85,19 @@ def assemble(recipe: Recipe, uses: Uses = "gradients") -> Crew:
                 "held_out",
                 [f"the network of {judge.name!r} is a surrogate too. Name another, or set allow_white_box: true."],
             )
+        if judge.enrol is not None:
+            if white_box:
+                raise RecipeError("held_out", [f"{judge.name}: its network is a surrogate too, so enrol is of no use."])
+            if enrol is not None and (
+                hearing := _hear(index, judge, swear_in(component, RecogniserJudge(embedder)), enrol, crew, ahead)
+            ):
+                hearing.fault = hearing.fault or find_fault(embedder)
+                held_out += hearing.judges
+                crew.hearings.append(hearing)
+            continue
         held_out += not white_box and not find_fault(embedder)
-        crew.judges.append((_unused(judge.name, [name for name, _, _ in crew.judges]), embedder, white_box))
+        taken = [*(name for name, _, _ in crew.judges), *(hearing.name for hearing in crew.hearings)]
+        crew.judges.append((_unused(judge.name, taken), embedder, white_box))
     crew.notes += [f"{name} could not judge: {fault}" for name, each, _ in crew.judges if (fault := find_fault(each))]
     crew.choosers = build_choosers(recipe, crew.notes)
     for index, (name, embedder) in enumerate(crew.choosers):
@@ -77,7 +106,8 @@ def assemble(recipe: Recipe, uses: Uses = "gradients") -> Crew:
                 "strength",
                 [f"judges: the network of {name!r} is a surrogate or held out too. Name it in one place only."],
             )
-        crew.choosers[index] = _unused(name, [taken for taken, _, _ in crew.judges]), embedder
+        taken = [*(each for each, _, _ in crew.judges), *(hearing.name for hearing in crew.hearings)]
+        crew.choosers[index] = _unused(name, taken), embedder
     if not held_out:
         quiet.append("no held-out recogniser judged this run: what others make of its masks was not measured")
         crew.notes.append(quiet[-1])
@@ -85,6 +115,42 @@ def assemble(recipe: Recipe, uses: Uses = "gradients") -> Crew:
         if note not in quiet:  # The verdict says whether anybody judged, and the report's notes why not.
             warn(note)
     return crew
+
+
+def build_judge(slot: JudgeSlot) -> Sworn:
+    """Build a judge of the kind `judge`, whose every answer is checked.
+
+    Raises:
+        PluginError: If it lacks something of its protocol.
+    """
+    component = registry.get(JUDGES, slot.name)
+    return swear_in(component, registry.build("judge", component.name, slot.args))
+
+
+def _hear(index: int, slot: JudgeSlot, judge: Sworn, enrol: Enrol, crew: Crew, ahead: bool) -> Hearing | None:
+    """Return a judge that was tried, and has whom it may have; None where it is optional and its key is missing.
+
+    Raises:
+        RecipeError: If it cannot be asked as the recipe says.
+        FacecryptError: If its key is not set.
+    """
+    way, fault = choose_way(judge.remote, judge.answers, originals=slot.send_originals, enrols=slot.enrol is not None)
+    if way is None:
+        raise RecipeError("held_out", [f"[{index}] ({slot.name}): {fault}"])
+    taken = [*(name for name, _, _ in crew.judges), *(hearing.name for hearing in crew.hearings)]
+    enrolment = None if slot.enrol is None else enrol(slot.enrol)
+    hearing = Hearing(_unused(slot.name, taken), judge, way, enrolment)
+    try:
+        if ahead:
+            hearing.prepare()
+    except FacecryptError as error:
+        if not slot.optional:
+            raise
+        crew.notes.append(f"held-out {slot.name} does not judge this run: {error}")
+        return None
+    if hearing.fault:
+        crew.notes.append(f"{hearing.name} could not judge: {hearing.fault}")
+    return hearing
 
 
 def build_choosers(recipe: Recipe, notes: list[str]) -> list[tuple[str, Embedder]]:

@@ -12,7 +12,7 @@ from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.selection import Selection
 from facecrypt.engine.strength import level_keys
 from facecrypt.errors import EmbeddingError, PhotoError
-from facecrypt.evaluation.verification import Judge, verify
+from facecrypt.evaluation.verification import Hear, Judge, verify
 from facecrypt.faces.face import Face
 from facecrypt.faces.patches import cut
 from facecrypt.methods.base import ITERATIVE
@@ -39,6 +39,7 @@ def measure_again(
     judges: Sequence[Judge],
     detector: FaceDetector,
     transforms: Sequence[Published],
+    hear: Hear,
 ) -> PhotoReport:
     """Return a photo that was protected before with its faces, measured on the files as they are.
 
@@ -56,6 +57,7 @@ def measure_again(
         judges: The recognisers that judge.
         detector: Finds the faces of the saved file.
         transforms: What else happens to both before the judges see them.
+        hear: Asks the judges that are asked for their opinion.
     """
     if original is None:
         return photo
@@ -77,6 +79,7 @@ def measure_again(
             transforms=transforms,
             asked=recipe.protect,
             expects=recipe.method.name == ITERATIVE,
+            hear=hear,
         )
     except (PhotoError, EmbeddingError):
         # Somebody moved a file meanwhile, or a surrogate fails on a face: the photo is as it was, without numbers.

@@ -20,7 +20,8 @@ from facecrypt.engine.strength import Ladder, level_keys, strength_notes
 from facecrypt.engine.trainer import OnProgress, ProtectionModule, protect
 from facecrypt.errors import EmbeddingError, FacecryptError, PhotoError
 from facecrypt.evaluation.robustness import Gallery, People
-from facecrypt.evaluation.verification import FaceReport, Judge, make_judge, verify
+from facecrypt.evaluation.verification import FaceReport, Hear, Judge, make_judge, verify
+from facecrypt.judges.enrolment import Enrolment, digests_of
 from facecrypt.methods.base import ITERATIVE, Bounds, Method, MethodModule
 from facecrypt.methods.iterative.boundary import guard
 from facecrypt.methods.iterative.loop import ProtectionLoop, Settings, Surrogate
@@ -28,6 +29,7 @@ from facecrypt.methods.iterative.own_photos import OwnPhotos
 from facecrypt.photos.files import file_digest, sweep
 from facecrypt.photos.metadata import policy_note
 from facecrypt.pipeline.builders import assemble, warn
+from facecrypt.pipeline.hearings import account, add_heard, hear_all, on_one_device, unheard
 from facecrypt.pipeline.material import Material, delivered, gather
 from facecrypt.pipeline.plan import Plan, make_plan
 from facecrypt.pipeline.recovery import measure_again
@@ -133,7 +135,13 @@ def _run(
             plan.settings,
         )
         method = build_method(recipe.method)
-        crew = assemble(recipe, "gradients" if method is None else method.uses)
+        crew = assemble(
+            recipe,
+            "gradients" if method is None else method.uses,
+            lambda folder: Enrolment(folder, detector, aligned=aligned, protected=_originals(plan)),
+            ahead=any(photo.no_work is None for photo in plan.photos),
+        )
+        hear = hear_all(crew.hearings)
         gallery = _open_gallery(recipe, detector, aligned)
         own_photos = load_own_photos(recipe, crew.surrogates, detector)
         judges = [make_judge(name, embedder, white, targets) for name, embedder, white in crew.judges]
@@ -172,10 +180,11 @@ def _run(
 
     def finish(job: Job) -> None:
         planned = plan.photos[job.index]
-        photo = _write_and_verify(job, planned, recipe, levels, targets, judges, detector, transforms, journal)
+        photo = _write_and_verify(job, planned, recipe, levels, targets, judges, detector, transforms, journal, hear)
         photo = replace(photo, reason=material.tell(photo.reason))
         (entry,) = writer.carry_over([asdict(photo)], [job.destination], earlier, originals)
-        if job.already and not entry["carried_over"]:
+        asked = unheard(entry, crew.hearings) if entry["carried_over"] else crew.hearings
+        if job.already and (asked or not entry["carried_over"]):
             late = measure_again(
                 photo,
                 job.destination,
@@ -187,8 +196,12 @@ def _run(
                 judges=judges,
                 detector=detector,
                 transforms=transforms,
+                hear=hear_all(asked),
             )
-            entry = asdict(late)
+            if entry["carried_over"]:
+                add_heard(entry, asdict(late), asked, recipe)
+            else:
+                entry = asdict(late)
         try:
             records.add(job.index, entry)
         except PhotoError as error:  # the photo is done nevertheless, and this process knows it
@@ -196,7 +209,7 @@ def _run(
         journal.settle(job.index, counted[job.index] and (photo.status == "written" or photo.already))
 
     with closing(journal):
-        trainer = protect(recipe, module, jobs, finish, on_progress)
+        trainer = protect(on_one_device(recipe, crew.hearings), module, jobs, finish, on_progress)
     trainer.strategy.barrier()
     photos = [
         photo if photo is not None else asdict(_unknown(planned.known_as, records))
@@ -205,13 +218,14 @@ def _run(
     if trainer.is_global_zero:
         fresh = [photo for photo in photos if not photo["already"]]
         notes = (*strength_notes(recipe, fresh), encoder_note(recipe, fresh), by_hand_note(fresh), late_note(photos))
-        for note in notes:
+        for note in (*notes, *(note for hearing in crew.hearings for note in hearing.notes())):
             if note:
                 warn(note)
                 crew.notes.append(note)
     known = gallery.describe(people) if gallery and people else None
     device = str(trainer.strategy.root_device)
-    result = writer.make(recipe, crew.notes, photos, time.monotonic() - started, device, known)
+    seconds, asked = time.monotonic() - started, account(crew.hearings)
+    result = writer.make(recipe, crew.notes, photos, seconds, device, known, asked)
     trainer.strategy.barrier()
     if trainer.is_global_zero:
         _deliver(result, material, plan)
@@ -427,6 +441,7 @@ def _write_and_verify(
     detector: FaceDetector,
     transforms: Sequence[Published],
     journal: Journal,
+    hear: Hear,
 ) -> writer.PhotoReport:
     save(job, recipe, levels, planned, lambda digest: journal.announce(job.index, job.destination, digest))
     faces: list[FaceReport] = []
@@ -445,6 +460,7 @@ def _write_and_verify(
                 transforms=transforms,
                 asked=recipe.protect,
                 expects=recipe.method.name == ITERATIVE,
+                hear=hear,
             )
         except PhotoError as error:
             job.fail(error)
@@ -473,6 +489,12 @@ def _known(plan: Plan) -> Iterator[tuple[int, Path, str]]:
     for number, photo in enumerate(plan.photos):
         if digest := photo.manifest.expected(photo.destination):
             yield number, photo.destination, digest
+
+
+def _originals(plan: Plan) -> set[str | None]:
+    """Return the SHA-256 of the photos of a run, and of those that it would replace."""
+    paths = [path for photo in plan.photos for path in (photo.source, photo.backup) if path]
+    return digests_of([path for path in paths if path.is_file()])
 
 
 def _is_to_be_written(photo: PlannedPhoto) -> bool:

@@ -25,6 +25,7 @@ from facecrypt.recipe.config_values import (
 )
 from facecrypt.recipe.face_rules import Faces, WordOrRules, face_faults, simplify
 from facecrypt.recipe.hardware import hardware_faults
+from facecrypt.recipe.judge_rules import choose_way, is_remote
 from facecrypt.recipe.key_types import Schema, plain_values
 from facecrypt.recipe.overrides import Override
 from facecrypt.recipe.presets import KEYS, fill, settle_strength
@@ -35,6 +36,7 @@ from facecrypt.recipe.schema import (
     BatchSize,
     Budget,
     HeldOutSlot,
+    JudgeSlot,
     Levels,
     Limits,
     MixupOptions,
@@ -52,7 +54,7 @@ from facecrypt.recipe.schema import (
     TrainerOptions,
 )
 from facecrypt.recipe.yaml_values import Node, dump
-from facecrypt.registry import Kind
+from facecrypt.registry import JUDGES, Kinds
 from facecrypt.system.naming import template_fault
 from facecrypt.system.texts import FreeText, PathText
 from facecrypt.transforms.entries import label_faults
@@ -79,7 +81,7 @@ class Recipe:
             ``frames`` those of a video, ``stdin`` one photo from standard input. A name, or a name with arguments.
         sink: Where protected photos go besides: ``folder`` leaves them in `output`, ``archive`` makes an archive of
             them there, ``frames`` a video; ``stdout`` writes one to standard output and leaves nothing else.
-        held_out: Recognisers that judge the saved files and give no gradient.
+        held_out: Judges of the saved files, which give no gradient: recognisers, or components of the kind `judge`.
         targets: ``virtual``, the built-in pack of people who do not exist, or a folder of face photos.
         max_targets: Largest number of target identities, the first ones by name.
         target_selector: How the target of each step is chosen.
@@ -157,7 +159,7 @@ class Recipe:
     output: PathText = "protected"
     source: NamedSlot = field(default_factory=lambda: Slot("folder"))
     sink: NamedSlot = field(default_factory=lambda: Slot("folder"))
-    held_out: Annotated[list[HeldOutSlot], Field(max_length=MOST_COMPONENTS)] = field(default_factory=list)
+    held_out: Annotated[list[JudgeSlot], Field(max_length=MOST_COMPONENTS)] = field(default_factory=list)
     targets: PathText = "virtual"
     max_targets: Annotated[int, Field(ge=1, le=100_000)] = 10
     target_selector: Slot = field(default_factory=lambda: Slot("greedy"))
@@ -333,12 +335,22 @@ def dump_recipe(recipe: Recipe, *, ascii_only: bool = False) -> str:
 def recipe_values(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe as the mapping that its file would hold, with every default filled in."""
     # A field cannot be called `except`, so its name ends in an underscore, which the key does not.
-    return asdict(recipe, dict_factory=lambda pairs: {key.rstrip("_"): value for key, value in pairs})
+    return asdict(
+        recipe, dict_factory=lambda pairs: {key.rstrip("_"): value for key, value in pairs if _says(key, value)}
+    )
 
 
-_KINDS: dict[str, Kind] = {
+def _says(key: str, value: object) -> bool:
+    """Return whether a resolved recipe has a key: what is for few judges is left out where it says nothing."""
+    return key not in _SILENT or value != _SILENT[key]
+
+
+_SILENT: Mapping[str, Any] = {"enrol": None, "send_originals": False}
+
+
+_KINDS: dict[str, Kinds] = {
     "surrogates": "surrogate",
-    "held_out": "surrogate",
+    "held_out": JUDGES,
     "method": "method",
     "source": "source",
     "sink": "sink",
@@ -350,7 +362,7 @@ _KINDS: dict[str, Kind] = {
 }
 _PARTS: dict[str, type] = {
     "surrogates": SurrogateSlot,
-    "held_out": HeldOutSlot,
+    "held_out": JudgeSlot,
     "method": Slot,
     "source": Slot,
     "sink": Slot,
@@ -417,7 +429,7 @@ def _contradictions(recipe: Recipe) -> list[str]:
             "masks depend on it. Give a number, or set over: views."
         )
     faults += _protect_faults(recipe, giving, judging) + _strength_faults(recipe, giving, judging)
-    faults += face_faults(recipe.faces) + _file_faults(recipe)
+    faults += face_faults(recipe.faces) + _file_faults(recipe) + _judge_faults(recipe)
     faults += label_faults("receipt.transforms", recipe.receipt.transforms)
     # What is wrong with the recipe is wrong with every level, and told once.
     return faults or (_level_faults(recipe) if recipe.protect is not None else [])
@@ -465,6 +477,29 @@ def expectation_fault(surrogates: Sequence[str]) -> str:
         f"protect: what others make of masks by {', '.join(surrogates)} was not measured, so nothing can be expected. "
         f"Name surrogates for which it was ({known}), or give preset in place of protect."
     )
+
+
+def _judge_faults(recipe: Recipe) -> list[str]:
+    """Return what is wrong with judges that are asked for their opinion, as far as nothing is built."""
+    faults = []
+    devices = recipe.trainer.devices
+    many = len(devices) > 1 if isinstance(devices, list) else devices not in (1, "auto")
+    several = many or recipe.trainer.num_nodes > 1
+    for index, slot in enumerate(recipe.held_out):
+        path, component = f"held_out[{index}] ({slot.name})", registry.get(JUDGES, slot.name)
+        asked = component.kind == "judge" or slot.enrol is not None
+        if asked and several:
+            faults.append(
+                f"{path}: what it costs is counted by one process, and trainer starts several. Set trainer.devices: 1."
+            )
+        remote = is_remote(slot)
+        enrols = slot.enrol is not None
+        if remote and enrols == slot.send_originals:
+            _, fault = choose_way(True, ("compare", "rank"), originals=slot.send_originals, enrols=enrols)
+            faults.append(f"{path}: {fault}")
+        if slot.send_originals and not remote:
+            faults.append(f"{path}: send_originals is for judges that are not on this machine. Leave it out.")
+    return faults
 
 
 def _strength_faults(
@@ -535,7 +570,7 @@ def _licence_faults(recipe: Recipe) -> list[str]:
     named += [(f"held_out[{index}]", judge.name) for index, judge in enumerate(recipe.held_out)]
     choosing = recipe.strength.judges if recipe.strength else []
     named += [(f"strength.judges[{index}]", judge.name) for index, judge in enumerate(choosing)]
-    specs = [(path, name, registry.get("surrogate", name).spec) for path, name in named]
+    specs = [(path, name, registry.get(JUDGES, name).spec) for path, name in named]
     return [fault for path, name, spec in specs if spec and (fault := permission_fault(path, name, spec.weights))]
 
 
@@ -557,6 +592,6 @@ def permission_fault(path: str, name: str, weights: Weights) -> str:
 
 def _network(name: str, args: Args) -> tuple[str, ...]:
     """Return what tells one network from another before it is built: its weights, or else name and arguments."""
-    spec = registry.get("surrogate", name).spec
+    spec = registry.get(JUDGES, name).spec
     weights = (spec.weights.source, spec.weights.path) if spec else (name,)
     return *weights, str(sorted(args.items()))

@@ -18,7 +18,7 @@ from facecrypt.recipe.key_paths import join_key
 from facecrypt.recipe.key_types import Schema, settle_overrides
 from facecrypt.recipe.overrides import Override, apply
 from facecrypt.recipe.yaml_values import LONGEST, Node, Scalar, YamlError, parse
-from facecrypt.registry import Kind
+from facecrypt.registry import Kinds
 from facecrypt.system.regular import read_regular
 from facecrypt.system.texts import plain
 
@@ -229,12 +229,12 @@ _MOST_SLOTS = 200
 """Components whose arguments are checked in one list: a recipe with more of them is refused for that."""
 
 
-def component_faults(values: Mapping[str, Any], kinds: Mapping[str, Kind]) -> list[str]:
+def component_faults(values: Mapping[str, Any], kinds: Mapping[str, Kinds]) -> list[str]:
     """Return the faults of every named component: unknown names, and arguments that do not fit.
 
     Args:
         values: The keys of a file, as plain values.
-        kinds: The keys that name components, and the kind of each.
+        kinds: The keys that name components, and the kind or kinds of each.
     """
     faults = []
     for key, kind in kinds.items():
@@ -252,7 +252,7 @@ def component_faults(values: Mapping[str, Any], kinds: Mapping[str, Kind]) -> li
     return faults
 
 
-def _named_faults(path: str, kind: Kind, name: object, args: dict[str, Any]) -> list[str]:
+def _named_faults(path: str, kind: Kinds, name: object, args: dict[str, Any]) -> list[str]:
     if not isinstance(name, str):
         return []
     try:

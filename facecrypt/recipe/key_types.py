@@ -18,7 +18,7 @@ from facecrypt.errors import FacecryptError
 from facecrypt.recipe.key_paths import Part, join_key
 from facecrypt.recipe.overrides import Typed, override_fault
 from facecrypt.recipe.yaml_values import Node, Scalar, number_fault
-from facecrypt.registry import Kind
+from facecrypt.registry import Kinds
 from facecrypt.system.naming import path_fault
 from facecrypt.system.texts import Text, brief
 
@@ -37,12 +37,12 @@ class Schema:
     Attributes:
         owner: The dataclass of the whole file.
         parts: The dataclasses of those keys, at any depth, that hold mappings or lists of mappings.
-        kinds: The keys that name components, at any depth, and the kind of each.
+        kinds: The keys that name components, at any depth, and the kind of each, or several of which it may be one.
     """
 
     owner: type
     parts: Mapping[str, type]
-    kinds: Mapping[str, Kind]
+    kinds: Mapping[str, Kinds]
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def _types_inside(node: dict[str, Node], annotation: Any, place: tuple[Part, ...
     return {}
 
 
-def _argument_types(kind: Kind, name: Node) -> _Arguments:
+def _argument_types(kind: Kinds, name: Node) -> _Arguments:
     name = name.text if isinstance(name, Scalar) else name.text.strip() if isinstance(name, Typed) else name
     try:
         arguments = registry.get(kind, name).arguments() if isinstance(name, str) else {}

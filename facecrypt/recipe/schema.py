@@ -178,6 +178,24 @@ class HeldOutSlot:
 
 
 @dataclass
+class JudgeSlot(HeldOutSlot):
+    """A recogniser, or a component of the kind `judge`, that only judges the saved files.
+
+    Attributes:
+        name: Registered name of a judge or a surrogate.
+        args: Its arguments.
+        optional: Do without it, and say so, where its weights cannot be loaded or its key is not set.
+        enrol: Folder with photos of people, a subfolder for each, that the judge may have: it says who of them a saved
+            face is. Photos of the run are left out. Null for none.
+        send_originals: Let a judge that is not on this machine have the original faces, to compare the saved ones with.
+    """
+
+    __pydantic_config__ = STRICT
+    enrol: PathText | None = None
+    send_originals: bool = False
+
+
+@dataclass
 class Region:
     """Where in a patch the mask may be how strong, as shares of epsilon and the step size: `regions.maps.strength_map`.
 

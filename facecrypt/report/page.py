@@ -123,6 +123,7 @@ def _judges(verdicts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
             "evidence": is_evidence(verdict),
             "rows": _rows(verdict),
             "ranked": _is_ranked(verdict),
+            "way": _way(verdict),
             "cannot_judge": "",
             **verdict,
         }
@@ -134,6 +135,18 @@ def _role(verdict: Mapping[str, Any]) -> str:
     if verdict["white_box"]:
         return "surrogate: masks were made with it, shows no protection"
     return "chose the strength: no evidence" if verdict.get("chooses") else "held-out: had no part in the mask"
+
+
+def _way(verdict: Mapping[str, Any]) -> str:
+    """Return how a judge was asked for its opinion, and whom it named."""
+    asked = verdict.get("asked")
+    if asked == "pair":
+        return "decides by itself, beside the original"
+    if asked == "enrolled photos":
+        return f"decides by itself, beside photos of {verdict['person'] or 'the person'}"
+    if asked == "ranking" and not verdict.get("cannot_judge"):
+        return f"ranks the enrolled people; of {verdict['person']}'s face it says: {verdict['named'] or 'nobody'}"
+    return "ranks the enrolled people" if asked else ""
 
 
 def _is_ranked(verdict: Mapping[str, Any]) -> bool:

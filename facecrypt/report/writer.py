@@ -81,6 +81,8 @@ class Report:
         summary: The verdict, how visible the changes are and what to do if they protect too little, in plain words.
         verdict: The worst of all faces; None where none was measured.
         gallery: Folder, number of photos and number of people in which ranks were measured; None without a gallery.
+        judges: Judges that were asked for their opinion, with the number of requests and what they cost; None without
+            any, and then no part of report.json.
         faults: Why the report itself could not be written; not part of report.json.
     """
 
@@ -95,6 +97,7 @@ class Report:
     summary: str = ""
     verdict: FaceVerdict | None = None
     gallery: dict[str, Any] | None = None
+    judges: list[dict[str, Any]] | None = None
     faults: list[str] = field(default_factory=list)
 
     @property
@@ -110,6 +113,7 @@ def make(
     seconds: float,
     device: str,
     gallery: dict[str, Any] | None = None,
+    judges: list[dict[str, Any]] | None = None,
 ) -> Report:
     """Return the report of a run.
 
@@ -120,6 +124,7 @@ def make(
         seconds: Duration of the run.
         device: Device that made the masks.
         gallery: Folder, number of photos and number of people of the gallery of its receipts.
+        judges: What is to be said of judges that were asked for their opinion.
     """
     versions = {name: metadata.version(name) for name in _PACKAGES}
     values = recipe_values(recipe)
@@ -135,6 +140,7 @@ def make(
         summarise(photos, values),
         worst(photo.get("verdict") for photo in photos),
         gallery,
+        judges,
     )
 
 
@@ -228,7 +234,8 @@ def write(
     Raises:
         PhotoError: If a file cannot be written.
     """
-    content = {key: value for key, value in vars(report).items() if key != "faults"}
+    left_out = {"faults"} if report.judges else {"faults", "judges"}
+    content = {key: value for key, value in vars(report).items() if key not in left_out}
     # In pieces and without a copy: with many photos, each of them would take as much memory as the report itself.
     pieces = json.JSONEncoder(indent=2, allow_nan=False).iterencode(content)
     _write(folder / "report.json", itertools.chain(pieces, "\n"), announce)

@@ -33,7 +33,7 @@ _SHIFT = 0.5 / 112
 """How far `slightly_changed` moves the landmarks, in sides of the patch: no aligner is more precise."""
 _LIGHT = 0.97
 
-_PEOPLE = {
+PEOPLE = {
     "v01": ((59, 73), (111, 76), (75, 107), (61, 125), (108, 128)),
     "v04": ((55, 73), (107, 75), (68, 105), (57, 128), (109, 131)),
     "v08": ((53, 80), (105, 79), (83, 113), (59, 142), (102, 141)),
@@ -230,4 +230,4 @@ def _nothing(faces: Sequence[FaceImage], dimension: int, fault: str) -> Seen:
 @cache
 def _people() -> list[FaceImage]:
     folder = Path(str(resources.files("facecrypt") / "data" / "virtual_targets"))
-    return [cut(read_photo(folder / name / "1.png"), face_at(points)) for name, points in _PEOPLE.items()]
+    return [cut(read_photo(folder / name / "1.png"), face_at(points)) for name, points in PEOPLE.items()]

@@ -20,6 +20,7 @@ from unittest import SkipTest
 
 from facecrypt.carriers.base import Sink, Source
 from facecrypt.gradients.base import Gradient
+from facecrypt.judges.base import Judge
 from facecrypt.methods.base import Method
 from facecrypt.naturalness.base import Naturalness
 from facecrypt.optimizers.base import Optimizer
@@ -27,6 +28,7 @@ from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets.selectors import TargetSelector
 from facecrypt.testing import (
     gradient,
+    judge,
     method,
     naturalness,
     optimizer,
@@ -43,6 +45,7 @@ from facecrypt.views.base import View
 __all__ = [
     "check_method",
     "check_surrogate",
+    "check_judge",
     "check_naturalness",
     "check_target_selector",
     "check_gradient",
@@ -53,6 +56,7 @@ __all__ = [
     "check_sink",
     "METHOD_CHECKS",
     "SURROGATE_CHECKS",
+    "JUDGE_CHECKS",
     "NATURALNESS_CHECKS",
     "TARGET_SELECTOR_CHECKS",
     "GRADIENT_CHECKS",
@@ -65,6 +69,7 @@ __all__ = [
 
 METHOD_CHECKS = method.CHECKS
 SURROGATE_CHECKS = surrogate.CHECKS
+JUDGE_CHECKS = judge.CHECKS
 NATURALNESS_CHECKS = naturalness.CHECKS
 TARGET_SELECTOR_CHECKS = target_selector.CHECKS
 GRADIENT_CHECKS = gradient.CHECKS
@@ -100,6 +105,11 @@ def check_surrogate(embedder: Embedder, *, folder: str | Path | None = None) -> 
 def check_method(component: Method) -> list[str]:
     """Check every promise of a method; returns and raises as `check_surrogate`."""
     return _run_all(METHOD_CHECKS, component)
+
+
+def check_judge(component: Judge) -> list[str]:
+    """Check every promise of a judge, which enrols a few people who do not exist; returns as `check_surrogate`."""
+    return _run_all(JUDGE_CHECKS, component)
 
 
 def check_naturalness(term: Naturalness) -> list[str]:

@@ -24,6 +24,7 @@ from facecrypt.photos.files import FORMATS, Photo, output_path, read_photo
 from facecrypt.pipeline import runner
 from facecrypt.recipe.check import Recipe, load_recipe
 from facecrypt.recipe.face_rules import Faces
+from facecrypt.recipe.judge_rules import is_remote
 from facecrypt.recipe.presets import load_presets
 from facecrypt.recipe.resolve import resolve_recipe
 from facecrypt.report.summary import next_choice
@@ -92,8 +93,8 @@ def load_choices(path: str | Path, overrides: Sequence[str], *, allow_env: bool 
 
     def load(*more: str) -> Recipe:
         recipe = load_recipe(path, [*overrides, *more], allow_env=allow_env)
-        # Where a judge is not installed, the page works without it, and the receipt says so.
-        judges = [replace(judge, optional=True) for judge in recipe.held_out]
+        # Where a judge is not installed, the page works without it, and says so; and nothing leaves the machine.
+        judges = [replace(judge, optional=True) for judge in recipe.held_out if not is_remote(judge)]
         return resolve_recipe(replace(recipe, held_out=judges, faces="all"))
 
     given = load()

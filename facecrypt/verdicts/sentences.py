@@ -76,7 +76,7 @@ def face_sentence(verdicts: Verdicts, expected: float | None = None) -> str:
     """
     judges = _held_out(verdicts)
     able = {name: verdict for name, verdict in judges.items() if not verdict.get("cannot_judge")}
-    if able and all(verdict["similarity"] is None for verdict in able.values()):
+    if able and all(v["similarity"] is None and v["still_recognised"] is None for v in able.values()):
         return f"{LOST[0].upper()}{LOST[1:]}"
     if not able:
         told = _could_not(judges, "this face") if judges else "No held-out recogniser judged this face"
@@ -180,7 +180,19 @@ def _in_gallery(name: str, verdict: Mapping[str, Any]) -> str:
     return f"In the gallery as {name} sorts it, the first photo of {verdict['person']} {moved}."
 
 
+def heard(verdict: Mapping[str, Any]) -> str:
+    """Return what a judge said that was asked for its opinion, in a few words."""
+    similarity = verdict["similarity"]
+    scale = "" if similarity is None else f"similarity {similarity:g} on its own scale"
+    if verdict["asked"] != "ranking":
+        return scale or "it tells no similarity"
+    named = "it names nobody" if verdict["named"] is None else f"it names {verdict['named']}"
+    return f"{named}, {scale} for {verdict['person']}" if scale else named
+
+
 def _numbers(verdict: Mapping[str, Any]) -> str:
+    if verdict.get("asked") and verdict["still_recognised"] is not None:
+        return heard(verdict)
     if verdict["similarity"] is None:
         return "no face found"
     similarity = f"similarity {verdict['similarity']:.3f}"

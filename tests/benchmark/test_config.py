@@ -68,7 +68,10 @@ def test_recipes_are_found_beside_the_benchmark(tmp_path: Path) -> None:
         ({"protocol": {}}, "protocol: give either file"),
         ({"protocol": {"file": "a.csv", "folder": "b"}}, "protocol: give either file"),
         ({"protocol": {"fil": "a.csv"}}, "protocol.fil: unknown key. Did you mean 'file'?"),
-        ({"evaluators": [{"name": "sfaec"}]}, "evaluators[0]: no surrogate named 'sfaec'. Did you mean 'sface'?"),
+        (
+            {"evaluators": [{"name": "sfaec"}]},
+            "evaluators[0]: no judge or surrogate named 'sfaec'. Did you mean 'sface'?",
+        ),
         ({"evaluators": [{"name": "sface"}, {"name": "sface"}]}, "evaluators: two are called 'sface'. Label them."),
         ({"methods": [{"label": "a"}, {"label": "a"}]}, "methods: two are called 'a'. Rename one."),
         ({"methods": [{"label": "x", "recipe": "gone.yaml"}]}, "methods[0] (x): cannot be read: No such file"),

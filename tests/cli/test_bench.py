@@ -9,6 +9,7 @@ from PIL import Image
 
 from facecrypt.cli import bench
 from facecrypt.cli import main as cli
+from facecrypt.judges.service import Service
 from facecrypt.methods.iterative.batch_size import _peak_bytes, faces_at_once
 from facecrypt.methods.iterative.loop import ProtectionLoop, Surrogate
 from facecrypt.pipeline import runner
@@ -28,15 +29,21 @@ def make_loop(embedder: Embedder, targets: list[Target], selector: str = "neares
 
 
 @pytest.mark.slow
-def test_the_command_measures_every_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The photos of the recipe are repeated until there are enough faces, and stay as they are."""
+def test_the_command_measures_every_stage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The photos of the recipe are repeated until there are enough faces, and stay as they are; no service is asked."""
+    asked: list[str] = []
+    monkeypatch.setattr(Service, "post", lambda self, url, **rest: asked.append(url))
     folder, before = tmp_path / "photos", Image.open(runner.sample_photo()).crop((100, 0, 356, 256))
     folder.mkdir()
     before.save(folder / "me.png")
     (folder / "text.png").write_text("no picture")
     keys = [f"photos={folder}", f"output={tmp_path / 'out'}", *QUICK, "target_selector.args={margin: null}"]
+    keys.append("held_out=[{name: http, send_originals: true}]")
     assert cli.main(["bench", str(ROOT / "recipes/tipim.yaml"), *keys, "--faces", "2", "--literal", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
+    assert asked == []
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["me.png", "photos", "text.png"]
     assert (figures["faces"], figures["photos"], figures["steps"]) == (2, 2, 2)
     rows = {row["stage"]: row for row in figures["stages"]}

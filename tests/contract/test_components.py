@@ -13,9 +13,11 @@ import sys
 import warnings
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 
 import pytest
 import torch
@@ -23,13 +25,16 @@ import torch
 from facecrypt import registry, testing
 from facecrypt.carriers.base import FOLDER
 from facecrypt.errors import PluginError
+from facecrypt.judges.recogniser import RecogniserJudge
 from facecrypt.methods.base import ITERATIVE
 from facecrypt.pipeline import runner
 from facecrypt.registry import KINDS, Component
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.testing.inputs import sample_crops
+from facecrypt.testing.judge import says_what_it_is
 from facecrypt.testing.surrogate import recognises_people
 from facecrypt.testing.target_selector import choose
+from tests import judge_server
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # A broken plugin is reported by a test of its own, not by all of them.
@@ -157,6 +162,24 @@ def test_method(component: Component, check: Check) -> None:
     if component.name == ITERATIVE:
         pytest.skip("keys of the recipe set it: tests/methods/iterative")
     check(build(component))
+
+
+@components("judge")
+@pytest.mark.parametrize("check", testing.JUDGE_CHECKS)
+def test_judge(component: Component, check: Check) -> None:
+    if component.name != "http":
+        check(build(component))
+        return
+    with judge_server.serve() as server:
+        for ask in ("compare", "rank"):
+            with suppress(SkipTest):
+                check(component.load()(url=server.address, ask=ask))
+
+
+@components("surrogate")
+@pytest.mark.parametrize("check", [each for each in testing.JUDGE_CHECKS if each is not says_what_it_is])
+def test_a_recogniser_is_a_judge(component: Component, check: Check) -> None:
+    check(RecogniserJudge(build_surrogate(component)))
 
 
 @components("naturalness")

@@ -33,6 +33,7 @@ RECIPE = ROOT / "plugins" / NAME / "recipe.yaml"
 COMPONENTS: dict[Kind, str] = {
     "method": "random_squares",
     "surrogate": "sface_flip",
+    "judge": "thumbnails",
     "naturalness": "total_variation",
     "target_selector": "cycle",
     "gradient": "ahead",
@@ -81,6 +82,7 @@ def test_is_loaded_without_torch() -> None:
         ("target_selector", {"every": 0}, "greater than or equal to 1"),
         ("target_selector", {"every": 1.5}, "valid integer"),
         ("gradient", {"reach": 0}, "greater than 0"),
+        ("judge", {"side": 2}, "greater than or equal to 4"),
         ("optimizer", {"decay": 1.1}, "less than or equal to 1"),
         ("view", {"exponent": -0.1}, "greater than or equal to 0"),
         ("view", {"brightness": 1}, "less than 1"),

@@ -34,7 +34,7 @@ from facecrypt.recipe.check import check_recipe
 from facecrypt.surrogates import architectures, catalogue, sface
 from facecrypt.surrogates.checkpoints import mobilefacenet
 from facecrypt.surrogates.embedder import Embedder
-from facecrypt.surrogates.judging import _PEOPLE, _people, embed, find_fault, look, require_surrogate, slightly_changed
+from facecrypt.surrogates.judging import PEOPLE, _people, embed, find_fault, look, require_surrogate, slightly_changed
 from facecrypt.surrogates.onnx.recogniser import onnx
 from facecrypt.targets.selectors import Nearest, Target
 from facecrypt.transforms.base import publish_all
@@ -204,7 +204,7 @@ def test_lack_of_memory_is_no_fault_of_the_recogniser(face_image: FaceImage) -> 
 
 def test_the_people_are_where_the_detector_finds_them(detector: FaceDetector) -> None:
     folder = DATA / "virtual_targets"
-    for name, points in _PEOPLE.items():
+    for name, points in PEOPLE.items():
         (found,) = detector.find(read_photo(folder / name / "1.png"), "largest")
         assert np.abs(found.landmarks - points).max() < 2
 

@@ -390,6 +390,15 @@ def test_overrides_hold_at_every_strength() -> None:
     assert all(level.epsilon == 4 for level in level_recipes(choices.protect))
 
 
+def test_the_page_asks_no_judge_that_is_elsewhere(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "surrogates: [{name: sface}]\nheld_out: [{name: dlib_resnet}, {name: http, send_originals: true}]\n"
+    )
+    choices = load_choices(recipe, [])
+    assert {slot.name for each in choices.presets.values() for slot in each.held_out} == {"dlib_resnet"}
+
+
 def test_the_page_opens_with_what_the_recipe_says(monkeypatch: pytest.MonkeyPatch) -> None:
     both = {"dlib_resnet+sface": {"intercept": 0.0, "margins": {"sface": 1.0}}}
     monkeypatch.setattr(expectation, "_fits", lambda: both)

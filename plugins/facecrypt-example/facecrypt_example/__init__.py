@@ -76,6 +76,12 @@ register(
     summary="SHA256SUMS of the protected photos",
 )
 register(
+    "judge",
+    "thumbnails",
+    "facecrypt_example.judge:Thumbnails",
+    summary="ranks people by tiny grey pictures of their faces, and tells no similarity",
+)
+register(
     "method",
     "random_squares",
     "facecrypt_example.method:RandomSquares",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from facecrypt_example.gradient import Ahead
+from facecrypt_example.judge import Thumbnails
 from facecrypt_example.naturalness import TotalVariation
 from facecrypt_example.optimizer import Nesterov
 from facecrypt_example.sink import Checksums
@@ -21,6 +22,7 @@ from facecrypt.plugin import Embedder
 from facecrypt.testing import (
     SURROGATE_CHECKS,
     check_gradient,
+    check_judge,
     check_naturalness,
     check_optimizer,
     check_sink,
@@ -52,6 +54,11 @@ def test_target_selector() -> None:
 
 def test_gradient() -> None:
     check_gradient(Ahead())
+
+
+def test_judge() -> None:
+    check_judge(Thumbnails())
+    check_judge(Thumbnails(side=8))
 
 
 def test_optimizer() -> None:

@@ -1,0 +1,89 @@
+"""Judges that are asked for their opinion, in a run: about each saved face, and told of in its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from facecrypt.evaluation.verification import Hear, HeardVerdict
+from facecrypt.faces.face import Face
+from facecrypt.judges.hearing import Heard, Hearing
+from facecrypt.judges.pictures import show
+from facecrypt.methods.base import ITERATIVE
+from facecrypt.photos.files import Photo
+from facecrypt.recipe.check import Recipe
+from facecrypt.verdicts.sentences import face_sentence
+from facecrypt.verdicts.verdict import assess, worst
+
+
+def hear_all(hearings: Sequence[Hearing]) -> Hear:
+    """Return what asks these judges about a face."""
+
+    def hear(photo: Photo, face: Face, saved: Photo, again: Face | None) -> Mapping[str, HeardVerdict]:
+        if not hearings:
+            return {}
+        original, found = show(photo, face), None if again is None else show(saved, again)
+        return {hearing.name: _verdict(hearing, hearing.hear(original, found)) for hearing in hearings}
+
+    return hear
+
+
+def _verdict(hearing: Hearing, heard: Heard) -> HeardVerdict:
+    return HeardVerdict(
+        white_box=False,
+        similarity=heard.similarity,
+        target_similarity=None,
+        threshold=None,
+        still_recognised=heard.same,
+        person=heard.person,
+        cannot_judge=heard.fault,
+        asked=hearing.way,
+        named=heard.named,
+    )
+
+
+def account(hearings: Sequence[Hearing]) -> list[dict[str, Any]] | None:
+    """Return what report.json says of judges; None without any."""
+    return [hearing.account() for hearing in hearings] or None
+
+
+def on_one_device(recipe: Recipe, hearings: Sequence[Hearing]) -> Recipe:
+    """Return a recipe that runs in one process where judges are asked: what they cost is counted by one."""
+    several = bool(hearings) and recipe.trainer.devices == "auto"
+    return replace(recipe, trainer=replace(recipe.trainer, devices=1)) if several else recipe
+
+
+def unheard(entry: Mapping[str, Any], hearings: Sequence[Hearing]) -> list[Hearing]:
+    """Return the judges that did not judge every face of a photo yet, as after a dry run, or where they failed.
+
+    Args:
+        entry: The photo as report.json has it.
+        hearings: The judges.
+    """
+    return [
+        hearing
+        for hearing in hearings
+        if any(
+            (verdict := face["recognisers"].get(hearing.name)) is None or verdict["cannot_judge"]
+            for face in entry["faces"]
+        )
+    ]
+
+
+def add_heard(entry: dict[str, Any], late: Mapping[str, Any], hearings: Sequence[Hearing], recipe: Recipe) -> None:
+    """Add what judges say now to a photo that an earlier run measured.
+
+    Args:
+        entry: The photo as report.json has it, which changes.
+        late: The same, measured again.
+        hearings: The judges that were asked now.
+        recipe: The recipe, for the verdict.
+    """
+    if len(entry["faces"]) != len(late["faces"]):
+        return
+    for face, now in zip(entry["faces"], late["faces"], strict=True):
+        face["recognisers"] |= {hearing.name: now["recognisers"][hearing.name] for hearing in hearings}
+        face |= assess(face, recipe.protect, expects=recipe.method.name == ITERATIVE)
+        face["sentence"] = face_sentence(face["recognisers"], face["expected"])
+    entry["verdict"] = worst(face["verdict"] for face in entry["faces"])
