@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 
     from facecrypt.carriers.base import Delivered, Delivery, Room, Sink, Source
     from facecrypt.choices import Norm, Question
+    from facecrypt.detectors.base import Detector, Found, average_landmarks
     from facecrypt.gradients.base import Gradient, Landscape
     from facecrypt.judges.base import Compares, Judge, Match, NotSentError, Opinion, Picture, Ranks, Spending
     from facecrypt.judges.service import Service
     from facecrypt.methods.base import Method, Recognisers, Task, Uses
     from facecrypt.naturalness.base import Naturalness
     from facecrypt.optimizers.base import Optimizer, State, euclidean_norm, normalize, project
+    from facecrypt.regions.base import Region
+    from facecrypt.regions.maps import crop_points
     from facecrypt.surrogates.embedder import Embedder
     from facecrypt.surrogates.spec import Cosine, Dimension, EmbedderSpec, Side, Weights, verify_sha256
     from facecrypt.targets.selectors import Distances, Person, Situation, TargetSelector, gain
@@ -37,12 +40,14 @@ __all__ = [
     "Cosine",
     "Delivered",
     "Delivery",
+    "Detector",
     "Dimension",
     "Distances",
     "Embedder",
     "EmbedderSpec",
     "FacecryptError",
     "Field",
+    "Found",
     "Gradient",
     "Judge",
     "JudgeError",
@@ -65,6 +70,7 @@ __all__ = [
     "Question",
     "Ranks",
     "Recognisers",
+    "Region",
     "Room",
     "Service",
     "Side",
@@ -81,6 +87,8 @@ __all__ = [
     "View",
     "Weights",
     "WeightsError",
+    "average_landmarks",
+    "crop_points",
     "euclidean_norm",
     "gain",
     "maybe",
@@ -94,12 +102,15 @@ _HOMES = {
     "pydantic": "Field",
     "facecrypt.carriers.base": "Delivered Delivery Room Sink Source",
     "facecrypt.choices": "Norm Question",
+    "facecrypt.detectors.base": "Detector Found average_landmarks",
     "facecrypt.gradients.base": "Gradient Landscape",
     "facecrypt.judges.base": "Compares Judge Match NotSentError Opinion Picture Ranks Spending",
     "facecrypt.judges.service": "Service",
     "facecrypt.methods.base": "Method Recognisers Task Uses",
     "facecrypt.naturalness.base": "Naturalness",
     "facecrypt.optimizers.base": "Optimizer State euclidean_norm normalize project",
+    "facecrypt.regions.base": "Region",
+    "facecrypt.regions.maps": "crop_points",
     "facecrypt.surrogates.embedder": "Embedder",
     "facecrypt.surrogates.spec": "Cosine Dimension EmbedderSpec Side Weights verify_sha256",
     "facecrypt.targets.selectors": "Distances Person Situation TargetSelector gain",

@@ -42,6 +42,8 @@ Kind = Literal[
     "transform",
     "source",
     "sink",
+    "detector",
+    "region",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Kinds = Kind | tuple[Kind, ...]

@@ -18,7 +18,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from facecrypt.detectors.mtcnn import SAME_FACE_OVERLAP, overlap
+from facecrypt.detectors.base import SAME_FACE_OVERLAP, overlap
 from facecrypt.detectors.search import FaceDetector
 from facecrypt.faces.face import Face, face_at, place_face
 from facecrypt.faces.patches import cut

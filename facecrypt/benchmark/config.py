@@ -21,7 +21,7 @@ from facecrypt.recipe.config_values import check_values, component_faults, overr
 from facecrypt.recipe.key_paths import split_key
 from facecrypt.recipe.key_types import Schema, plain_values
 from facecrypt.recipe.overrides import Override
-from facecrypt.recipe.schema import MOST_COMPONENTS, STRICT, Args, JudgeSlot, Seed, SurrogateSlot
+from facecrypt.recipe.schema import MOST_COMPONENTS, STRICT, Args, JudgeSlot, Seed, Slot, SurrogateSlot
 from facecrypt.recipe.yaml_values import Node, copy_node, dump
 from facecrypt.registry import JUDGES, Kinds
 from facecrypt.system.naming import expand_home, path_fault
@@ -180,6 +180,8 @@ class Benchmark:
         distractors: Folders of further photos for the gallery, of people whom nobody names.
         targets: ``protocol`` aims at the protocol's targets, ``virtual`` at the built-in pack, whose check images then
             stand in the gallery.
+        detector: Finds the faces that are identified, in the gallery and in the saved files. Masks are made for those
+            that the detectors of the methods' recipes find.
         faces: ``largest`` face of each photo, or ``aligned`` where each photo is itself an aligned face.
         output: Folder for the saved files, metrics.json, table.md and plots.
         cache: Folder for embeddings, which later runs and other benchmarks use again.
@@ -197,6 +199,7 @@ class Benchmark:
     probes: Annotated[int, Field(ge=1, le=_MANY)] | None = None
     distractors: list[PathText] = field(default_factory=list)
     targets: Literal["protocol", "virtual"] = "protocol"
+    detector: Slot = field(default_factory=lambda: Slot("mtcnn"))
     faces: Literal["largest", "aligned"] = "largest"
     output: PathText = "results"
     cache: PathText = "results/cache"
@@ -226,10 +229,11 @@ _ADAPTER: pydantic.TypeAdapter[Benchmark] = pydantic.TypeAdapter(Benchmark)
 _PARTS: dict[str, type] = {
     "protocol": ProtocolSource,
     "evaluators": EvaluatorSlot,
+    "detector": Slot,
     "methods": Method,
     "settings": Setting,
 }
-_KINDS: dict[str, Kinds] = {"evaluators": JUDGES}
+_KINDS: dict[str, Kinds] = {"evaluators": JUDGES, "detector": "detector"}
 _SCHEMA = Schema(Benchmark, {**_PARTS, "obfuscation": Obfuscation}, _KINDS)
 
 
@@ -338,6 +342,7 @@ def _recipe_alone(source: str, overrides: Sequence[str], allow_env: bool) -> dic
             for slot in slots
         ],
         "methods": [{"label": "clean"}, {"label": label, "recipe": Path(source).name, "set": _changed(recipe, others)}],
+        "detector": asdict(recipe.receipt.detector or recipe.detector),
         "output": f"results/{label}",
     }
     return override_values(values, _SCHEMA, mine, source, allow_env=allow_env)

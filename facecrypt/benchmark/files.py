@@ -19,7 +19,6 @@ from facecrypt.benchmark.metrics import (
     face_ssim,
     set_mmd,
 )
-from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.dataset import Job, Photos, save
 from facecrypt.engine.digest import deciding_receipt
 from facecrypt.engine.strength import Ladder
@@ -32,7 +31,7 @@ from facecrypt.faces.patches import face_area
 from facecrypt.methods.iterative.loop import Surrogate
 from facecrypt.methods.obfuscation import obfuscate
 from facecrypt.photos.files import Photo, read_photo, write_photo
-from facecrypt.pipeline.builders import build_choosers, build_surrogates, warn
+from facecrypt.pipeline.builders import build_choosers, build_detectors, build_surrogates, warn
 from facecrypt.pipeline.runner import build_maker, build_method, load_own_photos
 from facecrypt.recipe.check import Recipe, dump_recipe, level_recipes
 from facecrypt.report.writer import write_text
@@ -78,9 +77,7 @@ class Saved:
     choosers: list[Embedder] = field(default_factory=list)
 
 
-def make_files(
-    row: Row, probes: Sequence[Probe], targets: Sequence[Target], output: Path, detector: FaceDetector
-) -> list[Saved]:
+def make_files(row: Row, probes: Sequence[Probe], targets: Sequence[Target], output: Path) -> list[Saved]:
     """Return the files of a row, making those that are not there yet."""
     if row.recipe is None and row.obfuscation is None:
         return [Saved([probe.path for probe in probes], "", None, [])]
@@ -97,12 +94,12 @@ def make_files(
         warn(note)
     targets = targets[: recipe.max_targets]
     if not row.every_target:
-        return [_protect(recipe, surrogates, choosers, probes, targets, folder, "", detector)]
+        return [_protect(recipe, surrogates, choosers, probes, targets, folder, "")]
     runs = []
     for index, target in enumerate(targets):
         single = replace(recipe, target_selector=replace(recipe.target_selector, name="fixed", args={"index": index}))
         place = folder / f"{index:02d}"
-        runs.append(_protect(single, surrogates, choosers, probes, targets, place, target.name, detector))
+        runs.append(_protect(single, surrogates, choosers, probes, targets, place, target.name))
     return runs
 
 
@@ -114,7 +111,6 @@ def _protect(
     targets: Sequence[Target],
     folder: Path,
     target: str,
-    detector: FaceDetector,
 ) -> Saved:
     files = [folder / _name(number, probe) for number, probe in enumerate(probes)]
     method = build_method(recipe.method)
@@ -122,15 +118,18 @@ def _protect(
     todo = [number for number, file in enumerate(files) if probes[number].face is not None and not file.is_file()]
     if todo:
         levels = level_recipes(recipe)
-        own_photos = load_own_photos(recipe, surrogates, detector)
+        detectors = build_detectors(recipe)
+        own_photos = load_own_photos(recipe, surrogates, detectors.masks)
         makers = [build_maker(level, method, surrogates, targets, own_photos) for level in levels]
         judges = [make_judge(name, embedder, False, targets, chooses=True) for name, embedder in choosers]
         if recipe.protect is not None:
             judges = [make_judge(each.name, each.embedder, True, targets) for each in surrogates]
-        ladder = Ladder(recipe, levels, judges, targets, detector) if judges else None
+        ladder = Ladder(recipe, levels, judges, targets, detectors.judges) if judges else None
         paths, wanted = [probes[number].path for number in todo], [files[number] for number in todo]
 
         def finish(job: Job) -> None:
+            if job.status == "unchanged":
+                return  # The recipe's own detector finds no face, where that of the benchmark does.
             # The time goes first: a photo that is there counts as done.
             if not job.error:
                 write_text(_sidecar(job.destination), json.dumps(sum(job.seconds) / len(job.seconds)))
@@ -138,7 +137,7 @@ def _protect(
             if job.error:
                 raise PhotoError(job.error)
 
-        photos = Photos(paths, wanted, recipe, detector)
+        photos = Photos(paths, wanted, recipe, detectors.masks)
         protect(recipe, ProtectionModule(makers, judges, recipe, ladder), photos, finish)
     done = [number for number, file in enumerate(files) if file.is_file()]
     seconds = [float(json.loads(read_text(_sidecar(files[number])))) for number in done]

@@ -56,7 +56,7 @@ from facecrypt.evaluation.embedding_cache import EmbeddingCache, recogniser_key
 from facecrypt.faces.patches import cut
 from facecrypt.judges.base import NotSentError
 from facecrypt.photos.files import read_photo
-from facecrypt.pipeline.builders import build_judge, build_recogniser, same_network, warn
+from facecrypt.pipeline.builders import build_detector, build_judge, build_recogniser, same_network, warn
 from facecrypt.recipe.schema import JudgeSlot
 from facecrypt.registry import JUDGES
 from facecrypt.surrogates.embedder import Embedder
@@ -163,7 +163,7 @@ def _evaluate(
     identities = sorted({entry.identity for entry in (*protocol.probes, *protocol.targets, *protocol.gallery)})
     numbers = {identity: number for number, identity in enumerate(identities)}
     cache = EmbeddingCache(expand_home(benchmark.cache))
-    detector = FaceDetector()
+    detector = build_detector(benchmark.detector)
     probes = [_probe(entry, numbers[entry.identity], detector, benchmark) for entry in protocol.probes]
     targets = [_target(entry, detector, benchmark) for entry in protocol.targets]
     transforms = publish_all(benchmark.transforms)
@@ -172,11 +172,11 @@ def _evaluate(
     others = _others(protocol, numbers, detector, benchmark)
     results: list[dict[str, Any]] = []
     for row in rows:
-        saved = make_files(row, probes, targets, output, detector)
+        saved = make_files(row, probes, targets, output)
         aimed = [numbers[target.name] for target in targets[: row.recipe.max_targets if row.recipe else None]]
         quality = quality_of(saved, probes)
         clean = row.recipe is None and row.obfuscation is None
-        collected = make_files(row, others.photos, targets, output, detector) if others.photos else saved
+        collected = make_files(row, others.photos, targets, output) if others.photos else saved
         photos = output / "photos" / folder_of(row, probes, targets)
         for adversary in adversaries:
             if adversary.name == "protected_gallery" and clean:

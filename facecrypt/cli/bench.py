@@ -20,7 +20,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from facecrypt.carriers.base import FOLDER
-from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.selection import choose_faces, load_references
 from facecrypt.errors import NoFaceFoundError, PhotoError, RecipeError
 from facecrypt.faces.patches import FaceImage, cut
@@ -30,7 +29,7 @@ from facecrypt.methods.iterative.loop import ProtectionLoop, Surrogate
 from facecrypt.methods.reference import Literal
 from facecrypt.photos.files import read_photo
 from facecrypt.pipeline import runner
-from facecrypt.pipeline.builders import build_surrogates
+from facecrypt.pipeline.builders import build_detector, build_surrogates
 from facecrypt.pipeline.material import gather
 from facecrypt.recipe.check import Recipe, level_recipes, tried_levels
 from facecrypt.recipe.face_rules import face_rules
@@ -223,7 +222,7 @@ def _fill(recipe: Recipe, folder: Path, faces: int) -> list[FaceImage]:
     No more are kept, since the memory of a long run is to be the run's own.
     """
     folder.mkdir()
-    detector, images = FaceDetector(), list[FaceImage]()
+    detector, images = build_detector(recipe.detector), list[FaceImage]()
     references = load_references(recipe.faces, detector)
     room = recipe.batch_size if isinstance(recipe.batch_size, int) else MOST_AT_ONCE
     counts: dict[Path, int] = {}
@@ -286,7 +285,7 @@ class _Inside:
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self.recipe, self.device = recipe, device
         aligned = face_rules(recipe.faces).choose == "aligned"
-        detector = FaceDetector()
+        detector = build_detector(recipe.detector)
         self.targets: list[Target] = load_targets(
             recipe.targets, recipe.max_targets, detector, "aligned" if aligned else "largest"
         )

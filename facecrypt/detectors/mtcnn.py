@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
-SMALLEST_FACE = 20
-"""Side of the smallest face that is searched for, in pixels of the picture."""
-SAME_FACE_OVERLAP = 0.3
-"""Intersection over union from which two boxes are of the same face."""
+from facecrypt.detectors.base import (
+    SAME_FACE_OVERLAP,
+    SMALLEST_FACE,
+    Found,
+    cut_out,
+    overlap,
+    surroundings,
+    turn_back,
+)
 
 _SMALLEST_PROBABILITY = 0.9
 """From which something counts as a face."""
@@ -35,34 +39,14 @@ _THRESHOLDS = (0.6, 0.7, 0.03)
 turn. To ask for less changes nothing above, since of boxes on one face the likeliest is kept."""
 _BOX_THRESHOLDS = (0.4, 0.5, 0.5)
 """The same where a person says that there is a face."""
-_BOX_MARGIN = 0.5
-"""Share of a box that is searched beyond it on each side: networks want to see a face's surroundings."""
-_BOX_SIDE = 160
-"""Longer side, in pixels, to which such a box is scaled for the search."""
 _ONET_SIDE = 48
 """Side of the crops of MTCNN's last network, in pixels."""
 _MOST_DOUBTS = 16
 """Doubtful faces of a picture that are looked at in other turns, the largest first; a crowd has many."""
 
 
-class Found(NamedTuple):
-    """A face that MTCNN found.
-
-    Attributes:
-        box: Left, top, right, bottom, ``(4,)``, in pixels of the picture.
-        landmarks: Left eye, right eye, nose, left and right mouth corner as the face itself has them, ``(5, 2)``.
-        probability: How sure the network is, 0 to 1.
-        turns: By how many quarters the picture was turned anticlockwise when it was found.
-    """
-
-    box: NDArray[np.float32]
-    landmarks: NDArray[np.float32]
-    probability: float
-    turns: int
-
-
 class Mtcnn:
-    """MTCNN of facenet-pytorch, whose weights come inside its package. It runs on the CPU."""
+    """MTCNN (Zhang et al., 2016) of facenet-pytorch, whose weights come inside its package. It runs on the CPU."""
 
     def __init__(self) -> None:
         self._network = _load(_THRESHOLDS)
@@ -105,7 +89,7 @@ class Mtcnn:
         views = []
         for side, face in largest:
             left, top = ((face.box[:2] + face.box[2:] - side) / 2).astype(int)
-            square = _cut_out(pixels, left, top, left + int(side) + 1, top + int(side) + 1, (_ONET_SIDE, _ONET_SIDE))
+            square = cut_out(pixels, left, top, left + int(side) + 1, top + int(side) + 1, (_ONET_SIDE, _ONET_SIDE))
             views += [np.rot90(square, turns) for turns in (1, 2, 3)]
         crops = torch.from_numpy(np.stack(views).transpose(0, 3, 1, 2).copy()).float()
         with torch.no_grad():
@@ -127,46 +111,21 @@ class Mtcnn:
             pixels: ``(H, W, 3)``, RGB.
             box: Left, top, right, bottom in pixels.
         """
-        longer = max(box[2] - box[0], box[3] - box[1])
-        left, top = (int(value - _BOX_MARGIN * longer) for value in box[:2])
-        right, bottom = (int(value + _BOX_MARGIN * longer) + 1 for value in box[2:])
-        size = (round((right - left) * _BOX_SIDE / longer), round((bottom - top) * _BOX_SIDE / longer))
-        part = _cut_out(pixels, left, top, right, bottom, size)
-        factor = np.array([(right - left) / size[0], (bottom - top) / size[1]], np.float32)
+        around = surroundings(pixels, box)
         best = None
         for turns in range(4):
-            for face in _detect(self._for_boxes, part, turns):
-                ends = face.box * np.tile(factor, 2) + (left, top, left, top)
-                if face.probability > (best.probability if best else 0) and overlap(ends, box) >= SAME_FACE_OVERLAP:
-                    points = (face.landmarks * factor + (left, top)).astype(np.float32)
-                    best = Found(ends, points, face.probability, turns)
+            for each in _detect(self._for_boxes, around.pixels, turns):
+                face = around.back(each)
+                if face.probability > (best.probability if best else 0) and overlap(face.box, box) >= SAME_FACE_OVERLAP:
+                    best = face
         return best
-
-
-def overlap(a: Sequence[float] | NDArray[Any], b: Sequence[float] | NDArray[Any]) -> float:
-    """Return the intersection over union of two boxes, given as left, top, right, bottom."""
-    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
-    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height
-    return float(width * height / union) if union > 0 else 0.0
-
-
-def _cut_out(
-    pixels: NDArray[np.uint8], left: int, top: int, right: int, bottom: int, size: tuple[int, int]
-) -> NDArray[np.uint8]:
-    """Return a part of a picture at a width and height. Beyond the picture, its border is repeated.
-
-    A face that fills the picture is not found without surroundings.
-    """
-    height, width = pixels.shape[:2]
-    rows, columns = np.arange(top, bottom).clip(0, height - 1), np.arange(left, right).clip(0, width - 1)
-    return np.asarray(Image.fromarray(pixels[np.ix_(rows, columns)]).resize(size, Image.Resampling.BICUBIC))
 
 
 def _load(thresholds: tuple[float, float, float]) -> Any:
     from facenet_pytorch import MTCNN
 
-    network = MTCNN(keep_all=True, min_face_size=SMALLEST_FACE, thresholds=thresholds, device="cpu")
+    with torch.random.fork_rng(devices=[]):  # It draws weights before it reads its own.
+        network = MTCNN(keep_all=True, min_face_size=SMALLEST_FACE, thresholds=thresholds, device="cpu")
     # Taking maxima is a third of the work, and quick only where the channels of a pixel lie together.
     return network.to(memory_format=torch.channels_last)
 
@@ -181,18 +140,11 @@ def _detect(network: Any, pixels: NDArray[np.uint8], turns: int) -> list[Found]:
         return []
     faces = []
     for corners, probability, points in zip(boxes, probabilities, landmarks.astype(np.float32), strict=True):
-        ends = _turn_back(corners.reshape(2, 2), turns, (width, height))
-        box = np.concatenate([ends.min(axis=0), ends.max(axis=0)])
-        marks = _turn_back(points, turns, (width, height))
+        ends = turn_back(corners.reshape(2, 2), turns, (width, height))
+        box = np.concatenate([ends.min(axis=0), ends.max(axis=0)]).astype(np.float64)  # They come as objects.
+        marks = turn_back(points, turns, (width, height))
         faces.append(Found(box, np.asarray(marks, np.float32), float(probability), turns))
     return faces
-
-
-def _turn_back(points: NDArray[Any], turns: int, size: tuple[int, int]) -> NDArray[Any]:
-    """Return where points ``(N, 2)`` of a picture of some width and height were before `numpy.rot90` turned it."""
-    x, y = points.T
-    right, bottom = size[0] - 1, size[1] - 1
-    return np.stack([(x, y), (right - y, x), (right - x, bottom - y), (y, bottom - x)][turns], axis=1)
 
 
 def _without_other_turns(faces: Sequence[Found]) -> list[Found]:

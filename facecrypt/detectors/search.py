@@ -2,27 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from facecrypt.choices import FaceChoice
-from facecrypt.detectors.mtcnn import SMALLEST_FACE, Mtcnn
+from facecrypt.detectors.base import (
+    SAME_FACE_OVERLAP,
+    SMALLEST_FACE,
+    Detector,
+    Found,
+    overlap,
+    surroundings,
+)
+from facecrypt.detectors.mtcnn import Mtcnn
 from facecrypt.errors import PhotoError
 from facecrypt.faces.face import Face, aligned_face, patch_around
 from facecrypt.photos.files import Photo
 
 _DETECTION_SIDE = 1600
-"""Photos are searched at this width or height at most: MTCNN's time grows with the area."""
+"""Photos are searched at this width or height at most: the time of a search grows with the area."""
 
 
 class FaceDetector:
-    """Finds faces, whichever way up they are: `facecrypt.detectors.mtcnn.Mtcnn`, on the CPU."""
+    """Finds the faces of photos, by a detector, on the CPU.
 
-    def __init__(self) -> None:
-        self._mtcnn = Mtcnn()
+    Attributes:
+        identity: What tells this detector from others, where faces are kept; empty for MTCNN, as it comes.
+
+    Args:
+        detector: What searches a picture; MTCNN by default.
+        identity: As above.
+    """
+
+    identity = ""
+
+    def __init__(self, detector: Detector | None = None, identity: str = "") -> None:
+        self._detector = detector or Mtcnn()
+        self.identity = identity
 
     def find(self, photo: Photo, choice: FaceChoice, min_size: float | None = None) -> list[Face]:
         """Return the faces of a photo, the largest first.
@@ -46,15 +66,15 @@ class FaceDetector:
             return [aligned_face(width)]
         shrink = search_scale(width, height, min_size)
         size = (round(width * shrink), round(height * shrink))
-        if min(size) < SMALLEST_FACE:  # MTCNN fails on pictures smaller than its smallest face.
+        if min(size) < SMALLEST_FACE:  # No detector is asked for faces in less, and MTCNN fails.
             return []
         image = Image.fromarray(photo.pixels)
         pixels = np.asarray(image if shrink == 1 else image.resize(size))
         scale = np.array([width / size[0], height / size[1]], np.float32)
         faces = []
-        for found in self._mtcnn.search(pixels):
+        for found in self._detector.search(pixels):
             left, top, right, bottom = (found.box * np.tile(scale, 2)).tolist()
-            points = found.landmarks * scale
+            points = (found.landmarks * scale).astype(np.float32)
             faces.append(Face((left, top, right, bottom), points, patch_around(points)))
         faces.sort(key=lambda face: (face.box[2] - face.box[0]) * (face.box[3] - face.box[1]), reverse=True)
         faces = [replace(face, index=number) for number, face in enumerate(faces, 1)]
@@ -67,12 +87,21 @@ class FaceDetector:
             photo: The photo.
             box: Left, top, right, bottom in photo pixels.
         """
-        found = self._mtcnn.search_box(photo.pixels, box)
+        found = self._search_box(photo.pixels, box)
         if found is None:
             return None
         left, top, right, bottom = found.box.tolist()
-        patch = patch_around(found.landmarks)
-        return Face((left, top, right, bottom), found.landmarks, patch, landmarks_from="detected in box")
+        points = found.landmarks.astype(np.float32)
+        return Face((left, top, right, bottom), points, patch_around(points), landmarks_from="detected in box")
+
+    def _search_box(self, pixels: NDArray[np.uint8], box: Sequence[float]) -> Found | None:
+        own: Callable[..., Found | None] | None = getattr(self._detector, "search_box", None)
+        if own is not None:
+            return own(pixels, box)
+        around = surroundings(pixels, box)
+        found = [around.back(face) for face in self._detector.search(around.pixels)]
+        there = [face for face in found if overlap(face.box, box) >= SAME_FACE_OVERLAP]
+        return max(there, key=lambda face: face.probability, default=None)
 
 
 def search_scale(width: int, height: int, min_size: float | None) -> float:

@@ -22,7 +22,7 @@ from facecrypt.errors import FacecryptError
 from facecrypt.photos.files import file_digest
 from facecrypt.photos.finding import files_below, find_photos
 from facecrypt.recipe.check import RECIPE_SCHEMA, Recipe, level_recipes
-from facecrypt.recipe.schema import Receipt
+from facecrypt.recipe.schema import Receipt, Region, Slot
 from facecrypt.registry import BUILT_IN, ENTRY_POINT_GROUP, Kinds
 from facecrypt.system.naming import expand_home
 from facecrypt.targets.selectors import VIRTUAL
@@ -34,6 +34,8 @@ _SHOWS_TRANSFORMS = "published"
 """The view of which arguments name transforms."""
 _CONTENTS = ("targets", "own_photos")
 """Keys that name photos."""
+_LATER = ("detector", "region")
+"""Keys of components that came later: with their default they say nothing, so that they void no earlier work."""
 
 
 def recipe_digest(recipe: Recipe) -> str:
@@ -47,8 +49,24 @@ def recipe_digest(recipe: Recipe) -> str:
 
 
 def deciding_receipt(recipe: Recipe) -> Receipt:
-    """Return the part of a recipe's receipt that changes what a photo becomes: what `protect` tries masks by."""
-    return Receipt() if recipe.protect is None else Receipt(transforms=recipe.receipt.transforms)
+    """Return the part of a recipe's receipt that changes what a photo becomes: that by which masks are tried."""
+    receipt = recipe.receipt
+    if recipe.protect is None and recipe.strength is None:
+        return Receipt()
+    return Receipt(
+        transforms=Receipt().transforms if recipe.protect is None else receipt.transforms, detector=receipt.detector
+    )
+
+
+def detector_identity(slot: Slot) -> str:
+    """Return what tells a detector from others where faces are kept, as a digest; empty for MTCNN, as it comes.
+
+    Args:
+        slot: From a checked recipe.
+    """
+    if slot == Slot("mtcnn"):
+        return ""
+    return hashlib.sha256(json.dumps(_component("detector", slot), sort_keys=True).encode()).hexdigest()
 
 
 def _publishers(recipe: Recipe) -> list[list[str]]:
@@ -94,7 +112,9 @@ def _changed(value: Any) -> dict[str, Any]:
         if item.name in _CARRIES:
             continue
         default = item.default_factory() if item.default_factory is not MISSING else item.default
-        if item.name in RECIPE_SCHEMA.kinds:
+        if item.name in _LATER and given == default:
+            continue
+        if item.name in RECIPE_SCHEMA.kinds and not isinstance(given, Region):
             slots = given if isinstance(given, list) else [given]
             result[item.name] = [_component(RECIPE_SCHEMA.kinds[item.name], slot) for slot in slots]
         elif given != default:

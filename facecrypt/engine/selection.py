@@ -11,7 +11,7 @@ from torch import Tensor
 
 from facecrypt import registry
 from facecrypt.choices import FaceChoice
-from facecrypt.detectors.mtcnn import SAME_FACE_OVERLAP, overlap
+from facecrypt.detectors.base import SAME_FACE_OVERLAP, overlap
 from facecrypt.detectors.search import FaceDetector
 from facecrypt.errors import NoFaceFoundError, PhotoError
 from facecrypt.faces.face import Face, SkippedFace, face_at, place_face

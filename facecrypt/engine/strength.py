@@ -79,6 +79,7 @@ class Ladder:
                     targets=self._targets,
                     judges=self._judges,
                     detector=self._detector,
+                    another=self._recipe.receipt.detector is not None,
                     choice=self._recipe.faces,
                     transforms=self._transforms,
                 )

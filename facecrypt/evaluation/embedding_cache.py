@@ -97,11 +97,12 @@ class EmbeddingCache:
         embeddings = torch.zeros(len(paths), embedder.spec.dimension)
         found = torch.zeros(len(paths), dtype=torch.bool)
         faults: list[str] = []
+        found_by = (detector.identity,) if detector.identity else ()
         for start in range(0, len(paths), batch_size):
             photos: dict[int, tuple[Path, bytes]] = {}
             for index, path in enumerate(paths[start : start + batch_size], start):
                 try:
-                    photos[index] = path, _hash("face", DETECTION_VERSION, choice, _content(path))
+                    photos[index] = path, _hash("face", DETECTION_VERSION, choice, *found_by, _content(path))
                 except PhotoError as error:
                     faults.append(str(error))
             keys = {index: _hash("embedding", key, face_key) for index, (_, face_key) in photos.items()}

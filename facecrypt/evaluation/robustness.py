@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facecrypt.detectors.mtcnn import SAME_FACE_OVERLAP, overlap
+from facecrypt.detectors.base import SAME_FACE_OVERLAP, overlap
 from facecrypt.detectors.search import FaceDetector, search_scale
 from facecrypt.errors import PhotoError
 from facecrypt.evaluation.embedding_cache import EmbeddingCache, recogniser_key

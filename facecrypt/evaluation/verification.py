@@ -196,6 +196,7 @@ def verify(
     judges: Sequence[Judge],
     detector: FaceDetector,
     choice: FaceChoice | Faces,
+    another: bool = False,
     transforms: Sequence[Published] = (),
     asked: float | None = None,
     expects: bool = True,
@@ -214,6 +215,8 @@ def verify(
         detector: Finds the faces of the saved file.
         choice: What the recipe says of faces: ``aligned`` where the photo is an aligned face; else every face is
             searched, as finely as in the original.
+        another: Whether the faces of the original were found by another detector. Then this one searches the original,
+            too; a face that it does not find there is where it was found.
         transforms: What else happens to both photos before the judges see them once more.
         asked: Share of unseen recognisers that the recipe wants to take each face for somebody else.
         expects: As in `assess`.
@@ -224,9 +227,13 @@ def verify(
     """
     protected = read_photo(saved)
     rules = face_rules(choice)
-    before: dict[str, list[FoundFace | None]] = {"none": [FoundFace(cut(photo, face)) for face in faces]}
+    as_is = publish(AS_IS)
+    found = see_again(photo, as_is, faces, detector, rules) if another else [None] * len(faces)
+    before: dict[str, list[FoundFace | None]] = {
+        "none": [each or FoundFace(cut(photo, face)) for each, face in zip(found, faces, strict=True)]
+    }
     after: dict[str, list[FoundFace | None]] = {}
-    after["none"] = see_again(protected, publish(AS_IS), faces, detector, rules)
+    after["none"] = see_again(protected, as_is, faces, detector, rules)
     for transform in transforms:
         if transform.label not in after:
             before[transform.label] = see_again(photo, transform, faces, detector, rules)

@@ -20,6 +20,7 @@ from facecrypt.errors import PluginError
 from facecrypt.faces.alignment import crop
 from facecrypt.faces.patches import WORKING_SIDE, FaceImage
 from facecrypt.optimizers.base import project
+from facecrypt.regions.base import Region
 from facecrypt.surrogates.crops import embedder_grid
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.judging import embed
@@ -188,6 +189,7 @@ class Task:
         steps: Number of iterations.
         device: Where the recognisers compute.
         on_step: To be told of the progress; takes the finished iterations and the mean cosine.
+        regions: One map per face, where the recipe names a region; see `region`.
     """
 
     faces: Sequence[FaceImage]
@@ -200,6 +202,11 @@ class Task:
     steps: int
     device: torch.device
     on_step: OnStep
+    regions: Sequence[Tensor] = ()
+
+    def region(self, face: int) -> Tensor:
+        """Return the share of the bounds that each pixel of a face may use, ``(1, S, S)``: all where none is named."""
+        return self.regions[face] if self.regions else torch.ones_like(self.faces[face].inside)
 
     def generator(self, face: int) -> torch.Generator:
         """Return a source of random numbers for a face, always the same for the same photo and seed."""
@@ -234,6 +241,7 @@ class Bounds:
         norm: Which ball.
         steps: Number of iterations.
         ceiling: Largest change of a channel under ``l2``; None for none.
+        region: Where masks may be; None is everywhere.
     """
 
     epsilon: float
@@ -241,6 +249,7 @@ class Bounds:
     norm: Norm
     steps: int
     ceiling: float | None = None
+    region: Region | None = None
 
 
 class MethodModule(nn.Module):
@@ -303,20 +312,29 @@ class MethodModule(nn.Module):
             steps=settings.steps,
             device=device,
             on_step=on_step or (lambda step, similarity: None),
+            regions=[settings.region.map(face.pixels, face.landmarks) for face in faces] if settings.region else [],
         )
         with torch.autocast(device.type, enabled=False):
             made = self.method.protect(task)
-        masks = [self._bound(mask.detach().cpu(), face) for mask, face in zip(made, faces, strict=True)]
+        masks = [
+            self._bound(mask.detach().cpu(), face, task.region(number) if task.regions else None)
+            for number, (mask, face) in enumerate(zip(made, faces, strict=True))
+        ]
         return Asked(masks, [recognisers.queries[number] for number in range(len(masks))])
 
-    def _bound(self, mask: Tensor, face: FaceImage) -> Tensor:
-        """Return a mask inside the ball and inside the photo, for which pixels lie in [0, 1]."""
+    def _bound(self, mask: Tensor, face: FaceImage, region: Tensor | None) -> Tensor:
+        """Return a mask inside the ball, the region and the photo, for which pixels lie in [0, 1]."""
         mask = mask * face.inside
         settings = self.settings
+        held = self.method.bounded and settings.norm == "linf"
+        if region is not None and not held:
+            mask = mask * region
         if not self.method.bounded:
             return (face.pixels + mask).clamp(0, 1) - face.pixels
         if settings.ceiling is not None:
             mask = mask.clamp(-settings.ceiling, settings.ceiling)
         unit = (3 * face.inside.sum()).sqrt().item() if settings.norm == "l2" else 1.0
         bound = torch.full((1, 1, 1, 1), settings.epsilon * unit)
+        if region is not None and held:
+            bound = bound * region
         return project(mask[None], face.pixels[None], bound, settings.norm)[0]

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
 
 from facecrypt import registry
+from facecrypt.detectors.search import FaceDetector
+from facecrypt.engine.digest import detector_identity
 from facecrypt.errors import FacecryptError, FacecryptWarning, PluginError, RecipeError, WeightsError
 from facecrypt.judges.base import Sworn
 from facecrypt.judges.guard import swear_in
 from facecrypt.judges.hearing import Enrol, Hearing
 from facecrypt.judges.recogniser import RecogniserJudge
 from facecrypt.methods.base import Uses
+from facecrypt.methods.iterative.boundary import guard
 from facecrypt.methods.iterative.loop import Surrogate
 from facecrypt.methods.iterative.mixup import Mixup
 from facecrypt.recipe.check import Recipe, expectation_fault, permission_fault
 from facecrypt.recipe.judge_rules import choose_way
-from facecrypt.recipe.schema import JudgeSlot
+from facecrypt.recipe.schema import JudgeSlot, Region, Slot
+from facecrypt.regions import base as regions
 from facecrypt.registry import JUDGES
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.judging import find_fault, require_surrogate
@@ -190,6 +194,45 @@ def build_choosers(recipe: Recipe, notes: list[str]) -> list[tuple[str, Embedder
     if recipe.strength and not choosers:
         raise RecipeError("strength", ["judges: none of them can be loaded and judge. Name one that can."])
     return choosers
+
+
+class Detectors(NamedTuple):
+    """Who finds faces in a run.
+
+    Attributes:
+        masks: Finds the faces that masks are made for.
+        judges: Finds those that are judged; the same one unless the recipe names another (`receipt.detector`).
+    """
+
+    masks: FaceDetector
+    judges: FaceDetector
+
+
+def build_detectors(recipe: Recipe) -> Detectors:
+    """Build the detectors of a recipe.
+
+    Raises:
+        WeightsError: If the file of one cannot be used.
+        PluginError: If one lacks what a detector has.
+    """
+    masks = build_detector(recipe.detector)
+    return Detectors(masks, masks if recipe.receipt.detector is None else build_detector(recipe.receipt.detector))
+
+
+def build_detector(slot: Slot) -> FaceDetector:
+    """Build a detector that a checked recipe names; its errors are those of `build_detectors`."""
+    component = registry.get("detector", slot.name)
+    detector = guard(component, registry.build("detector", slot.name, slot.args))
+    return FaceDetector(detector, detector_identity(slot))
+
+
+def build_region(value: Region | Slot | None) -> regions.Region | None:
+    """Build the region that a checked recipe names; None where a mask may be everywhere."""
+    if value is None:
+        return None
+    slot = value if isinstance(value, Slot) else Slot("face", asdict(value))
+    built: regions.Region = guard(registry.get("region", slot.name), registry.build("region", slot.name, slot.args))
+    return built
 
 
 def warn(note: str) -> None:

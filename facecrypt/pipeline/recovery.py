@@ -15,11 +15,10 @@ from facecrypt.errors import EmbeddingError, PhotoError
 from facecrypt.evaluation.verification import Hear, Judge, verify
 from facecrypt.faces.face import Face
 from facecrypt.faces.patches import cut
-from facecrypt.methods.base import ITERATIVE
 from facecrypt.methods.iterative.loop import Surrogate
 from facecrypt.photos.encoding import is_lossless
 from facecrypt.photos.files import Photo, file_digest, read_photo
-from facecrypt.recipe.check import Recipe
+from facecrypt.recipe.check import Recipe, is_measured
 from facecrypt.report.writer import PhotoReport
 from facecrypt.surrogates.judging import embed
 from facecrypt.targets.selectors import Target
@@ -75,10 +74,11 @@ def measure_again(
             targets=targets,
             judges=judges,
             detector=detector,
+            another=recipe.receipt.detector is not None,
             choice=recipe.faces,
             transforms=transforms,
             asked=recipe.protect,
-            expects=recipe.method.name == ITERATIVE,
+            expects=is_measured(recipe),
             hear=hear,
         )
     except (PhotoError, EmbeddingError):

@@ -28,12 +28,12 @@ from facecrypt.methods.iterative.loop import ProtectionLoop, Settings, Surrogate
 from facecrypt.methods.iterative.own_photos import OwnPhotos
 from facecrypt.photos.files import file_digest, sweep
 from facecrypt.photos.metadata import policy_note
-from facecrypt.pipeline.builders import assemble, warn
+from facecrypt.pipeline.builders import assemble, build_detectors, build_region, warn
 from facecrypt.pipeline.hearings import account, add_heard, hear_all, on_one_device, unheard
 from facecrypt.pipeline.material import Material, delivered, gather
 from facecrypt.pipeline.plan import Plan, make_plan
 from facecrypt.pipeline.recovery import measure_again
-from facecrypt.recipe.check import Recipe, dump_recipe, level_recipes
+from facecrypt.recipe.check import Recipe, dump_recipe, is_measured, level_recipes
 from facecrypt.recipe.face_rules import face_rules
 from facecrypt.recipe.schema import Slot, TermSlot
 from facecrypt.registry import Kind
@@ -123,7 +123,8 @@ def _run(
     on_start: Callable[[Path, int, str], None] | None,
 ) -> writer.Report:
     with stage("build"):
-        detector = FaceDetector()
+        detectors = build_detectors(recipe)
+        detector = detectors.masks
         aligned = face_rules(recipe.faces).choose == "aligned"
         targets = load_targets(recipe.targets, recipe.max_targets, detector, "aligned" if aligned else "largest")
         jobs = Photos(
@@ -138,11 +139,11 @@ def _run(
         crew = assemble(
             recipe,
             "gradients" if method is None else method.uses,
-            lambda folder: Enrolment(folder, detector, aligned=aligned, protected=_originals(plan)),
+            lambda folder: Enrolment(folder, detectors.judges, aligned=aligned, protected=_originals(plan)),
             ahead=any(photo.no_work is None for photo in plan.photos),
         )
         hear = hear_all(crew.hearings)
-        gallery = _open_gallery(recipe, detector, aligned)
+        gallery = _open_gallery(recipe, detectors.judges, aligned)
         own_photos = load_own_photos(recipe, crew.surrogates, detector)
         judges = [make_judge(name, embedder, white, targets) for name, embedder, white in crew.judges]
         transforms = publish_all(recipe.receipt.transforms)
@@ -154,6 +155,11 @@ def _run(
     if gallery and people and (faceless := len(gallery.photos) - len(people.names)):
         crew.notes.append(f"receipt.gallery: no face found in {faceless} of its photos, which are left out")
         warn(crew.notes[-1])
+    if recipe.receipt.detector not in (None, recipe.detector):
+        crew.notes.append(
+            f"masks were made for the faces that {recipe.detector.name} finds; those that are judged were found by "
+            f"{recipe.receipt.detector.name}"
+        )
     if note := policy_note(recipe.metadata):
         crew.notes.append(note)
         warn(note)
@@ -167,7 +173,7 @@ def _run(
         levels = level_recipes(recipe)
         makers = [build_maker(level, method, crew.surrogates, targets, own_photos) for level in levels]
         deciding = judges[: len(crew.surrogates)] if recipe.protect is not None else choosers
-        ladder = Ladder(recipe, levels, deciding, targets, detector) if deciding else None
+        ladder = Ladder(recipe, levels, deciding, targets, detectors.judges) if deciding else None
         judges += choosers
         module = ProtectionModule(makers, judges, recipe, ladder)
     earlier = writer.read_earlier(output, records.folder)
@@ -180,7 +186,9 @@ def _run(
 
     def finish(job: Job) -> None:
         planned = plan.photos[job.index]
-        photo = _write_and_verify(job, planned, recipe, levels, targets, judges, detector, transforms, journal, hear)
+        photo = _write_and_verify(
+            job, planned, recipe, levels, targets, judges, detectors.judges, transforms, journal, hear
+        )
         photo = replace(photo, reason=material.tell(photo.reason))
         (entry,) = writer.carry_over([asdict(photo)], [job.destination], earlier, originals)
         asked = unheard(entry, crew.hearings) if entry["carried_over"] else crew.hearings
@@ -194,7 +202,7 @@ def _run(
                 targets=targets,
                 surrogates=crew.surrogates,
                 judges=judges,
-                detector=detector,
+                detector=detectors.judges,
                 transforms=transforms,
                 hear=hear_all(asked),
             )
@@ -375,7 +383,7 @@ def build_loop(
             views_per_step=recipe.views_per_step,
             surrogates_per_step=recipe.surrogates_per_step,
             seed=recipe.seed,
-            region=recipe.region,
+            region=build_region(recipe.region),
             colour=recipe.colour,
             texture=recipe.texture,
             feather=recipe.feather,
@@ -422,6 +430,7 @@ def build_maker(
             norm=recipe.norm,
             steps=recipe.steps,
             ceiling=None if recipe.ceiling is None else recipe.ceiling / 255,
+            region=build_region(recipe.region),
         ),
     )
 
@@ -456,10 +465,11 @@ def _write_and_verify(
                 targets=targets,
                 judges=judges,
                 detector=detector,
+                another=recipe.receipt.detector is not None,
                 choice=recipe.faces,
                 transforms=transforms,
                 asked=recipe.protect,
-                expects=recipe.method.name == ITERATIVE,
+                expects=is_measured(recipe),
                 hear=hear,
             )
         except PhotoError as error:

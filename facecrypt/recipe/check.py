@@ -44,6 +44,7 @@ from facecrypt.recipe.schema import (
     OwnIdentity,
     Receipt,
     Region,
+    RegionOrSlot,
     ReportOptions,
     Seed,
     Slot,
@@ -73,6 +74,8 @@ class Recipe:
         surrogates: Recognisers whose gradients make the masks.
         method: How faces are protected: ``iterative`` is TIP-IM and its relatives, which the keys from
             `target_selector` on set; other methods have arguments of their own.
+        detector: Finds the faces: in the photos, the targets, and wherever else photos are searched. A name, or a name
+            with arguments.
         photos: File, folder with its subfolders, or glob; ``-`` reads file names from standard input. Without it, the
             built-in sample photo.
         output: Folder for the protected photos, the report, the manifest and the resolved recipe. Subfolders of a
@@ -107,7 +110,8 @@ class Recipe:
             null for none.
         steps: Number of iterations.
         step_size: Length of a step, in the unit of epsilon.
-        region: Where in the patch the mask may be how strong; the same everywhere by default.
+        region: Where in the patch the mask may be: a component, as ``skin`` or ``{name: eyeglasses, args: {rim: 4}}``,
+            or strengths of the component ``face``, as in ``{outside: 0.3}``; the same everywhere by default.
         colour: Share of each step's colour that is kept: 1 all of it, 0 none, so that only lightness changes. What a
             channel does beyond the mean of the three is its colour; eyes see tints that SSIM does not. Below 1, none
             comes where the photo has no colour.
@@ -155,6 +159,7 @@ class Recipe:
     __pydantic_config__ = STRICT
     surrogates: Annotated[list[SurrogateSlot], Field(min_length=1, max_length=MOST_COMPONENTS)]
     method: Slot = field(default_factory=lambda: Slot("iterative"))
+    detector: Slot = field(default_factory=lambda: Slot("mtcnn"))
     photos: PathText | None = None
     output: PathText = "protected"
     source: NamedSlot = field(default_factory=lambda: Slot("folder"))
@@ -179,7 +184,7 @@ class Recipe:
     ceiling: Annotated[float, Field(ge=1, le=255)] | None = None
     steps: Annotated[int, Field(ge=1, le=100_000)] = 50
     step_size: Annotated[float, Field(gt=0, le=255)] = 1.5
-    region: Region | None = None
+    region: RegionOrSlot | None = None
     colour: Annotated[float, Field(ge=0, le=1)] = 1.0
     texture: Annotated[float, Field(ge=0, le=2)] = 0.0
     feather: Annotated[int, Field(ge=0, le=64)] = 0
@@ -273,13 +278,17 @@ def check_recipe(values: Mapping[str, Any], source: str = "recipe") -> Recipe:
     if is_config(values):
         values = config_nodes(values, source)
     values, faults = plain_values(values, RECIPE_SCHEMA)
-    values |= {key: {"name": values[key]} for key in ("source", "sink") if isinstance(values.get(key), str)}
+    values |= {key: {"name": values[key]} for key in _NAMED if isinstance(values.get(key), str)}
     values, unknown = fill(values)
     faults += unknown
     # Components are checked as far as the mapping allows, so that one pass shows every fault.
     faults += component_faults(values, _KINDS)
     if isinstance(strength := values.get("strength"), dict):
         faults += [f"strength.{fault}" for fault in component_faults(strength, {"judges": "surrogate"})]
+    if isinstance(receipt := values.get("receipt"), dict):
+        if isinstance(detector := receipt.get("detector"), str):
+            receipt = values["receipt"] = receipt | {"detector": {"name": detector}}
+        faults += [f"receipt.{fault}" for fault in component_faults(receipt, {"detector": "detector"})]
     recipe = check_values(values, _ADAPTER, RECIPE_SCHEMA, source, faults)
     faults = faults or _contradictions(recipe) + hardware_faults(recipe.trainer)
     if faults:
@@ -348,12 +357,16 @@ def _says(key: str, value: object) -> bool:
 _SILENT: Mapping[str, Any] = {"enrol": None, "send_originals": False}
 
 
+_NAMED = ("source", "sink", "detector", "region")
+"""Keys of components that may be given by their name alone."""
 _KINDS: dict[str, Kinds] = {
     "surrogates": "surrogate",
     "held_out": JUDGES,
     "method": "method",
     "source": "source",
     "sink": "sink",
+    "detector": "detector",
+    "region": "region",
     "target_selector": "target_selector",
     "naturalness": "naturalness",
     "gradient": "gradient",
@@ -366,6 +379,8 @@ _PARTS: dict[str, type] = {
     "method": Slot,
     "source": Slot,
     "sink": Slot,
+    "detector": Slot,
+    "(component)": Slot,
     "target_selector": Slot,
     "naturalness": TermSlot,
     "gradient": Slot,
@@ -386,11 +401,21 @@ _PARTS: dict[str, type] = {
 RECIPE_SCHEMA = Schema(Recipe, _PARTS, {**_KINDS, "judges": "surrogate"})
 
 
+def is_measured(recipe: Recipe) -> bool:
+    """Return whether it was measured what unseen recognisers make of such masks: those of the loop, all over a face."""
+    return recipe.method.name == "iterative" and not isinstance(recipe.region, Slot)
+
+
 def _contradictions(recipe: Recipe) -> list[str]:
     faults = _licence_faults(recipe) if recipe.permissive_only else []
     if recipe.method.name != "iterative" and recipe.protect is not None:
         faults.append(
             f"protect: what others make of masks by the method {recipe.method.name!r} was not measured, so nothing can "
+            "be expected. Choose their strength by judges (strength), or leave protect out."
+        )
+    elif isinstance(recipe.region, Slot) and recipe.protect is not None:
+        faults.append(
+            f"protect: what others make of masks in the region {recipe.region.name!r} was not measured, so nothing can "
             "be expected. Choose their strength by judges (strength), or leave protect out."
         )
     giving = [_network(slot.name, slot.args) for slot in recipe.surrogates]

@@ -214,7 +214,9 @@ def _structure_faults(error: pydantic.ValidationError, schema: Schema) -> list[s
         *above, key = place = fault_place(fault)
         path = join_key(place)
         if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+            tag = fault["loc"][-2] if len(fault["loc"]) > 1 else ""  # Says which of two dataclasses is meant.
             keys = [each for each in above if isinstance(each, str)]
+            keys += [tag] if isinstance(tag, str) and tag in schema.parts else []
             owner = schema.parts.get(keys[-1], schema.owner) if keys else schema.owner
             known = [item.name.rstrip("_") for item in fields(owner)]
             faults.append(f"{path}: unknown key.{suggest(str(key), known)} Known: {', '.join(known)}.")

@@ -182,6 +182,8 @@ def _types_inside(node: dict[str, Node], annotation: Any, place: tuple[Part, ...
             return _fields(schema.owner)
         if is_dataclass(member) and isinstance(member, type):
             types = _fields(member)
+            if "name" in node and "name" not in types:
+                continue  # Where a key holds one of two dataclasses, a name tells which.
             kind = next((schema.kinds.get(part) for part in reversed(place) if isinstance(part, str)), None)
             return {**types, "args": _argument_types(kind, node.get("name"))} if kind and "args" in types else types
     return {}

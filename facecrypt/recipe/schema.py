@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 from facecrypt.choices import Accelerator, Precision, Strategy
@@ -197,7 +197,7 @@ class JudgeSlot(HeldOutSlot):
 
 @dataclass
 class Region:
-    """Where in a patch the mask may be how strong, as shares of epsilon and the step size: `regions.maps.strength_map`.
+    """Where in a patch the mask may be how strong, as shares of epsilon and the step size: `regions.maps.face_map`.
 
     Attributes:
         face: Inside the face, an ellipse drawn around the landmarks.
@@ -209,6 +209,17 @@ class Region:
     face: Strength = 1.0
     outside: Strength = 0.5
     features: Strength = 1.0
+
+
+RegionOrSlot = Annotated[
+    Annotated[Region, Tag("(strengths)")] | Annotated[Slot, Tag("(component)")],
+    Discriminator(
+        lambda value: (
+            "(component)" if isinstance(value, Slot) or (isinstance(value, dict) and "name" in value) else "(strengths)"
+        )
+    ),
+]
+"""The value of ``region``: strengths stand for the component ``face`` with these arguments."""
 
 
 Similarity = Annotated[float, Field(gt=0, lt=1)]
@@ -270,7 +281,9 @@ class StrengthChoice:
 
 @dataclass
 class Receipt:
-    """What the report measures besides the saved photo as it is. It does not change what a photo becomes.
+    """What the report measures besides the saved photo as it is.
+
+    It does not change what a photo becomes, unless `protect` or `strength` tries masks by it.
 
     Attributes:
         transforms: What happens to the original and to the saved photo before all recognisers see them once more;
@@ -279,6 +292,8 @@ class Receipt:
         gallery: Folder with photos of known people, a subfolder for each person (a photo beside them is one person,
             too), in which the rank of each face is measured; null for none.
         cache: Folder that keeps the gallery's embeddings for later runs, as private as the photos; null keeps none.
+        detector: Finds the faces that are judged, in the saved photo, in the original and in the gallery; null for that
+            by which masks are made.
     """
 
     __pydantic_config__ = STRICT
@@ -287,6 +302,7 @@ class Receipt:
     )
     gallery: PathText | None = None
     cache: PathText | None = None
+    detector: Slot | None = None
 
 
 @dataclass

@@ -9,7 +9,6 @@ from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
 from facecrypt.faces.alignment import crop_to_image
-from facecrypt.recipe.schema import Region
 from facecrypt.templates import ARCFACE_TEMPLATE
 from facecrypt.vision.face_parts import CENTRE, EDGE, HALF_AXES, fade
 
@@ -30,34 +29,55 @@ _SPOT = 2.0
 """Standard deviation of the Gaussian that says what lies around a pixel, in pixels."""
 
 
-def strength_map(landmarks: Tensor, side: int, region: Region | None, feather: int) -> Tensor:
-    """Return the share of epsilon that each pixel of a patch may use, ``(1, S, S)``, from 0 to 1.
+def face_map(landmarks: Tensor, side: int, face: float, outside: float, features: float) -> Tensor:
+    """Return a soft map of a patch by strengths inside the face, around it and at its features, ``(1, S, S)``.
 
-    With r, the distance of a pixel from the ellipse's centre in units of its half axes, d, its distance from the
-    nearest feature (an eye, the nose, the line of the mouth) in units of a feature's reach, and e, its distance in
-    pixels from the patch's outermost pixels: ``map = fade(e / feather) * (base + (features - base) * fade(1 - d))``,
-    where ``base = outside + (face - outside) * fade((1.3 - r) / 0.3)`` and ``fade(x) = x^2 (3 - 2 x)`` of x clipped to
-    [0, 1]. No edge shows: the map has a continuous slope.
+    With r, the distance of a pixel from the ellipse's centre in units of its half axes, and d, its distance from the
+    nearest feature (an eye, the nose, the line of the mouth) in units of a feature's reach, it is
+    ``base + (features - base) * fade(1 - d)``, where ``base = outside + (face - outside) * fade((1.3 - r) / 0.3)`` and
+    ``fade(x) = x^2 (3 - 2 x)`` of x clipped to [0, 1]. No edge shows: the map has a continuous slope.
 
     Args:
         landmarks: ``(5, 2)``, x, y in pixels of the patch.
         side: S, width and height of the patch in pixels.
-        region: The strengths; None for 1 everywhere.
-        feather: Width of the fade to 0 at the patch's border, in pixels; 0 for none.
+        face: Inside the ellipse.
+        outside: Beyond it.
+        features: At eyes, nose and mouth.
     """
-    strength = torch.ones(1, side, side)
+    points = crop_points(landmarks, side)
+    base = outside + (face - outside) * in_face(points)
+    at_feature = fade(1 - _feature_distance(points) / _FEATURE_RADIUS)
+    return (base + (features - base) * at_feature).unsqueeze(0)
+
+
+def feather_map(side: int, feather: int) -> Tensor:
+    """Return a fade to 0 at the border of a patch, ``(1, S, S)``: ``fade(e / feather)``, e the distance in pixels.
+
+    Args:
+        side: S, width and height of the patch in pixels.
+        feather: Width of the fade; 0 for none.
+    """
+    if not feather:
+        return torch.ones(1, side, side)
     y, x = torch.meshgrid(torch.arange(side).float(), torch.arange(side).float(), indexing="ij")
-    if region is not None:
-        points = _to_template(torch.stack([x, y], dim=2), landmarks)
-        ellipse = (points - torch.tensor(CENTRE)) / torch.tensor(HALF_AXES)
-        in_face = fade((EDGE - ellipse.norm(dim=2)) / (EDGE - 1))
-        base = region.outside + (region.face - region.outside) * in_face
-        at_feature = fade(1 - _feature_distance(points) / _FEATURE_RADIUS)
-        strength = (base + (region.features - base) * at_feature).unsqueeze(0)
-    if feather:
-        from_border = torch.stack([x, y, side - 1 - x, side - 1 - y]).amin(dim=0)
-        strength = strength * fade(from_border / feather)
-    return strength
+    return fade(torch.stack([x, y, side - 1 - x, side - 1 - y]).amin(dim=0) / feather).unsqueeze(0)
+
+
+def crop_points(landmarks: Tensor, side: int) -> Tensor:
+    """Return where the pixels of a patch lie in its aligned crop, in pixels of it, ``(S, S, 2)``.
+
+    Args:
+        landmarks: ``(5, 2)``, x, y in pixels of the patch.
+        side: S, width and height of the patch in pixels.
+    """
+    y, x = torch.meshgrid(torch.arange(side).float(), torch.arange(side).float(), indexing="ij")
+    return to_template(torch.stack([x, y], dim=2), landmarks)
+
+
+def in_face(points: Tensor) -> Tensor:
+    """Return 1 in the ellipse of the face, 0 well beyond it, and a soft edge, of points ``(..., 2)`` of the crop."""
+    ellipse = (points - torch.tensor(CENTRE)) / torch.tensor(HALF_AXES)
+    return fade((EDGE - ellipse.norm(dim=-1)) / (EDGE - 1))
 
 
 def texture_map(images: Tensor, power: float) -> Tensor:
@@ -94,7 +114,7 @@ def colourfulness(images: Tensor) -> Tensor:
     return (around / _COLOURFUL).clamp(max=1)
 
 
-def _to_template(points: Tensor, landmarks: Tensor) -> Tensor:
+def to_template(points: Tensor, landmarks: Tensor) -> Tensor:
     """Return where points ``(..., 2)`` of the patch lie in the aligned crop, in pixels of it."""
     matrix = crop_to_image(landmarks.unsqueeze(0), ARCFACE_TEMPLATE)[0]
     to_crop: Tensor = torch.linalg.inv(matrix[:, :2])

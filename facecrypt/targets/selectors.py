@@ -76,16 +76,18 @@ def load_targets(where: str, limit: int, detector: FaceDetector, choice: FaceCho
     def face(path: Path) -> FaceImage:
         if where != VIRTUAL:
             return _face(path, detector, choice)
-        if path not in _PACK:
-            _PACK[path] = _face(path, detector, choice)
-        return _PACK[path]
+        key = path, detector.identity
+        if key not in _PACK:
+            _PACK[key] = _face(path, detector, choice)
+        return _PACK[key]
 
     chosen = sorted(groups.items())[:limit]
     return [Target(name, face(paths[0]), tuple(face(path) for path in paths[1:])) for name, paths in chosen]
 
 
-_PACK: dict[Path, FaceImage] = {}
-"""The faces of the built-in pack, which never change: finding them takes longer than protecting a face in few steps."""
+_PACK: dict[tuple[Path, str], FaceImage] = {}
+"""The faces of the built-in pack by each detector, which never change: finding them takes longer than protecting a face
+in few steps."""
 
 
 def _is_identity(path: Path) -> bool:

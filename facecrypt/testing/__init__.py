@@ -19,19 +19,23 @@ from typing import Any
 from unittest import SkipTest
 
 from facecrypt.carriers.base import Sink, Source
+from facecrypt.detectors.base import Detector
 from facecrypt.gradients.base import Gradient
 from facecrypt.judges.base import Judge
 from facecrypt.methods.base import Method
 from facecrypt.naturalness.base import Naturalness
 from facecrypt.optimizers.base import Optimizer
+from facecrypt.regions.base import Region
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets.selectors import TargetSelector
 from facecrypt.testing import (
+    detector,
     gradient,
     judge,
     method,
     naturalness,
     optimizer,
+    region,
     sink,
     source,
     surrogate,
@@ -44,6 +48,8 @@ from facecrypt.views.base import View
 
 __all__ = [
     "check_method",
+    "check_detector",
+    "check_region",
     "check_surrogate",
     "check_judge",
     "check_naturalness",
@@ -55,6 +61,8 @@ __all__ = [
     "check_source",
     "check_sink",
     "METHOD_CHECKS",
+    "DETECTOR_CHECKS",
+    "REGION_CHECKS",
     "SURROGATE_CHECKS",
     "JUDGE_CHECKS",
     "NATURALNESS_CHECKS",
@@ -68,6 +76,8 @@ __all__ = [
 ]
 
 METHOD_CHECKS = method.CHECKS
+DETECTOR_CHECKS = detector.CHECKS
+REGION_CHECKS = region.CHECKS
 SURROGATE_CHECKS = surrogate.CHECKS
 JUDGE_CHECKS = judge.CHECKS
 NATURALNESS_CHECKS = naturalness.CHECKS
@@ -110,6 +120,16 @@ def check_method(component: Method) -> list[str]:
 def check_judge(component: Judge) -> list[str]:
     """Check every promise of a judge, which enrols a few people who do not exist; returns as `check_surrogate`."""
     return _run_all(JUDGE_CHECKS, component)
+
+
+def check_detector(component: Detector) -> list[str]:
+    """Check every promise of a detector; returns and raises as `check_surrogate`."""
+    return _run_all(DETECTOR_CHECKS, component)
+
+
+def check_region(component: Region) -> list[str]:
+    """Check every promise of a region; returns and raises as `check_surrogate`."""
+    return _run_all(REGION_CHECKS, component)
 
 
 def check_naturalness(term: Naturalness) -> list[str]:

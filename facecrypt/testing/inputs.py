@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -63,6 +65,12 @@ def gap(a: Tensor, b: Tensor) -> float:
 def detector() -> FaceDetector:
     """Return the detector of all checks."""
     return FaceDetector()
+
+
+@cache
+def sample_pixels() -> NDArray[np.uint8]:
+    """Return the built-in photo of a real person, ``(512, 512, 3)``, RGB, in which `detector` finds one face."""
+    return read_photo(sample_photo()).pixels
 
 
 @cache

@@ -16,12 +16,12 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.trainer import Progress
 from facecrypt.errors import FacecryptError, PhotoError, RecipeError
 from facecrypt.faces.face import Face
 from facecrypt.photos.files import FORMATS, Photo, output_path, read_photo
 from facecrypt.pipeline import runner
+from facecrypt.pipeline.builders import build_detector
 from facecrypt.recipe.check import Recipe, load_recipe
 from facecrypt.recipe.face_rules import Faces
 from facecrypt.recipe.judge_rules import is_remote
@@ -120,7 +120,7 @@ class Session:
     def __init__(self, folder: Path, choices: Choices) -> None:
         self._folder = folder
         self._choices = choices
-        self._detector = FaceDetector()
+        self._detector = build_detector(next(iter(choices.presets.values())).detector)
         self._lock = threading.Lock()
         self._state: State = "empty"
         self._message = ""

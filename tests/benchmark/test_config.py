@@ -48,6 +48,29 @@ def test_rows_are_methods_under_settings(tmp_path: Path) -> None:
     assert (small.faces, small.format, small.seed, small.held_out) == ("largest", "png", 7, [])
 
 
+def test_who_identifies_may_find_faces_otherwise(tmp_path: Path) -> None:
+    methods = [{"label": "own", "recipe": str(RECIPES / "tipim.yaml"), "set": {"detector.name": "yunet"}}]
+    benchmark, (row,) = load_benchmark(write(tmp_path, methods=methods, detector={"name": "yunet"}))
+    assert row.recipe is not None
+    assert (benchmark.detector.name, row.recipe.detector.name) == ("yunet", "yunet")
+    benchmark, (row,) = load_benchmark(write(tmp_path, methods=methods))
+    assert row.recipe is not None
+    assert (benchmark.detector.name, row.recipe.detector.name) == ("mtcnn", "yunet")
+    (fault,) = faults(write(tmp_path, detector={"name": "yunet", "args": {"score": 3}}))
+    assert "detector (yunet): argument 'score': 3 is wrong" in fault
+
+
+def test_a_recipe_alone_is_judged_by_its_judging_detector(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("surrogates: [{name: sface}]\ndetector: {name: yunet}\n")
+    protocol = "protocol.folder=lfw"
+    assert load_benchmark(recipe, [protocol])[0].detector.name == "yunet"
+    benchmark, rows = load_benchmark(recipe, [protocol, "receipt.detector={name: mtcnn}"])
+    assert benchmark.detector.name == "mtcnn"
+    assert rows[1].recipe is not None
+    assert rows[1].recipe.detector.name == "yunet"
+
+
 def test_a_method_that_runs_once_per_target_has_a_fixed_one(tmp_path: Path) -> None:
     methods = [{"label": "single", "recipe": str(RECIPES / "tipim.yaml"), "every_target": True}]
     _, (row,) = load_benchmark(write(tmp_path, methods=methods))

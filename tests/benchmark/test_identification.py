@@ -17,6 +17,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from facecrypt.benchmark.adversaries import stream_of, train_linear_probe
 from facecrypt.cli import main as cli
 from facecrypt.detectors.search import FaceDetector
+from facecrypt.detectors.yunet import Yunet
 from facecrypt.faces.alignment import crop, crop_grid
 from facecrypt.faces.patches import cut
 from facecrypt.methods.obfuscation import obfuscate
@@ -394,6 +395,35 @@ def test_virtual_targets_join_the_gallery(tmp_path: Path) -> None:
     )
     gallery = sum(line.endswith(",gallery") for line in renamed)
     assert rows(tmp_path)[0]["n_gallery"] == gallery + checks
+
+
+@pytest.mark.slow
+def test_another_detector_identifies(tmp_path: Path, sface_embedder: Embedder) -> None:
+    """Masks for the faces of one detector, found by another: told again from the files."""
+    recipe, quick = str(ROOT / "recipes" / "tipim.yaml"), {"steps": 1, "trainer.accelerator": "cpu"}
+    methods = [{"label": "TIP-IM", "recipe": recipe, "set": quick | {"epsilon": 60, "step_size": 60}}]
+    path = make(tmp_path, methods=methods, evaluators=[{"name": "sface"}], detector={"name": "yunet"})
+    assert cli.main(["evaluate", str(path)]) == cli.DONE
+    (row,) = rows(tmp_path)
+    lines = [line.split(",") for line in (tmp_path / "protocol.csv").read_text().splitlines()[1:]]
+    yunet = FaceDetector(Yunet())
+
+    def embedding(file: Path) -> np.ndarray[Any, Any] | None:
+        photo = read_photo(file)
+        faces = yunet.find(photo, "largest")
+        return embed(sface_embedder, [cut(photo, faces[0])])[0].numpy() if faces else None
+
+    gallery = [(embedding(Path(image)), person) for image, person, role in lines if role == "gallery"]
+    known = [(each, person) for each, person in gallery if each is not None]
+    probes = [person for _, person, role in lines if role == "probe"]
+    saved = sorted((tmp_path / "results" / "photos").glob("*/*.png"))
+    seen = [embedding(file) for file in saved]
+    missed = [
+        mine is None or max(known, key=lambda each: float(mine @ each[0]))[1] != person
+        for mine, person in zip(seen, probes, strict=True)
+    ]
+    assert row["rank1_ut"] == 100 * np.mean(missed)
+    assert row["no_face"] == 100 * np.mean([mine is None for mine in seen])
 
 
 def test_a_bad_protocol_is_refused_with_every_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

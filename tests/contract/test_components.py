@@ -182,6 +182,18 @@ def test_a_recogniser_is_a_judge(component: Component, check: Check) -> None:
     check(RecogniserJudge(build_surrogate(component)))
 
 
+@components("detector")
+@pytest.mark.parametrize("check", testing.DETECTOR_CHECKS)
+def test_detector(component: Component, check: Check) -> None:
+    check(build(component))
+
+
+@components("region")
+@pytest.mark.parametrize("check", testing.REGION_CHECKS)
+def test_region(component: Component, check: Check) -> None:
+    check(build(component))
+
+
 @components("naturalness")
 @pytest.mark.parametrize("check", testing.NATURALNESS_CHECKS)
 def test_naturalness(component: Component, check: Check) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 from facecrypt import api
 from facecrypt.cli import main as cli
 from facecrypt.detectors import mtcnn
-from facecrypt.detectors.mtcnn import overlap
+from facecrypt.detectors.base import overlap
 from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.selection import choose_faces
 from facecrypt.evaluation.robustness import see_again

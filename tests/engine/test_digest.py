@@ -10,8 +10,9 @@ import pytest
 
 from facecrypt import registry
 from facecrypt.engine import digest
-from facecrypt.engine.digest import recipe_digest
+from facecrypt.engine.digest import detector_identity, recipe_digest
 from facecrypt.recipe.check import check_recipe
+from facecrypt.recipe.schema import Slot
 from facecrypt.registry import Component
 from tests.pictures import make_image
 from tests.surrogates.onnx_files import mobilefacenet
@@ -35,6 +36,8 @@ def of(**keys: Any) -> str:
         {"optimizer": {"name": "momentum", "args": {"decay": 1}}},
         {"target_selector": {"name": "greedy", "args": {"every": 1, "margin": 0.25}}},
         {"surrogates": [{"name": "sface", "args": {}, "weight": 1, "fallback": []}]},
+        {"detector": {"name": "mtcnn", "args": {}}, "region": None},
+        {"receipt": {"detector": {"name": "yunet"}}},  # It judges what is done.
     ],
 )
 def test_what_changes_no_pixel_changes_nothing(keys: dict[str, Any]) -> None:
@@ -54,6 +57,9 @@ def test_what_changes_no_pixel_changes_nothing(keys: dict[str, Any]) -> None:
         {"surrogates": [{"name": "sface", "dropout": 0.1}]},
         {"budget": {"jod": 9.3}},
         {"metadata": "strip"},
+        {"detector": {"name": "yunet"}},
+        {"region": {"name": "skin"}},
+        {"region": {"outside": 0.5}},
         {"preset": "mid"},
         {"protect": 0.7},
     ],
@@ -93,6 +99,24 @@ def test_the_content_of_weights_counts(tmp_path: Path) -> None:
     copy.write_bytes(path.read_bytes())
     path.write_bytes(path.read_bytes() + b" ")
     assert of(surrogates=[slot]) != before
+
+
+def test_detectors_and_regions_count_with_their_arguments(tmp_path: Path) -> None:
+    yunet, strict = {"name": "yunet"}, {"name": "yunet", "args": {"score": 0.95}}
+    assert of(detector=yunet) == of(detector={"name": "yunet", "args": {"score": 0.9}}) != of(detector=strict)
+    assert of(detector="yunet") == of(detector=yunet)
+    assert of(region="skin") == of(region={"name": "skin"}) == of(region={"name": "skin", "args": {"soft": 1}})
+    # The masks of these are chosen by what is seen in the saved photo.
+    judge = {"strength": {"judges": [{"name": "dlib_resnet"}]}}
+    assert of(**judge) != of(**judge, receipt={"detector": yunet})
+    assert of(protect=0.7) != of(protect=0.7, receipt={"detector": yunet})
+    assert of(protect=0.7, receipt={"detector": "yunet"}) == of(protect=0.7, receipt={"detector": yunet})
+    slot = Slot("yunet", {"path": str(tmp_path / "own.onnx")})
+    (tmp_path / "own.onnx").write_bytes(b"one")
+    first = detector_identity(slot)
+    (tmp_path / "own.onnx").write_bytes(b"another")
+    assert detector_identity(Slot("mtcnn")) == ""
+    assert len({first, detector_identity(slot), detector_identity(Slot("yunet")), ""}) == 4
 
 
 def test_a_new_key_with_its_default_voids_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facecrypt.detectors.mtcnn import overlap
+from facecrypt.detectors.base import overlap
 from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.selection import Selection, choose_faces, load_references
 from facecrypt.errors import NoFaceFoundError, PhotoError

@@ -126,6 +126,21 @@ def test_embeds_with_real_recognisers(
     assert torch.dot(embeddings[0], embeddings[3]) > 0.9  # the same face, cropped a little differently
 
 
+def test_faces_are_kept_for_each_detector(
+    cache: EmbeddingCache, paths: list[Path], detector: FaceDetector, counting: CountingDetector
+) -> None:
+    embedder = recogniser()
+    known = run(cache, paths, embedder, detector)
+    counting.identity = "another"
+    assert torch.equal(run(cache, paths, embedder, counting), known)  # It finds the same, but searches for itself.
+    assert counting.photos == len(paths)
+    run(cache, paths, embedder, counting)
+    assert counting.photos == len(paths)
+    counting.identity = ""
+    run(cache, paths, embedder, counting)
+    assert counting.photos == len(paths)
+
+
 def test_embeds_people_who_do_not_exist(cache: EmbeddingCache, detector: FaceDetector) -> None:
     pack = sorted((DATA / "virtual_targets").glob("*/*.png"))[:3]
     if not pack:

@@ -215,7 +215,10 @@ def test_a_run_whose_gallery_cannot_be_leaves_nothing(ran: Runs, tmp_path: Path)
     ("keys", "fault"),
     [
         ({"transforms": ["jpeg_74"]}, "receipt.transforms[0]: 'jpeg_74' is wrong: no transform named"),
-        ({"galery": "x"}, "receipt.galery: unknown key. Did you mean 'gallery'? Known: transforms, gallery, cache."),
+        (
+            {"galery": "x"},
+            "receipt.galery: unknown key. Did you mean 'gallery'? Known: transforms, gallery, cache, detector.",
+        ),
         ({"gallery": ""}, "receipt.gallery: "),
     ],
 )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from facecrypt.detectors.mtcnn import overlap
+from facecrypt.detectors.base import overlap
 from facecrypt.faces.face import Face, face_at, place_face
 from facecrypt.templates import ARCFACE_TEMPLATE
 

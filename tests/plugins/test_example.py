@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,9 +16,11 @@ from torch.nn import functional
 
 from facecrypt import registry
 from facecrypt.errors import RecipeError
-from facecrypt.faces.alignment import crop, crop_grid
+from facecrypt.faces.alignment import crop, crop_grid, crop_to_image
+from facecrypt.faces.face import place_face
 from facecrypt.faces.patches import FaceImage
 from facecrypt.gradients.base import Landscape
+from facecrypt.photos.files import Photo
 from facecrypt.pipeline import runner
 from facecrypt.pipeline.builders import assemble
 from facecrypt.recipe.check import check_recipe, load_recipe
@@ -32,6 +35,8 @@ ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "plugins" / NAME / "recipe.yaml"
 COMPONENTS: dict[Kind, str] = {
     "method": "random_squares",
+    "detector": "haar",
+    "region": "sticker",
     "surrogate": "sface_flip",
     "judge": "thumbnails",
     "naturalness": "total_variation",
@@ -78,6 +83,8 @@ def test_is_loaded_without_torch() -> None:
     ("kind", "args", "fault"),
     [
         ("surrogate", {"size": 3}, "unknown argument 'size'"),
+        ("detector", {"neighbours": 0}, "greater than or equal to 1"),
+        ("region", {"width": 3}, "greater than or equal to 4"),
         ("naturalness", {"size": 3}, "unknown argument 'size'"),
         ("target_selector", {"every": 0}, "greater than or equal to 1"),
         ("target_selector", {"every": 1.5}, "valid integer"),
@@ -117,6 +124,41 @@ class TestSurrogate:
         crew = assemble(check_recipe(values))
         assert any("no held-out recogniser judged this run" in note for note in crew.notes)
         assert [(name, white_box) for name, _, white_box in crew.judges] == [("sface_flip", True), ("sface", True)]
+
+
+class TestDetector:
+    def test_puts_average_landmarks_into_what_opencv_finds(self, photo: Photo) -> None:
+        grey = cv2.cvtColor(photo.pixels, cv2.COLOR_RGB2GRAY)
+        folder = Path(cv2.__file__).parent / "data"
+        cascade = cv2.CascadeClassifier(str(folder / "haarcascade_frontalface_default.xml"))
+        ((left, top, side, _),) = cascade.detectMultiScale(grey, minNeighbors=8, minSize=(40, 40))
+        (face,) = build("detector").search(photo.pixels)
+        middle = left + side / 2, top + 0.55 * side
+        expected = [middle[0] - 0.485 * side, middle[1] - 0.635 * side, middle[0] + 0.485 * side]
+        assert face.box[:3] == pytest.approx(expected, abs=1e-3)
+        assert face.landmarks == pytest.approx(place_face(face.box.tolist()).landmarks)
+
+    def test_its_faces_are_protected_and_judged(self, tmp_path: Path) -> None:
+        keys = ["detector={name: haar}", "receipt.detector={name: mtcnn}", "receipt.transforms=[]", "steps=1"]
+        keys += ["max_targets=1", f"output={tmp_path}", "preset=null", "budget=null", "trainer.accelerator=cpu"]
+        report = runner.run(load_recipe(ROOT / "tests" / "judged.yaml", keys))
+        (told,) = report.photos[0]["faces"]
+        assert told["found_again"] == "detected"
+        assert told["max_abs"] > 0
+        assert any("haar finds; those that are judged were found by mtcnn" in note for note in report.notes)
+
+
+class TestRegion:
+    def test_is_a_rectangle_on_the_forehead(self, face_image: FaceImage) -> None:
+        share = build("region", width=20, height=10).map(face_image.pixels, face_image.landmarks)[0]
+        (a, b, c), (d, e, f) = crop_to_image(face_image.landmarks[None], SFACE.template)[0].tolist()
+        for u, v, inside in ((56, 24, 1), (64, 27, 1), (48, 21, 1), (67, 24, 0), (56, 31, 0), (56, 40, 0)):
+            x, y = a * u + b * v + c, d * u + e * v + f
+            assert share[round(y), round(x)] == inside
+
+    def test_begins_white(self, face_image: FaceImage, generator: torch.Generator) -> None:
+        first = build("region").start(face_image.pixels, face_image.landmarks, generator)
+        torch.testing.assert_close(face_image.pixels + first, torch.ones_like(first))
 
 
 class TestNaturalness:

@@ -29,7 +29,7 @@ def test_every_key_but_surrogates_has_a_default() -> None:
 @pytest.mark.parametrize(
     ("values", "fault"),
     [
-        ({"epsilom": 8}, "epsilom: unknown key. Did you mean 'epsilon'? Known: surrogates, method, photos, output"),
+        ({"epsilom": 8}, "epsilom: unknown key. Did you mean 'epsilon'? Known: surrogates, method, detector, photos"),
         ({"epsilon": 0}, "epsilon: 0 is wrong: input should be greater than or equal to 1."),
         ({"epsilon": 300}, "epsilon: 300 is wrong: input should be less than or equal to 255."),
         ({"epsilon": "8/255"}, "epsilon: '8/255' is wrong: input should be a valid number."),

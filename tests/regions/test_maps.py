@@ -9,7 +9,7 @@ from torch import Tensor
 from facecrypt.faces.alignment import crop_to_image
 from facecrypt.faces.patches import FaceImage
 from facecrypt.recipe.schema import Region
-from facecrypt.regions.maps import colourfulness, strength_map, texture_map
+from facecrypt.regions.maps import colourfulness, face_map, feather_map, texture_map
 from facecrypt.templates import ARCFACE_TEMPLATE
 from facecrypt.vision.face_parts import part_maps
 
@@ -45,12 +45,13 @@ def test_the_map_is_its_formula(face_image: FaceImage, feather: int) -> None:
     landmarks = (face_image.landmarks + 0.5) * scale - 0.5
     turned = (landmarks - 24) @ torch.tensor([[0.9, 0.3], [-0.3, 0.9]]) + 24
     for points in (landmarks, turned):
-        assert torch.allclose(strength_map(points, 48, REGION, feather), slow(points, 48, REGION, feather), atol=1e-4)
+        made = face_map(points, 48, REGION.face, REGION.outside, REGION.features) * feather_map(48, feather)
+        assert torch.allclose(made, slow(points, 48, REGION, feather), atol=1e-4)
 
 
 def test_the_map_is_a_share_and_reaches_its_strengths(face_image: FaceImage) -> None:
     side = face_image.pixels.shape[-1]
-    strength = strength_map(face_image.landmarks, side, REGION, 0)
+    strength = face_map(face_image.landmarks, side, REGION.face, REGION.outside, REGION.features)
     assert strength.min().item() == pytest.approx(0.2)
     assert strength.max().item() <= 1
     for x, y in face_image.landmarks.round().int().tolist():
@@ -58,12 +59,12 @@ def test_the_map_is_a_share_and_reaches_its_strengths(face_image: FaceImage) -> 
     assert (strength[0, 1:] - strength[0, :-1]).abs().max() < 0.15  # No edge.
 
 
-def test_without_region_and_feather_all_is_full_strength(face_image: FaceImage) -> None:
-    assert torch.equal(strength_map(face_image.landmarks, 20, None, 0), torch.ones(1, 20, 20))
+def test_without_feather_all_is_full_strength() -> None:
+    assert torch.equal(feather_map(20, 0), torch.ones(1, 20, 20))
 
 
-def test_feather_fades_to_nothing_at_the_border(face_image: FaceImage) -> None:
-    strength = strength_map(face_image.landmarks, 40, None, 8)[0]
+def test_feather_fades_to_nothing_at_the_border() -> None:
+    strength = feather_map(40, 8)[0]
     assert torch.cat([strength[0], strength[-1], strength[:, 0], strength[:, -1]]).max() == 0
     assert strength[8:-8, 8:-8].min() == 1
     assert strength[20, 4].item() == pytest.approx(0.5)

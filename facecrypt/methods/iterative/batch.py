@@ -20,7 +20,7 @@ from facecrypt.methods.iterative.boundary import embed_crops
 from facecrypt.methods.iterative.mixup import Features, mixing, record
 from facecrypt.methods.iterative.visibility import Visibility, watches
 from facecrypt.optimizers.base import euclidean_norm, normalize, project
-from facecrypt.regions.maps import colourfulness, strength_map, texture_map
+from facecrypt.regions.maps import colourfulness, feather_map, texture_map
 from facecrypt.surrogates.crops import embedder_grid
 from facecrypt.targets.selectors import Distances, Person
 
@@ -71,9 +71,11 @@ class Batch:
         inside = torch.stack([_pad(face.inside, self.side) for face in faces]).to(device)
         values = inside.sum(dim=(1, 2, 3), keepdim=True) * 3
         unit = values.sqrt() if settings.norm == "l2" else torch.ones_like(values)
-        maps = [
-            strength_map(*each, settings.region, settings.feather) for each in zip(landmarks, self.sides, strict=True)
-        ]
+        region, feather = settings.region, settings.feather
+        maps = [feather_map(side, feather) for side in self.sides]
+        if region is not None:
+            shares = [region.map(face.pixels, face.landmarks) for face in faces]
+            maps = [share * each for share, each in zip(shares, maps, strict=True)]
         self.strength = inside * torch.stack([_pad(each, self.side) for each in maps]).to(device)
         if settings.texture:
             shares = [texture_map(face.pixels[None].to(device), settings.texture)[0] for face in faces]
@@ -164,10 +166,16 @@ class Batch:
         return [None if owner is None else Person(own.names[owner], away[owner]) for owner in owners]
 
     def start(self) -> Tensor:
-        """Return the masks of the first iteration: none, or a random step where only the own identity counts.
+        """Return the masks of the first iteration: none, what the region begins with, or else a random step.
 
-        At the own identity itself the distance from it has no gradient to follow.
+        That is taken where only the own identity counts: at it the distance from it has no gradient to follow.
         """
+        begin = getattr(self.loop.settings.region, "start", None)
+        if begin is not None:
+            generators = [torch.Generator().manual_seed(seed) for seed in seeds_at(self.seeds, 0, "region")]
+            return self.take_up(
+                [begin(face.pixels, face.landmarks, each) for face, each in zip(self.faces, generators, strict=True)]
+            )
         masks = torch.zeros_like(self.pixels)
         if self.loop.settings.target_weight:
             return masks

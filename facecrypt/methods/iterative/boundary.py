@@ -8,19 +8,23 @@ and raises `PluginError` that says which component it is, what came and what was
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from facecrypt.choices import Norm
+from facecrypt.detectors.base import Detector, Found
 from facecrypt.errors import EmbeddingError, FacecryptError, PluginError
 from facecrypt.gradients.base import Gradient, Landscape
 from facecrypt.methods.base import Method, Task, Uses
 from facecrypt.naturalness.base import Naturalness
 from facecrypt.optimizers.base import Optimizer, State
+from facecrypt.regions.base import Region
 from facecrypt.registry import BUILT_IN, Component
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets.selectors import Situation, TargetSelector
@@ -262,8 +266,82 @@ def _describe(drawn: object) -> str:
     return "{" + ", ".join(parts) + "}"
 
 
+class _Detector:
+    def __init__(self, source: Source, detector: Detector) -> None:
+        source.require(detector, "search")
+        self._source, self._detector = source, detector
+        if callable(getattr(detector, "search_box", None)):
+            self.search_box = self._search_box
+
+    def search(self, pixels: NDArray[np.uint8]) -> Sequence[Found]:
+        return self._look(self._detector.search, pixels)
+
+    def _search_box(self, pixels: NDArray[np.uint8], box: Sequence[float]) -> Found | None:
+        search_box: Callable[..., object] = getattr(self._detector, "search_box")  # noqa: B009  # no part of the protocol
+
+        def search(*given: object) -> list[object]:
+            return [] if (face := search_box(*given)) is None else [face]
+
+        found = self._look(search, pixels, box)
+        return found[0] if found else None
+
+    def _look(self, search: Callable[..., object], pixels: NDArray[np.uint8], *box: Sequence[float]) -> list[Found]:
+        # Plugins get pixels of their own, since nobody would know whether they change the photo's.
+        given = pixels if self._source.origin == BUILT_IN else pixels.copy()
+        came = self._source.call(search, given, *box)
+        wanted = "a list of facecrypt.plugin.Found, one per face"
+        if isinstance(came, Found) or not isinstance(came, list | tuple):
+            raise self._source.fault(f"returned {type(came).__name__}", wanted)
+        faces = []
+        for face in came:
+            if not isinstance(face, Found):
+                raise self._source.fault(f"returned {type(face).__name__} among others", wanted)
+            self._check(face)
+            faces.append(face)
+        return faces
+
+    def _check(self, face: Found) -> None:
+        for name, value, shape in (("box", face.box, (4,)), ("landmarks", face.landmarks, (5, 2))):
+            if not isinstance(value, np.ndarray) or value.shape != shape or value.dtype.kind not in "fiu":
+                given = f"{value.shape} in {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
+                raise self._source.fault(f"found a face with {name} of {given}", f"an array {shape} of numbers")
+            if not np.isfinite(value).all():
+                raise self._source.fault(f"found a face with {name} {value.tolist()}", "finite numbers")
+        left, top, right, bottom = face.box
+        if left >= right or top >= bottom:
+            raise self._source.fault(f"found a face in the box {face.box.tolist()}", "left, top, right, bottom")
+        if len(np.unique(face.landmarks, axis=0)) < 2:
+            raise self._source.fault(f"found a face with landmarks {face.landmarks.tolist()}", "five different points")
+        if not 0 <= face.probability <= 1:
+            raise self._source.fault(f"found a face with the probability {face.probability}", "one from 0 to 1")
+
+
+class _Region:
+    def __init__(self, source: Source, region: Region) -> None:
+        source.require(region, "map")
+        self._source, self._region = source, region
+        if callable(getattr(region, "start", None)):
+            self.start = self._start
+
+    def map(self, pixels: Tensor, landmarks: Tensor) -> Tensor:
+        came = self._source.call(self._region.map, pixels, landmarks)
+        shape = (1, *pixels.shape[1:])
+        share = self._source.check(came, pixels, shape, torch.float32, "the share of epsilon at each pixel")
+        least, most = (value.item() for value in share.aminmax())
+        if least < 0 or most > 1:
+            raise self._source.fault(f"returned shares from {least:.3g} to {most:.3g}", "shares from 0 to 1")
+        return share.detach()
+
+    def _start(self, pixels: Tensor, landmarks: Tensor, generator: torch.Generator) -> Tensor:
+        start: Callable[..., object] = getattr(self._region, "start")  # noqa: B009  # no part of the protocol
+        came = self._source.call(start, pixels, landmarks, generator)
+        return self._source.check(came, pixels, tuple(pixels.shape), torch.float32, "the first mask").detach()
+
+
 _GUARDS: dict[str, Callable[[Source, Any], Any]] = {
     "method": _Method,
+    "detector": _Detector,
+    "region": _Region,
     "naturalness": _Naturalness,
     "target_selector": _TargetSelector,
     "gradient": _Gradient,
@@ -276,7 +354,7 @@ def guard(component: Component, built: Any) -> Any:
     """Return a component behind the protocol of its kind, whose every result is checked.
 
     Args:
-        component: What the registry knows of it: a naturalness term, target selector, gradient, optimizer or view.
+        component: What the registry knows of it: a detector, region, naturalness term and so on.
         built: The component.
 
     Raises:

@@ -27,7 +27,8 @@ from facecrypt.methods.iterative.mixup import Mixup
 from facecrypt.methods.iterative.objective import Look
 from facecrypt.naturalness.base import Naturalness
 from facecrypt.optimizers.base import Optimizer
-from facecrypt.recipe.schema import Budget, Region
+from facecrypt.recipe.schema import Budget
+from facecrypt.regions.base import Region
 from facecrypt.registry import BUILT_IN
 from facecrypt.surrogates.crops import crops
 from facecrypt.surrogates.embedder import Embedder
@@ -79,7 +80,7 @@ class Settings:
         views_per_step: Views of each face at each iteration.
         surrogates_per_step: How many surrogates give gradients at an iteration, drawn anew each time; None is all.
         seed: Seed of that draw.
-        region: Where in a patch the mask may be how strong; None: everywhere the same.
+        region: Where in a patch the mask may be, and how strong; None: everywhere the same.
         colour: Share of a step's colour that is kept; 1: all of it, 0: steps change lightness alone.
         texture: How strictly the mask follows the texture of the face, see `regions.maps.texture_map`; 0: not at all.
         feather: Width of the fade to 0 at a patch's border, in pixels.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,23 @@ def _read(file: Path, crops: Tensor) -> OnnxGraph:
     return graph
 
 
+def read_network(file: Path, outputs: Sequence[str]) -> OnnxGraph:
+    """Return the network of an ONNX file that computes some of its outputs, untried.
+
+    Args:
+        file: The file.
+        outputs: Their names, in the order in which `OnnxGraph.compute` returns them.
+
+    Raises:
+        WeightsError: If it has no such output, or an operator is unknown.
+    """
+    try:
+        with ByteCounter(_MOST_BYTES):
+            return _Reader(file, _ANOTHER_FILE).graph(outputs)
+    except MemoryError as error:
+        raise _fault(file, str(error), _ANOTHER_FILE) from error
+
+
 def differs(a: Tensor, b: Tensor) -> float:
     """Return how far embeddings are from each other, relative to their length; infinite where shapes differ."""
     return float((a - b).norm() / a.norm()) if a.shape == b.shape else float("inf")
@@ -83,20 +100,27 @@ class OnnxGraph(nn.Module):
         nodes: The operations, in an order in which they can be done.
         constants: The weights, and every other value that does not depend on the crop, by name.
         crop: Name of the input.
-        embedding: Name of the output.
+        outputs: Names of what is computed; the first one is the embedding of a recogniser.
+        remedy: What to do where an operation fails.
 
     Attributes:
         batches: Whether the graph can be given several crops at once; otherwise it is given one after the other.
     """
 
     def __init__(
-        self, file: Path, nodes: list[Node], constants: Mapping[str, Tensor], crop: str, embedding: str
+        self,
+        file: Path,
+        nodes: list[Node],
+        constants: Mapping[str, Tensor],
+        crop: str,
+        outputs: Sequence[str],
+        remedy: str,
     ) -> None:
         super().__init__()
         self.file = file
         self.batches = False
         self._nodes = nodes
-        self._crop, self._embedding = crop, embedding
+        self._crop, self._outputs, self._remedy = crop, list(outputs), remedy
         # Floats are buffers, which follow the module to its device and type. Integers stay as they are: see OPERATORS.
         self._integers = {name: value for name, value in constants.items() if not value.is_floating_point()}
         self._floats: dict[str, str] = {}
@@ -116,20 +140,26 @@ class OnnxGraph(nn.Module):
         kind = next((buffer.dtype for buffer in self.buffers()), prepared.dtype)
         crops = prepared.to(kind)
         groups = [crops] if self.batches else [crops[each : each + 1] for each in range(len(crops))]
-        return torch.cat([self._run(group) for group in groups])
+        return torch.cat([self.compute(group)[0].reshape(len(group), -1) for group in groups])
 
-    def _run(self, crops: Tensor) -> Tensor:
+    def compute(self, crops: Tensor) -> list[Tensor]:
+        """Return the outputs of the graph, in their own shapes.
+
+        Args:
+            crops: What it is given, in the type of its weights.
+
+        Raises:
+            WeightsError: If an operation fails.
+        """
         values: dict[str, Tensor | None] = {"": None, self._crop: crops, **self._integers}
         values |= {name: self.get_buffer(buffer) for name, buffer in self._floats.items()}
         for node, spent in zip(self._nodes, self._spent, strict=True):
-            made = _do(self.file, node, [values[name] for name in node.inputs])
+            made = _do(self.file, node, [values[name] for name in node.inputs], self._remedy)
             values |= dict(zip(node.outputs, made, strict=False))
             for name in spent:
-                if name != self._embedding:
+                if name not in self._outputs:
                     values[name] = None
-        embeddings = values[self._embedding]
-        assert embeddings is not None
-        return embeddings.reshape(len(crops), -1)
+        return [value for name in self._outputs if (value := values[name]) is not None]
 
 
 class _Reader:
@@ -137,18 +167,22 @@ class _Reader:
 
     Args:
         file: The file.
+        remedy: What to do where it cannot be read.
     """
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    def __init__(self, file: Path, remedy: str = "") -> None:
+        self._file, self._remedy = file, remedy or _UNDER_HELD_OUT
         self._model: ModelProto = read_model(file)
         self._opset = max((each.version for each in self._model.opset_import if each.domain in _DOMAINS), default=1)
 
-    def graph(self) -> OnnxGraph:
+    def graph(self, outputs: Sequence[str] = ()) -> OnnxGraph:
         """Return the network.
 
+        Args:
+            outputs: What it is to compute; the first output of the file by default.
+
         Raises:
-            WeightsError: If it cannot be made differentiable.
+            WeightsError: If it cannot be made differentiable, or has no such output.
         """
         source = self._model.graph
         if self._opset > defs.onnx_opset_version():
@@ -158,15 +192,16 @@ class _Reader:
                 "Update that package (pip install -U onnx), or export the network to an older opset",
             )
         if len(source.node) > _MOST_NODES:
-            raise _fault(
-                self._file, f"it has {len(source.node):,} operations, more than {_MOST_NODES:,}", _UNDER_HELD_OUT
-            )
+            raise _fault(self._file, f"it has {len(source.node):,} operations, more than {_MOST_NODES:,}", self._remedy)
         constants = {each.name: self._tensor(each) for each in source.initializer}
-        embedding = source.output[0].name
-        needed = list(self._needed(embedding))
+        outputs = list(outputs) or [source.output[0].name]
+        if missing := set(outputs) - {each.name for each in source.output}:
+            has = ", ".join(each.name for each in source.output)
+            raise _fault(self._file, f"it has no output {min(missing)}, only {has}", self._remedy)
+        needed = list(self._needed(outputs))
         crop = next((name for name in self._read(needed) if name not in constants), None)
         if crop is None:
-            raise _fault(self._file, "its embedding does not depend on the crop", "Export the network anew")
+            raise _fault(self._file, "its output does not depend on its input", "Export the network anew")
         nodes: list[Node] = []
         for each in needed:
             node = self._node(each)
@@ -174,18 +209,18 @@ class _Reader:
                 constants[node.outputs[0]] = self._constant(node)
             elif all(name in constants or not name for name in node.inputs):
                 with torch.no_grad():
-                    made = _do(self._file, node, [constants.get(name) for name in node.inputs])
+                    made = _do(self._file, node, [constants.get(name) for name in node.inputs], self._remedy)
                 constants |= dict(zip(node.outputs, made, strict=False))
             else:
                 nodes.append(node)
-        _fold_normalizations(nodes, constants, embedding)
+        _fold_normalizations(nodes, constants, outputs)
         used = {name for node in nodes for name in node.inputs}
         kept = {name: value.contiguous() for name, value in constants.items() if name in used}
-        return OnnxGraph(self._file, nodes, kept, crop, embedding)
+        return OnnxGraph(self._file, nodes, kept, crop, outputs, self._remedy)
 
-    def _needed(self, output: str) -> Iterator[NodeProto]:
-        """Yield the nodes that an output depends on, in their order, which ONNX wants to be one that can be done."""
-        wanted, needed = {output}, []
+    def _needed(self, outputs: Sequence[str]) -> Iterator[NodeProto]:
+        """Yield the nodes that outputs depend on, in their order, which ONNX wants to be one that can be done."""
+        wanted, needed = set(outputs), []
         for node in reversed(self._model.graph.node):
             if wanted & set(node.output):
                 needed.append(node)
@@ -233,10 +268,10 @@ class _Reader:
         return torch.from_numpy(np.array(value))
 
     def _refused(self, operator: str, name: str, why: str) -> WeightsError:
-        return _fault(self._file, f"operator {operator} (node {name}) {why}", _UNDER_HELD_OUT)
+        return _fault(self._file, f"operator {operator} (node {name}) {why}", self._remedy)
 
 
-def _fold_normalizations(nodes: list[Node], constants: dict[str, Tensor], embedding: str) -> None:
+def _fold_normalizations(nodes: list[Node], constants: dict[str, Tensor], outputs: Sequence[str]) -> None:
     """Put each batch normalisation that follows a convolution into its weights, which nearly halves SFace's time."""
     uses = Counter(name for node in nodes for name in node.inputs)
     makers = {node.outputs[0]: place for place, node in enumerate(nodes)}
@@ -249,7 +284,7 @@ def _fold_normalizations(nodes: list[Node], constants: dict[str, Tensor], embedd
             or conv is None
             or conv.operator != "Conv"
             or uses[conv.outputs[0]] > 1
-            or conv.outputs[0] == embedding
+            or conv.outputs[0] in outputs
         ):
             continue
         parameters = [constants.get(name) for name in (*conv.inputs[1:], *node.inputs[1:]) if name]
@@ -265,7 +300,7 @@ def _fold_normalizations(nodes: list[Node], constants: dict[str, Tensor], embedd
     nodes[:] = [node for place, node in enumerate(nodes) if place not in folded]
 
 
-def _do(file: Path, node: Node, inputs: list[Tensor | None]) -> tuple[Tensor, ...]:
+def _do(file: Path, node: Node, inputs: list[Tensor | None], remedy: str) -> tuple[Tensor, ...]:
     """Return the outputs of one operation."""
     try:
         made = OPERATORS[node.operator].run(node, *inputs)
@@ -273,11 +308,12 @@ def _do(file: Path, node: Node, inputs: list[Tensor | None]) -> tuple[Tensor, ..
         raise
     except Exception as error:  # a damaged or unusual file makes torch raise anything
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise _fault(file, f"operator {node.operator} (node {node.name}) failed ({reason})", _UNDER_HELD_OUT) from error
+        raise _fault(file, f"operator {node.operator} (node {node.name}) failed ({reason})", remedy) from error
     return made if isinstance(made, tuple) else (made,)
 
 
 _UNDER_HELD_OUT = "Name it under held_out, where it needs no gradients, or export the network anew"
+_ANOTHER_FILE = "Name another file, or export the network anew"
 
 
 def _fault(file: Path, what: str, remedy: str) -> WeightsError:

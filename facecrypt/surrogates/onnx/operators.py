@@ -259,6 +259,7 @@ OPERATORS: Mapping[str, Operator] = {
     "ReduceSumSquare": Operator(onnx_shapes.reduction(onnx_shapes.square_sum), 1, 18),
     "Relu": Operator(_elementwise(torch.relu), 1, 14),
     "Reshape": Operator(onnx_shapes.reshape, 5, 25),
+    "Resize": Operator(onnx_shapes.resize, 11, 19),
     "Shape": Operator(onnx_shapes.shape, 1, 25),
     "Sigmoid": Operator(_elementwise(torch.sigmoid), 1, 13),
     "Slice": Operator(onnx_shapes.take_slices, 1, 13),

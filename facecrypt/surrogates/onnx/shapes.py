@@ -132,6 +132,39 @@ def gather(node: Node, x: Tensor, indices: Tensor) -> Tensor:
     return picked.reshape([*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]])
 
 
+def resize(
+    node: Node, x: Tensor, roi: Tensor | None = None, scales: Tensor | None = None, sizes: Tensor | None = None
+) -> Tensor:
+    """Take the nearest entry along each axis, as pyramids of features are enlarged; nothing in between is computed."""
+    mode = node.get("mode", "nearest")
+    where, way = node.get("coordinate_transformation_mode", "half_pixel"), node.get("nearest_mode", _NEAREST)
+    if (
+        mode != "nearest"
+        or where not in ("half_pixel", "asymmetric")
+        or node.get("keep_aspect_ratio_policy", "stretch") != "stretch"
+    ):
+        raise ValueError(f"mode {mode} with {where} is not known, only nearest with half_pixel or asymmetric")
+    axes = numbers(None, node.get("axes", None)) or list(range(x.ndim))
+    wanted = numbers(sizes, None) or []
+    for place, axis in enumerate(axes):
+        length = x.shape[axis]
+        factor = wanted[place] / length if sizes is not None else float(scales[place]) if scales is not None else 1.0
+        count = wanted[place] if sizes is not None else math.floor(length * factor)
+        at = torch.arange(count, dtype=torch.float64)
+        at = at / factor if where == "asymmetric" else (at + 0.5) / factor - 0.5
+        nearest = {
+            _NEAREST: torch.ceil(at - 0.5),
+            "round_prefer_ceil": torch.floor(at + 0.5),
+            "floor": torch.floor(at),
+            "ceil": torch.ceil(at),
+        }[way]
+        x = x.index_select(axis, nearest.long().clamp(0, length - 1).to(x.device))
+    return x
+
+
+_NEAREST = "round_prefer_floor"
+
+
 def pad(node: Node, x: Tensor, pads: Tensor | None = None, *others: Tensor | None) -> Tensor:
     """Pad; negative amounts crop."""
     value, axes = (*others, None, None)[:2]

@@ -28,6 +28,18 @@ register(
     spec=SFACE_FLIP,
 )
 register(
+    "detector",
+    "haar",
+    "facecrypt_example.detector:Haar",
+    summary="upright, frontal faces by the cascade that OpenCV brings, with average landmarks",
+)
+register(
+    "region",
+    "sticker",
+    "facecrypt_example.region:Sticker",
+    summary="a rectangle on the forehead, which begins white (after AdvHat)",
+)
+register(
     "naturalness",
     "total_variation",
     "facecrypt_example.naturalness:TotalVariation",

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from facecrypt_example.detector import Haar
 from facecrypt_example.gradient import Ahead
 from facecrypt_example.judge import Thumbnails
 from facecrypt_example.naturalness import TotalVariation
 from facecrypt_example.optimizer import Nesterov
+from facecrypt_example.region import Sticker
 from facecrypt_example.sink import Checksums
 from facecrypt_example.source import Listing
 from facecrypt_example.surrogate import build
@@ -21,10 +23,12 @@ from PIL import Image
 from facecrypt.plugin import Embedder
 from facecrypt.testing import (
     SURROGATE_CHECKS,
+    check_detector,
     check_gradient,
     check_judge,
     check_naturalness,
     check_optimizer,
+    check_region,
     check_sink,
     check_source,
     check_target_selector,
@@ -41,6 +45,15 @@ def embedder() -> Embedder:
 @pytest.mark.parametrize("check", SURROGATE_CHECKS)
 def test_surrogate(check: Callable[[Embedder], None], embedder: Embedder) -> None:
     check(embedder)
+
+
+def test_detector() -> None:
+    check_detector(Haar())
+
+
+def test_region() -> None:
+    check_region(Sticker())
+    check_region(Sticker(width=20, height=20))
 
 
 def test_naturalness() -> None:

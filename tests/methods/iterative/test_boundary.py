@@ -9,18 +9,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from facecrypt import registry
 from facecrypt.cli import main as cli
+from facecrypt.detectors.base import Found
+from facecrypt.detectors.search import FaceDetector
 from facecrypt.errors import EmbeddingError, PhotoError, PluginError
 from facecrypt.faces.patches import FaceImage
 from facecrypt.gradients.base import Plain as PlainGradient
 from facecrypt.methods.iterative.boundary import Source, embed_crops, guard
 from facecrypt.methods.iterative.loop import ProtectionLoop, Settings, Surrogate
 from facecrypt.optimizers.base import Plain
+from facecrypt.photos.files import Photo
 from facecrypt.registry import Component, Kind
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.spec import EmbedderSpec
@@ -145,6 +149,114 @@ WRONG: list[tuple[Kind, object, str]] = [
     ("view", Sees(lambda x: x, lambda count: {"angle": 3.0}), r"drew \{.*angle: float\}; expected a mapping"),
     ("view", Sees(lambda x: x, lambda count: {"angle": torch.ones(count + 1)}), r"angle: \(2,\) on cpu"),
 ]  # fmt: skip
+
+
+MARKS = np.arange(10.0).reshape(5, 2)
+FACE = Found(np.array([1.0, 1, 9, 9]), MARKS, 0.9)
+
+
+class Finds:
+    """A detector that returns what a test says."""
+
+    def __init__(self, find: Callable[[Any], Any]) -> None:
+        self.search = find
+
+
+class Boxes(Finds):
+    def search_box(self, pixels: Any, box: Any) -> Any:
+        return FACE._replace(probability=7)
+
+
+def blacken(pixels: Any) -> list[Found]:
+    pixels[:] = 0
+    return []
+
+
+@pytest.mark.parametrize(
+    ("detector", "says"),
+    [
+        (Finds(lambda pixels: None), "returned NoneType; expected a list of facecrypt.plugin.Found"),
+        (Finds(lambda pixels: [(1, 2)]), "returned tuple among others; expected a list of facecrypt.plugin.Found"),
+        (Finds(lambda pixels: FACE), "returned Found; expected a list"),
+        (Finds(lambda pixels: [FACE._replace(box=[1, 1, 9, 9])]), r"with box of list; expected an array \(4,\)"),
+        (Finds(lambda pixels: [FACE._replace(landmarks=MARKS[:3])]), r"landmarks of \(3, 2\) in float64; expected an"),
+        (Finds(lambda pixels: [FACE._replace(landmarks=MARKS * np.nan)]), "expected finite numbers"),
+        (Finds(lambda pixels: [FACE._replace(landmarks=MARKS * 0)]), "expected five different points"),
+        (
+            Finds(lambda pixels: [FACE._replace(box=FACE.box[::-1])]),
+            r"in the box \[9.0, 9.0, 1.0, 1.0\]; expected left",
+        ),
+        (Finds(lambda pixels: [FACE._replace(probability=1.2)]), "the probability 1.2; expected one from 0 to 1"),
+        (Finds(lambda pixels: 1 / 0), "raised ZeroDivisionError"),
+        (Boxes(lambda pixels: []), "the probability 7"),
+        (object(), "was built as object; expected an object with search"),
+    ],
+)
+def test_a_wrong_detector_has_a_name(detector: object, says: str, photo: Photo) -> None:
+    def search() -> None:
+        found = FaceDetector(guard(Component("detector", "mine", "", "", "plug"), detector))
+        found.find(photo, "all")
+        found.find_in(photo, FACE.box.tolist())
+
+    with pytest.raises(PluginError, match=rf"detector 'mine' \(plug\): .*{says}"):
+        search()
+
+
+def test_a_detector_cannot_change_a_photo(photo: Photo) -> None:
+    before = photo.pixels.copy()
+    assert FaceDetector(guard(Component("detector", "mine", "", "", "plug"), Finds(blacken))).find(photo, "all") == []
+    assert np.array_equal(photo.pixels, before)
+
+
+class Maps:
+    """A region that returns what a test says."""
+
+    def __init__(self, change: Callable[[Tensor], Any]) -> None:
+        self.change = change
+
+    def map(self, pixels: Tensor, landmarks: Tensor) -> Any:
+        return self.change(pixels)
+
+
+class Starts(Maps):
+    def map(self, pixels: Tensor, landmarks: Tensor) -> Any:
+        return torch.ones_like(pixels[:1])
+
+    def start(self, pixels: Tensor, landmarks: Tensor, generator: torch.Generator) -> Any:
+        return self.change(pixels)
+
+
+@pytest.mark.parametrize(
+    ("region", "says"),
+    [
+        (Maps(lambda x: None), "returned NoneType; expected the share of epsilon at each pixel"),
+        (Maps(lambda x: x), r"returned \(3, \d+, \d+\) in torch.float32 on cpu; expected .*: \(1, \d+, \d+\)"),
+        (Maps(lambda x: x[:1] > 0.5), "in torch.bool"),
+        (Maps(lambda x: x[:1] * 255), "returned shares from .* to .*; expected shares from 0 to 1"),
+        (Maps(lambda x: x[:1] / 0), "not finite"),
+        (Maps(lambda x: x.mul_(0)[:1]), "changed a tensor that it was given"),
+        (Maps(lambda x: x / ()), "raised TypeError"),
+        (Starts(lambda x: x[:1]), r"returned \(1, \d+, \d+\) .*; expected the first mask: \(3, "),
+        (Starts(lambda x: x * torch.nan), "not finite; expected the first mask"),
+        (object(), "was built as object; expected an object with map"),
+    ],
+)
+def test_a_wrong_region_has_a_name(
+    region: object, says: str, face_image: FaceImage, sface_embedder: Embedder, targets: list[Target]
+) -> None:
+    image = face_image._replace(pixels=face_image.pixels.clone())
+
+    def protect() -> None:
+        settings = Settings(
+            8 / 255, 4 / 255, "linf", 1, region=guard(Component("region", "mine", "", "", "plug"), region)
+        )
+        ProtectionLoop(
+            surrogates=[Surrogate("sface", sface_embedder, 1.0)], targets=targets[:2], settings=settings,
+            target_selector=Fixed(), naturalness=[], optimizer=Plain(), views=[],
+        ).run([image], [0])  # fmt: skip
+
+    with pytest.raises(PluginError, match=rf"region 'mine' \(plug\): .*{says}"):
+        protect()
 
 
 @pytest.mark.parametrize(("kind", "built", "says"), WRONG)

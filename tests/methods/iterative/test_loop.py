@@ -29,8 +29,9 @@ from facecrypt.methods.reference import Literal
 from facecrypt.naturalness.base import MMD, SSIM
 from facecrypt.optimizers.base import Momentum, Plain, State, project
 from facecrypt.photos.files import Photo
-from facecrypt.recipe.schema import Budget, Region
-from facecrypt.regions.maps import strength_map
+from facecrypt.recipe.schema import Budget
+from facecrypt.regions.maps import feather_map
+from facecrypt.regions.shapes import FaceRegion
 from facecrypt.surrogates import sface
 from facecrypt.surrogates.catalogue import SFACE
 from facecrypt.surrogates.embedder import Embedder
@@ -665,11 +666,11 @@ def test_region_and_feather_bound_every_pixel(
     people: list[FaceImage], sface_embedder: Embedder, targets: list[Target]
 ) -> None:
     """Faces of different sizes in one batch: each has its own map."""
-    region = Region(face=0.8, outside=0.25, features=1.0)
+    region = FaceRegion(face=0.8, outside=0.25, features=1.0)
     made = make_loop([sface_embedder], targets, Nearest(), region=region, feather=10, steps=10).run(people, [0, 1, 2])
     for person, mask in zip(people, made.masks, strict=True):
         side = person.pixels.shape[-1]
-        strength = strength_map(person.landmarks, side, region, 10)
+        strength = region.map(person.pixels, person.landmarks) * feather_map(side, 10)
         bound = EPSILON * strength
         assert (mask.abs() <= bound + 1e-6).all()
         assert (mask.abs() > 0.8 * bound)[:, strength[0] > 0.1].float().mean() > 0.3

@@ -184,6 +184,20 @@ CASES = [
     Case("Pad", 13, X, (ints(0, 0, 1, 2, 0, 0, 3, 0),), {"mode": "edge"}),
     Case("Pad", 19, X, (ints(0, 0, 1, 2, 0, 0, 3, 0),), {"mode": "wrap"}),
     Case("Pad", 13, X, (ints(0, 0, -1, 0, 0, 0, 0, -2),)),
+    Case(
+        "Resize",
+        11,
+        X,
+        (np.float32([]), np.float32([1, 1, 2, 2])),
+        {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+    ),
+    *(
+        Case("Resize", opset, X, (np.float32([]), np.float32([1, 1, 1.6, 0.6])), {"nearest_mode": way})
+        for opset in (11, 13, 19)
+        for way in ("round_prefer_floor", "round_prefer_ceil", "ceil")
+    ),
+    Case("Resize", 13, X, (None, None, ints(2, 4, 11, 3))),
+    Case("Resize", 18, X, (None, None, ints(5, 13)), {"axes": [2, 3]}),
     Case("Cast", 13, X, (), {"to": TensorProto.FLOAT}),
     Case("Shape", 15, X, (), {"start": 1, "end": -1}),
     Case("Shape", 13, X),
