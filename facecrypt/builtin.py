@@ -109,6 +109,7 @@ _OTHERS: tuple[tuple[Kind, str, str, str], ...] = (
     ("method", "lots", "methods.lots:Lots", "LOTS: towards a target's features at any layer, until near enough"),
     ("method", "fawkes", "methods.fawkes:Fawkes", "Fawkes: a cloak of the most dissimilar target within a DSSIM"),
     ("method", "lowkey", "methods.lowkey:LowKey", "LowKey: away from oneself, sharp and blurred (MS-SSIM for LPIPS)"),
+    ("method", "gaman", "methods.gaman:Gaman", "a game: a mask drawn from the equilibrium against processing (AIP)"),
     ("method", "square", "methods.square:Square", "Square Attack: a random search by scores"),
     ("method", "evolutionary", "methods.evolutionary:Evolutionary", "evolutionary attack: a search by decisions"),
     ("naturalness", "mmd", "naturalness.base:MMD", "maximum mean discrepancy, Eq. 3 of TIP-IM"),

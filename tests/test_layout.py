@@ -47,6 +47,7 @@ ELSEWHERE = {
     "gradients.base > pydantic",
     "methods.evolutionary > pydantic",
     "methods.fawkes > pydantic",
+    "methods.gaman > pydantic",
     "methods.hiding > pydantic",
     "methods.lots > pydantic",
     "methods.lowkey > pydantic",
