@@ -112,6 +112,7 @@ _OTHERS: tuple[tuple[Kind, str, str, str], ...] = (
     ("method", "gaman", "methods.gaman:Gaman", "a game: a mask drawn from the equilibrium against processing (AIP)"),
     ("method", "square", "methods.square:Square", "Square Attack: a random search by scores"),
     ("method", "evolutionary", "methods.evolutionary:Evolutionary", "evolutionary attack: a search by decisions"),
+    ("method", "universal", "methods.universal:Universal", "OPOM: one mask per person, by facecrypt learn"),
     ("naturalness", "mmd", "naturalness.base:MMD", "maximum mean discrepancy, Eq. 3 of TIP-IM"),
     ("naturalness", "ssim", "naturalness.base:SSIM", "structural dissimilarity, 1 - SSIM"),
     ("naturalness", "ms_ssim", "naturalness.base:MSSSIM", "structural dissimilarity over several scales, 1 - MS-SSIM"),
