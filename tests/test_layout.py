@@ -49,6 +49,7 @@ ELSEWHERE = {
     "methods.fawkes > pydantic",
     "methods.gaman > pydantic",
     "methods.hiding > pydantic",
+    "methods.k_same > pydantic",
     "methods.lots > pydantic",
     "methods.lowkey > pydantic",
     "methods.square > pydantic",

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from facecrypt.errors import FacecryptError
-from facecrypt.faces.alignment import ALIGNED_SIDE, crop, face_grid, paste_grid
-from facecrypt.faces.patches import FaceImage
+from facecrypt.faces.alignment import ALIGNED_SIDE
+from facecrypt.methods.aligned import align, replace_face
 from facecrypt.methods.base import Task, Uses
 from facecrypt.templates import ARCFACE_TEMPLATE
 
@@ -95,7 +95,8 @@ class Evolutionary:
 
     def _begin(self, task: Task, number: int, x: Tensor, draw: torch.Generator) -> Tensor:
         for index in torch.randperm(len(task.targets), generator=draw).tolist():
-            start = in_place_of(task.faces[number], task.targets[index]).to(x.device)
+            aligned = align(task.targets[index], ARCFACE_TEMPLATE, ALIGNED_SIDE)
+            start = replace_face(task.faces[number], aligned, ARCFACE_TEMPLATE).to(x.device)
             if self._escapes(task, number, start):
                 return start
         grey = torch.where(task.faces[number].inside.to(x.device) > 0, torch.full_like(x, 0.5), x)
@@ -109,13 +110,3 @@ class Evolutionary:
     @staticmethod
     def _escapes(task: Task, number: int, image: Tensor) -> bool:
         return not task.recognisers.recognised(number, image[None]).any()
-
-
-def in_place_of(face: FaceImage, other: FaceImage) -> Tensor:
-    """Return a face ``(3, S, S)`` with another one drawn over it, landmark on landmark."""
-    aligned = crop(other.pixels[None], face_grid(other.landmarks[None], other.pixels.shape[-1]))
-    size, side = (ALIGNED_SIDE, ALIGNED_SIDE), face.pixels.shape[-1]
-    back = paste_grid(face.landmarks[None], ARCFACE_TEMPLATE, size, side)
-    drawn = crop(torch.cat([aligned, torch.ones_like(aligned)], dim=1), back)[0]
-    share = drawn[3:] * face.inside
-    return face.pixels * (1 - share) + drawn[:3] * face.inside

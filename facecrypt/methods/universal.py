@@ -12,21 +12,19 @@ from safetensors.torch import save
 from torch import Tensor
 
 from facecrypt.errors import FacecryptError
-from facecrypt.faces.alignment import crop, paste_grid
 from facecrypt.faces.patches import FaceImage
+from facecrypt.methods.aligned import arcface, draw
 from facecrypt.methods.base import Task, Uses
 from facecrypt.system.naming import given_path
 from facecrypt.system.private_files import write_whole
 from facecrypt.system.regular import read_regular
 from facecrypt.system.texts import PathText
-from facecrypt.templates import ARCFACE_TEMPLATE, Template
 
 Hull = Literal["affine", "convex", "center"]
 
-_MARGIN = 16
-SIDE = 112 + 2 * _MARGIN
+SIDE = 144
 """Side of a mask: ArcFace's crop with a margin, which covers the square around a face that masks may change."""
-TEMPLATE: Template = tuple((x + _MARGIN, y + _MARGIN) for x, y in ARCFACE_TEMPLATE)
+TEMPLATE = arcface(SIDE, margin=16 / 112)
 """Where the landmarks lie in a mask."""
 
 _FORMAT = "facecrypt mask 1"
@@ -90,7 +88,7 @@ class Universal:
         return [drawn(self.mask.mask, face) for face in task.faces]
 
 
-def learn(task: Task, photos: Sequence[int], hull: Hull, draw: torch.Generator) -> Tensor:
+def learn(task: Task, photos: Sequence[int], hull: Hull, source: torch.Generator) -> Tensor:
     """Return one mask for photos of a person, ``(3, 144, 144)``, inside the infinity ball.
 
     max over Delta of sum_i D(f(X_i + Delta), H), ||Delta|| <= epsilon, where H is a hull of the features f(X_j) of the
@@ -101,13 +99,13 @@ def learn(task: Task, photos: Sequence[int], hull: Hull, draw: torch.Generator) 
         task: Holds the photos and the surrogates.
         photos: Numbers of the photos in it.
         hull: Which H.
-        draw: Draws the signs.
+        source: Draws the signs.
     """
     recognisers = task.recognisers
     surrogates = range(len(recognisers.names))
     features = [torch.stack([recognisers.original(number, each) for number in photos]) for each in surrogates]
     nearest = [_HULLS[hull](each) for each in features]
-    delta = task.step_size * (2.0 * torch.randint(2, (3, SIDE, SIDE), generator=draw) - 1).to(task.device)
+    delta = task.step_size * (2.0 * torch.randint(2, (3, SIDE, SIDE), generator=source) - 1).to(task.device)
     delta = delta.clamp(-task.epsilon, task.epsilon)
     for step in range(task.steps):
         gradient, cosines = torch.zeros_like(delta), []
@@ -127,9 +125,7 @@ def learn(task: Task, photos: Sequence[int], hull: Hull, draw: torch.Generator) 
 
 def drawn(mask: Tensor, face: FaceImage) -> Tensor:
     """Return a mask in aligned coordinates, ``(3, 144, 144)``, where it belongs on a face, ``(3, S, S)``."""
-    side = face.pixels.shape[-1]
-    grid = paste_grid(face.landmarks[None], TEMPLATE, (SIDE, SIDE), side).to(mask.device)
-    return crop(mask[None], grid)[0] * face.inside.to(mask.device)
+    return draw(mask, face, TEMPLATE)
 
 
 def write_mask(made: PersonMask, path: Path) -> None:

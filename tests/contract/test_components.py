@@ -151,7 +151,7 @@ class TestSurrogate:
         assert torch.equal(build(component)(images), embedder(images))
 
 
-_QUICK_METHODS = {ITERATIVE, "blur", "pixelate", "darken", "occlude", "lots"}
+_QUICK_METHODS = {ITERATIVE, "blur", "pixelate", "darken", "occlude", "k_same", "lots"}
 
 
 @pytest.mark.parametrize(
