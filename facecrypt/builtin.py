@@ -114,6 +114,7 @@ _OTHERS: tuple[tuple[Kind, str, str, str], ...] = (
     ("method", "evolutionary", "methods.evolutionary:Evolutionary", "evolutionary attack: a search by decisions"),
     ("method", "universal", "methods.universal:Universal", "OPOM: one mask per person, by facecrypt learn"),
     ("method", "k_same", "methods.k_same:KSame", "k-Same: the mean of the k nearest targets in place of the face"),
+    ("method", "generator", "methods.generator:Generator", "any network that makes a mask or a face in one pass"),
     ("naturalness", "mmd", "naturalness.base:MMD", "maximum mean discrepancy, Eq. 3 of TIP-IM"),
     ("naturalness", "ssim", "naturalness.base:SSIM", "structural dissimilarity, 1 - SSIM"),
     ("naturalness", "ms_ssim", "naturalness.base:MSSSIM", "structural dissimilarity over several scales, 1 - MS-SSIM"),

@@ -48,6 +48,7 @@ ELSEWHERE = {
     "methods.evolutionary > pydantic",
     "methods.fawkes > pydantic",
     "methods.gaman > pydantic",
+    "methods.generator > pydantic",
     "methods.hiding > pydantic",
     "methods.k_same > pydantic",
     "methods.lots > pydantic",

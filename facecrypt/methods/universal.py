@@ -132,12 +132,8 @@ def write_mask(made: PersonMask, path: Path) -> None:
     """Write a person's mask as safetensors, which hold numbers alone.
 
     Raises:
-        FacecryptError: If the file exists, or cannot be written.
+        FacecryptError: If it cannot be written.
     """
-    if path.suffix != ".safetensors":
-        raise FacecryptError(f"{path}: a mask is written as .safetensors. Name such a file.")
-    if path.exists():
-        raise FacecryptError(f"{path}: exists already. Name another file, or remove it.")
     named = {"format": _FORMAT, "surrogates": "\n".join(made.surrogates)}
     try:
         write_whole(path, [save({"mask": made.mask.contiguous().cpu()}, named)])

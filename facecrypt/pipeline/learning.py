@@ -12,6 +12,7 @@ from facecrypt.detectors.search import FaceDetector
 from facecrypt.errors import FacecryptError, NoFaceFoundError, PhotoError
 from facecrypt.faces.patches import FaceImage, cut
 from facecrypt.methods.base import OnStep, Recognisers, Task
+from facecrypt.methods.iterative.loop import Surrogate
 from facecrypt.methods.universal import PersonMask, Universal, drawn, learn, write_mask
 from facecrypt.photos.files import read_photo
 from facecrypt.photos.finding import find_photos
@@ -50,15 +51,11 @@ def learn_person(recipe: Recipe, output: Path, on_step: OnStep | None = None) ->
         FacecryptError: If the recipe has another method or norm, no photo shows a face, or the file exists.
     """
     method = _method(recipe)
+    require_new(output, ".safetensors")
     if recipe.norm != "linf":
         raise FacecryptError(f"learn: norm is {recipe.norm}, and masks are learned in the ball linf. Set norm: linf.")
-    if output.exists():  # Before anything takes long.
-        raise FacecryptError(f"{output}: exists already. Name another file, or remove it.")
-    notes: list[str] = []
-    surrogates = build_surrogates(recipe, notes)
-    if notes:
-        raise FacecryptError(f"learn: {notes[0]}. Name surrogates that can be loaded.")
-    faces, faceless = _faces(recipe)
+    surrogates = surrogates_of(recipe)
+    faces, faceless = faces_of(recipe)
     device = _device(recipe)
     embedders = [surrogate.embedder.to(device) for surrogate in surrogates]
     names = [surrogate.name for surrogate in surrogates]
@@ -90,9 +87,15 @@ def _method(recipe: Recipe) -> Universal:
     return method
 
 
-def _faces(recipe: Recipe) -> tuple[list[FaceImage], list[Path]]:
+def faces_of(recipe: Recipe) -> tuple[list[FaceImage], list[Path]]:
+    """Return the largest face of each photo that a recipe names, and the photos that show none.
+
+    Raises:
+        PhotoError: If it names no photos, or one cannot be read.
+        NoFaceFoundError: If none shows a face.
+    """
     if recipe.photos in (None, "-"):
-        raise PhotoError("learn: needs photos of the person. Set photos to their folder.")
+        raise PhotoError("photos: there are none to learn from. Set photos to their folder.")
     detector = FaceDetector()
     choice: FaceChoice = "aligned" if face_rules(recipe.faces).choose == "aligned" else "largest"
     faces, faceless = [], []
@@ -102,8 +105,29 @@ def _faces(recipe: Recipe) -> tuple[list[FaceImage], list[Path]]:
         faces += [cut(photo, face) for face in found]
         faceless += [] if found else [path]
     if not faces:
-        raise NoFaceFoundError(f"learn: no face found in {recipe.photos}. Name photos of the person's face.")
+        raise NoFaceFoundError(f"photos: no face found in {recipe.photos}. Name photos of faces.")
     return faces, faceless
+
+
+def surrogates_of(recipe: Recipe) -> list[Surrogate]:
+    """Return the surrogates of a recipe, all of them.
+
+    Raises:
+        FacecryptError: If one cannot be loaded: what is learned without it would be another thing.
+    """
+    notes: list[str] = []
+    surrogates = build_surrogates(recipe, notes)
+    if notes:
+        raise FacecryptError(f"surrogates: {notes[0]} Name those that can be loaded.")
+    return surrogates
+
+
+def require_new(output: Path, suffix: str) -> None:
+    """Refuse a file to write that exists, or has another suffix, before anything takes long."""
+    if output.suffix != suffix:
+        raise FacecryptError(f"{output}: is written as {suffix}. Name such a file.")
+    if output.exists():
+        raise FacecryptError(f"{output}: exists already. Name another file, or remove it.")
 
 
 def _device(recipe: Recipe) -> torch.device:

@@ -27,4 +27,5 @@ def test_a_recipe_protects_the_sample_photo(name: str, tmp_path: Path) -> None:
     assert entry["status"] == "written"
     (face,) = entry["faces"]
     assert face["max_abs"] >= 1
-    assert (face["queries"] > 0) == any(each["white_box"] for each in face["recognisers"].values())
+    asked = any(each["white_box"] for each in face["recognisers"].values())
+    assert (face["queries"] > 0) == (asked and name != "generator")  # Its network was trained by what it never asks.
