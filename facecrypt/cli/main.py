@@ -140,7 +140,13 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check)
     show = commands.add_parser("show", help="print a recipe with every default filled in")
     show.set_defaults(command=_show)
-    for each in (run, evaluate, bench, check, show):
+    learn = commands.add_parser("learn", parents=[offline], help="learn one mask for all photos of a person")
+    learn.add_argument("-o", "--output", metavar="FILE", required=True, help="the mask, a new .safetensors file")
+    learn.set_defaults(command=_learn)
+    train = commands.add_parser("train", parents=[offline], help="train a network that makes masks in one pass")
+    train.add_argument("-o", "--output", metavar="FILE", required=True, help="the network, a new .safetensors file")
+    train.set_defaults(command=_train)
+    for each in (run, evaluate, bench, check, show, learn, train):
         each.add_argument("--allow-env", action="store_true", help=_ALLOW_ENV)
         each.add_argument("recipe", metavar="RECIPE", help="a YAML file")
         each.add_argument(
@@ -216,6 +222,38 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     output = expand_home(benchmark.output)
     console.write((output / "table.md").read_text(encoding="utf-8"))
     console.say(f"tables, plots and numbers: {output}")
+    return DONE
+
+
+def _learn(arguments: argparse.Namespace) -> int:
+    from facecrypt.recipe.check import load_recipe
+    from facecrypt.system.naming import given_path
+
+    recipe = load_recipe(arguments.recipe, arguments.overrides, allow_env=arguments.allow_env)
+    output = given_path(arguments.output)
+    from facecrypt.pipeline.learning import learn_person
+
+    learned = learn_person(recipe, output)
+    for path in learned.faceless:
+        console.say(f"no face found, left out: {path}")
+    console.say(f"written: {output}, a mask learned from {learned.photos} photos")
+    for name, similarity in learned.similarities.items():
+        console.say(f"  {name}: similarity of these faces with themselves {similarity:+.3f} under it")
+    return DONE
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from facecrypt.recipe.check import load_recipe
+    from facecrypt.system.naming import given_path
+
+    recipe = load_recipe(arguments.recipe, arguments.overrides, allow_env=arguments.allow_env)
+    output = given_path(arguments.output)
+    from facecrypt.pipeline.training import train_generator
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    trained = train_generator(recipe, output)
+    console.say(f"written: {output}, a network trained on {trained.faces} faces")
+    console.say(f"  similarity of faces that it was not trained on with themselves: {trained.similarity:+.3f}")
     return DONE
 
 

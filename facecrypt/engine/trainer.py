@@ -240,7 +240,11 @@ class StepProgress(lightning.Callback):
         steps = bar.add_task("steps", total=pl_module.loop.settings.steps, note="")
         self._tasks = photos, steps
         self._bar = bar
-        pl_module.on_step = lambda step, cosine: bar.update(steps, completed=step, note=f"similarity {cosine:+.2f}")
+
+        def tell(step: int, cosine: float | None) -> None:
+            bar.update(steps, completed=step, note="" if cosine is None else f"similarity {cosine:+.2f}")
+
+        pl_module.on_step = tell
         bar.start()
 
     def on_predict_batch_end(

@@ -53,6 +53,26 @@ def crop_grid(landmarks: Tensor, template: Template, size: tuple[int, int], side
     return (2 * points + 1) / side - 1
 
 
+def paste_grid(landmarks: Tensor, template: Template, size: tuple[int, int], side: int) -> Tensor:
+    """Return where each pixel of square images lies in the crop, ``(B, S, S, 2)``: the way back from `crop_grid`.
+
+    With it, `crop` draws pictures of the crop's size where they belong in the images, and zeros around them.
+
+    Args:
+        landmarks: ``(B, 5, 2)``, x, y in pixels of the images.
+        template: Where the landmarks land in the crop.
+        size: Height and width of the crop in pixels.
+        side: Width and height of the images in pixels.
+    """
+    matrix = crop_to_image(landmarks, template)
+    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    pixels = torch.stack([x, y], dim=2).float().to(landmarks.device)
+    away = pixels[None] - matrix[:, None, None, :, 2]
+    points = torch.einsum("bhwx,bcx->bhwc", away, torch.linalg.inv(matrix[:, :, :2]))
+    extent = torch.tensor([size[1], size[0]], dtype=torch.float32, device=landmarks.device)
+    return (2 * points + 1) / extent - 1
+
+
 def crop(images: Tensor, grid: Tensor) -> Tensor:
     """Return the crops ``(N, 3, H, W)`` of images ``(N, 3, S, S)`` by bilinear sampling; black outside the image.
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facecrypt.choices import Norm
-from facecrypt.errors import PluginError
+from facecrypt.errors import FacecryptError, PluginError
 from facecrypt.faces.alignment import crop
 from facecrypt.faces.patches import WORKING_SIDE, FaceImage
 from facecrypt.optimizers.base import project
@@ -33,8 +33,9 @@ Uses = Literal["gradients", "scores", "decisions", "nothing"]
 """What a method learns of a recogniser: embeddings with gradients, the cosine with the own identity, whether that is
 still the same person, or nothing."""
 
-OnStep: TypeAlias = Callable[[int, float], None]
-"""Takes the number of finished iterations and the mean cosine between the protected and the original faces."""
+OnStep: TypeAlias = Callable[[int, float | None], None]
+"""Takes the number of finished iterations and the mean cosine between the protected and the original faces, where that
+is known."""
 
 
 class Masks(NamedTuple):
@@ -61,8 +62,26 @@ class Asked(NamedTuple):
     queries: list[int]
 
 
+class Features(NamedTuple):
+    """What a surrogate made of N pictures.
+
+    Attributes:
+        layer: The outputs of the layer that was asked for, ``(N, F)``.
+        embeddings: Unit embeddings, ``(N, D)``.
+    """
+
+    layer: Tensor
+    embeddings: Tensor
+
+
 class Recognisers:
     """The surrogates of a run as a method may use them; every picture that is shown to one is counted.
+
+    Attributes:
+        names: How the recipe calls them.
+        targets: Unit embeddings of the targets in each, ``(T, D)``.
+        thresholds: The cosine from which each takes two faces for one person; None where nobody measured it.
+        queries: Pictures of each face that were shown.
 
     Args:
         names: How the recipe calls them.
@@ -82,6 +101,7 @@ class Recognisers:
     ) -> None:
         self.names = list(names)
         self.targets = list(targets)
+        self.thresholds = [embedder.spec.threshold for embedder in embedders]
         self.queries: Counter[int] = Counter()
         self._embedders, self._faces, self._uses = list(embedders), faces, uses
         self._originals: list[Tensor] = []
@@ -89,7 +109,7 @@ class Recognisers:
             return
         with torch.no_grad():
             self._originals = [
-                torch.cat([self._look(number, face.pixels[None], embedder) for number, face in enumerate(faces)])
+                torch.cat([self._look(face, face.pixels[None], embedder).embeddings for face in faces])
                 for embedder in embedders
             ]
 
@@ -106,6 +126,39 @@ class Recognisers:
         """
         self._allow("gradients")
         return self._embed(face, images, recogniser)
+
+    def features(self, face: int, images: Tensor, layer: str | None = None, recogniser: int = 0) -> Features:
+        """Return what a layer of a surrogate makes of pictures of a face, differentiable.
+
+        Args:
+            face: Number of the face in the batch.
+            images: ``(N, 3, S, S)``, RGB in [0, 1], S as in the face's `FaceImage`, on any device.
+            layer: Name of a module of its network; None for the unit embeddings.
+            recogniser: Number of the surrogate.
+
+        Raises:
+            PluginError: If the method says that it uses no gradients.
+            FacecryptError: If its network has no such layer.
+        """
+        self._allow("gradients")
+        self.queries[face] += len(images)
+        return self._look(self._faces[face], images, self._embedders[recogniser], layer)
+
+    def features_of(self, picture: FaceImage, layer: str | None = None, recogniser: int = 0) -> Features:
+        """Return what a layer of a surrogate makes of the face of another person, such as a target, without gradient.
+
+        Args:
+            picture: The face.
+            layer: Name of a module of its network; None for the unit embeddings.
+            recogniser: Number of the surrogate.
+
+        Raises:
+            PluginError: If the method says that it uses no gradients.
+            FacecryptError: If its network has no such layer.
+        """
+        self._allow("gradients")
+        with torch.no_grad():
+            return self._look(picture, picture.pixels[None], self._embedders[recogniser], layer)
 
     def original(self, face: int, recogniser: int = 0) -> Tensor:
         """Return the unit embedding ``(D,)`` of a face as it was.
@@ -140,12 +193,11 @@ class Recognisers:
             PluginError: If the method says that it uses nothing, or a surrogate has no threshold.
         """
         self._allow("gradients", "scores", "decisions")
-        thresholds = [embedder.spec.threshold for embedder in self._embedders]
-        if None in thresholds:
-            name = self.names[thresholds.index(None)]
+        if None in self.thresholds:
+            name = self.names[self.thresholds.index(None)]
             raise PluginError(f"surrogate {name!r} has no threshold, so it decides nothing. Name another surrogate.")
         similarity = self._similarity(face, images)
-        return similarity >= torch.tensor(thresholds, dtype=torch.float32, device=similarity.device)
+        return similarity >= torch.tensor(self.thresholds, dtype=torch.float32, device=similarity.device)
 
     def _similarity(self, face: int, images: Tensor) -> Tensor:
         with torch.no_grad():
@@ -157,21 +209,47 @@ class Recognisers:
 
     def _embed(self, face: int, images: Tensor, recogniser: int) -> Tensor:
         self.queries[face] += len(images)
-        return self._look(face, images, self._embedders[recogniser])
+        return self._look(self._faces[face], images, self._embedders[recogniser]).embeddings
 
-    def _look(self, face: int, images: Tensor, embedder: Embedder) -> Tensor:
+    def _look(self, face: FaceImage, images: Tensor, embedder: Embedder, layer: str | None = None) -> Features:
         device, side = next(embedder.buffers()).device, images.shape[-1]
-        grid = embedder_grid(embedder, self._faces[face].landmarks[None], side).to(device)
+        grid = embedder_grid(embedder, face.landmarks[None], side).to(device)
         images = images.to(device)
         if side > WORKING_SIDE:  # as every face is shrunk before a recogniser sees it: sampled as it is, it would alias
             size = (WORKING_SIDE, WORKING_SIDE)
             images = functional.interpolate(images, size=size, mode="bilinear", antialias=True)
-        embeddings: Tensor = embedder(crop(images, grid.expand(len(images), -1, -1, -1)))
-        return embeddings
+        crops = crop(images, grid.expand(len(images), -1, -1, -1))
+        if layer is None:
+            embeddings: Tensor = embedder(crops)
+            return Features(embeddings, embeddings)
+        return self._at_layer(embedder, crops, layer)
+
+    def _at_layer(self, embedder: Embedder, crops: Tensor, layer: str) -> Features:
+        modules = dict(embedder.network.named_modules())
+        kept: list[Tensor] = []
+        if layer in modules:
+            hook = modules[layer].register_forward_hook(lambda module, args, output: kept.append(output))
+            try:
+                embeddings = embedder(crops)
+            finally:
+                hook.remove()
+        if not kept:  # A container whose parts are called one by one has no output of its own.
+            name = self.names[self._embedders.index(embedder)]
+            leaves = [each for each, module in modules.items() if each and not list(module.children())]
+            shown = ", ".join(leaves[:_SHOWN]) + (f", ... {leaves[-1]}" if len(leaves) > _SHOWN else "")
+            raise FacecryptError(
+                f"surrogate {name!r} has no layer {layer!r} with an output of its own. Name one of {len(leaves)}: "
+                f"{shown or 'none, so leave the layer out'}."
+            )
+        return Features(torch.cat(kept).flatten(1), embeddings)
 
     def _allow(self, *uses: Uses) -> None:
         if self._uses not in uses:
             raise PluginError(f"a method that uses {self._uses} asked for {uses[-1]}. Say so in its attribute `uses`.")
+
+
+_SHOWN = 6
+"""Names of layers in a message."""
 
 
 @dataclass(frozen=True)
@@ -188,8 +266,9 @@ class Task:
         norm: Which ball.
         steps: Number of iterations.
         device: Where the recognisers compute.
-        on_step: To be told of the progress; takes the finished iterations and the mean cosine.
+        on_step: To be told of the progress; takes the finished iterations and the mean cosine, or None.
         regions: One map per face, where the recipe names a region; see `region`.
+        targets: Pictures of the recipe's targets.
     """
 
     faces: Sequence[FaceImage]
@@ -203,6 +282,7 @@ class Task:
     device: torch.device
     on_step: OnStep
     regions: Sequence[Tensor] = ()
+    targets: Sequence[FaceImage] = ()
 
     def region(self, face: int) -> Tensor:
         """Return the share of the bounds that each pixel of a face may use, ``(1, S, S)``: all where none is named."""
@@ -211,6 +291,10 @@ class Task:
     def generator(self, face: int) -> torch.Generator:
         """Return a source of random numbers for a face, always the same for the same photo and seed."""
         return torch.Generator().manual_seed(self.seeds[face])
+
+    def project(self, face: int, mask: Tensor) -> Tensor:
+        """Return what is nearest to a mask, ``(3, S, S)``, inside the ball and inside the photo of a face."""
+        return within(mask, self.faces[face], self.epsilon, self.norm, self.regions[face] if self.regions else None)
 
 
 class Method(Protocol):
@@ -275,7 +359,7 @@ class MethodModule(nn.Module):
         self.method, self.settings, self.names = method, settings, list(names)
         self.embedders = list(embedders)
         self._moved = nn.ModuleList(self.embedders)
-        aims = [target.aim for target in targets]
+        aims = self._aims = [target.aim for target in targets]
         for number, embedder in enumerate(self.embedders):
             shown = torch.empty(0) if method.uses == "nothing" else embed(embedder, aims)
             self.register_buffer(f"targets_{number}", shown, persistent=False)
@@ -313,6 +397,7 @@ class MethodModule(nn.Module):
             device=device,
             on_step=on_step or (lambda step, similarity: None),
             regions=[settings.region.map(face.pixels, face.landmarks) for face in faces] if settings.region else [],
+            targets=self._aims,
         )
         with torch.autocast(device.type, enabled=False):
             made = self.method.protect(task)
@@ -333,8 +418,22 @@ class MethodModule(nn.Module):
             return (face.pixels + mask).clamp(0, 1) - face.pixels
         if settings.ceiling is not None:
             mask = mask.clamp(-settings.ceiling, settings.ceiling)
-        unit = (3 * face.inside.sum()).sqrt().item() if settings.norm == "l2" else 1.0
-        bound = torch.full((1, 1, 1, 1), settings.epsilon * unit)
-        if region is not None and held:
-            bound = bound * region
-        return project(mask[None], face.pixels[None], bound, settings.norm)[0]
+        return within(mask, face, settings.epsilon, settings.norm, region)
+
+
+def within(mask: Tensor, face: FaceImage, epsilon: float, norm: Norm, region: Tensor | None = None) -> Tensor:
+    """Return what is nearest to a mask, ``(3, S, S)``, inside the ball and inside the photo.
+
+    Args:
+        mask: The mask, on any device.
+        face: The face that it is added to.
+        epsilon: Radius of the ball, in the [0, 1] scale; under ``l2`` the root mean square change of the face's patch.
+        norm: Which ball.
+        region: The share of epsilon that each pixel may use, ``(1, S, S)``, where the ball bounds single channels.
+    """
+    inside, pixels = face.inside.to(mask.device), face.pixels.to(mask.device)
+    unit = (3 * face.inside.sum()).sqrt().item() if norm == "l2" else 1.0
+    bound = torch.full((1, 1, 1, 1), epsilon * unit, device=mask.device)
+    if region is not None and norm == "linf":
+        bound = bound * region.to(mask.device)
+    return project((mask * inside)[None], pixels[None], bound, norm)[0]

@@ -110,23 +110,24 @@ CHECKS = (
 
 def _task(method: Method, people: Sequence[FaceImage], seeds: Sequence[int]) -> Task:
     embedder = _recogniser()
-    targets = [embed(embedder, _people()[2:])]
+    aims = _people()[2:]
     sides = [float(face.pixels.shape[-1]) for face in people]
 
-    def tell(step: int, similarity: float) -> None:
+    def tell(step: int, similarity: float | None) -> None:
         pass
 
     return Task(
         faces=people,
         boxes=[(side * 0.2, side * 0.15, side * 0.8, side * 0.85) for side in sides],
         seeds=seeds,
-        recognisers=Recognisers(["sface"], [embedder], targets, people, method.uses),
+        recognisers=Recognisers(["sface"], [embedder], [embed(embedder, aims)], people, method.uses),
         epsilon=_EPSILON,
         step_size=_EPSILON / 4,
         norm="linf",
         steps=4,
         device=torch.device("cpu"),
         on_step=tell,
+        targets=aims,
     )
 
 

@@ -156,7 +156,17 @@ class TestSurrogate:
         assert torch.equal(build(component)(images), embedder(images))
 
 
-@components("method")
+_QUICK_METHODS = {ITERATIVE, "blur", "pixelate", "darken", "occlude", "k_same", "lots"}
+
+
+@pytest.mark.parametrize(
+    "component",
+    [
+        pytest.param(each, id=f"method-{each.name}", marks=[pytest.mark.slow] * (each.name not in _QUICK_METHODS))
+        for each in COMPONENTS
+        if each.kind == "method"
+    ],
+)
 @pytest.mark.parametrize("check", testing.METHOD_CHECKS)
 def test_method(component: Component, check: Check) -> None:
     if component.name == ITERATIVE:
