@@ -64,6 +64,10 @@ def _main(argv: Sequence[str] | None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:  # argparse takes no key=value after an option any more.
         arguments.overrides += rest
+    if getattr(arguments, "recipe", None):
+        from facecrypt.recipe.shipped import find_recipe
+
+        arguments.recipe = find_recipe(arguments.recipe)
     if "offline" in arguments:
         os.environ[weights.OFFLINE] = "1"  # In the environment, so that processes which a run starts are offline too.
     command: Callable[[argparse.Namespace], int] = arguments.command
@@ -148,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(command=_train)
     for each in (run, evaluate, bench, check, show, learn, train):
         each.add_argument("--allow-env", action="store_true", help=_ALLOW_ENV)
-        each.add_argument("recipe", metavar="RECIPE", help="a YAML file")
+        each.add_argument("recipe", metavar="RECIPE", help="a YAML file, or the name of a recipe that is shipped")
         each.add_argument(
             "overrides", metavar="key=value", nargs="*", help="replace a value, as in surrogates[0].weight=2"
         )
@@ -157,7 +161,9 @@ def _parser() -> argparse.ArgumentParser:
     page.add_argument("--port", type=int, default=7860, help="where to listen on 127.0.0.1; 0 for any free port")
     page.add_argument("--no-browser", action="store_true", help="do not open the page")
     page.add_argument("--allow-env", action="store_true", help=_ALLOW_ENV)
-    page.add_argument("--recipe", metavar="RECIPE", help="a YAML file; the quickstart recipe by default")
+    page.add_argument(
+        "--recipe", metavar="RECIPE", help="a YAML file or a shipped recipe; the quickstart recipe by default"
+    )
     page.add_argument("overrides", metavar="key=value", nargs="*", help="replace a value of the recipe")
     page.set_defaults(command=_ui)
 
@@ -192,13 +198,15 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _run_recipe(recipe: Recipe, arguments: argparse.Namespace) -> int:
     from facecrypt.photos.reading import warm_up
+    from facecrypt.recipe.compose import read_composed
 
     warm_up()
     # Imported after the recipe is known to be right: torch and Lightning take seconds.
     from facecrypt.pipeline import runner
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    result = runner.run(recipe, recipe_file=Path(arguments.recipe), on_start=interrupts.tell_run)
+    bases = read_composed(arguments.recipe).files
+    result = runner.run(recipe, recipe_file=Path(arguments.recipe), bases=bases, on_start=interrupts.tell_run)
     where = f"the report is {result.recipe['output']}/report.html"
     interrupts.tell_ending(f"all was done; {where if recipe.sink.name != 'stdout' else 'the photo was delivered'}")
     _summarise(result)

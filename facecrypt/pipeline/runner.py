@@ -61,6 +61,7 @@ def run(
     chosen: Sequence[tuple[Path, Path]] | None = None,
     on_progress: OnProgress | None = None,
     recipe_file: Path | None = None,
+    bases: Sequence[Path] = (),
     on_start: Callable[[Path, int, str], None] | None = None,
 ) -> writer.Report:
     """Protect the photos that a recipe names; leave files, report and resolved recipe in its output folder.
@@ -71,6 +72,7 @@ def run(
             names.
         on_progress: Told of the progress instead of a bar on the terminal; what it raises ends the run.
         recipe_file: The file of the recipe, which the run must not replace.
+        bases: The files that it is laid over, likewise.
         on_start: Told, before the first photo, of the file that says what is done, the number of photos, and where the
             protected ones are.
 
@@ -96,6 +98,7 @@ def run(
             recipe,
             material.chosen,
             recipe_file=recipe_file,
+            bases=bases,
             closed=closed,
             names=material.names,
             further=material.further,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,13 +16,13 @@ from facecrypt.checking import at_most
 from facecrypt.choices import MetadataPolicy, Norm, PhotoFormat, ViewsMode
 from facecrypt.errors import RecipeError
 from facecrypt.recipe import interpolation
+from facecrypt.recipe.compose import BASE, compose, read_composed
 from facecrypt.recipe.config_values import (
     check_values,
     component_faults,
-    config_nodes,
     is_config,
+    mapping_nodes,
     override_values,
-    read_file,
 )
 from facecrypt.recipe.face_rules import Faces, WordOrRules, face_faults, simplify
 from facecrypt.recipe.hardware import hardware_faults
@@ -241,7 +242,7 @@ def read_recipe(source: str, overrides: Sequence[str | Override] = (), *, allow_
     Raises:
         RecipeError: If the file or an override cannot be read, or an interpolation leads nowhere.
     """
-    return override_recipe(read_file(source), overrides, source, allow_env=allow_env)
+    return override_recipe(read_composed(source).values, overrides, source, allow_env=allow_env)
 
 
 def override_recipe(
@@ -258,6 +259,8 @@ def override_recipe(
     Raises:
         RecipeError: If an override cannot be read or an interpolation leads nowhere.
     """
+    if any(re.match(rf"{BASE}\b", each if isinstance(each, str) else each.key) for each in overrides):
+        raise RecipeError(source, ["base: no override changes what a recipe is laid over. Name it in the file."])
     settled = settle_strength(overrides, values)
     return override_values(values, RECIPE_SCHEMA, settled, source, allow_env=allow_env)
 
@@ -275,8 +278,9 @@ def check_recipe(values: Mapping[str, Any], source: str = "recipe") -> Recipe:
     Raises:
         RecipeError: With every fault.
     """
-    if is_config(values):
-        values = config_nodes(values, source)
+    if is_config(values) or BASE in values:
+        nodes = compose(mapping_nodes(values, source), source, Path()).values
+        values = override_values(nodes, RECIPE_SCHEMA, (), source)
     values, faults = plain_values(values, RECIPE_SCHEMA)
     values |= {key: {"name": values[key]} for key in _NAMED if isinstance(values.get(key), str)}
     values, unknown = fill(values)

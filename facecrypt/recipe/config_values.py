@@ -25,17 +25,18 @@ from facecrypt.system.texts import plain
 _Checked = TypeVar("_Checked")
 
 
-def read_file(source: str) -> dict[str, Node]:
+def read_file(source: str, role: str = "") -> dict[str, Node]:
     """Return what a YAML file says, without overrides, its interpolations unresolved.
 
     Args:
         source: The file.
+        role: What the origin of each value begins with: ``recipe``, or ``base``; without it, values have none.
 
     Raises:
         RecipeError: If it cannot be read, is too large, or holds no mapping.
     """
     try:
-        node = parse(_decode(read_regular(source, 4 * LONGEST)))
+        node = parse(_decode(read_regular(source, 4 * LONGEST)), f"{role} {source}" if role else "")
     except OSError as error:
         raise RecipeError(source, [f"cannot be read: {error.strerror}. Give the path of a recipe file."]) from error
     except ValueError as error:
@@ -116,22 +117,6 @@ def _unwrap(key: str, config: Any) -> object:
         return OmegaConf.to_container(config, resolve=False, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise RecipeError("recipe", [f"{key}: {plain(error)}. Give the config a value in place of '???'."]) from None
-
-
-def config_nodes(config: Any, source: str) -> dict[str, Node]:
-    """Return a mapping of OmegaConf as the keys of a file, with its interpolations resolved as those of a file are.
-
-    Args:
-        config: A ``DictConfig``.
-        source: What an error message calls it.
-
-    Raises:
-        RecipeError: If it is no mapping, has a value that no file can have, or an interpolation leads nowhere.
-    """
-    values, faults = resolve(mapping_nodes(config, source))
-    if faults:
-        raise RecipeError(source, at_most(faults))
-    return values
 
 
 def mapping_nodes(mapping: Mapping[str, Any], source: str) -> dict[str, Node]:

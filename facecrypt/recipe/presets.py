@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from facecrypt.checking import suggest
+from facecrypt.recipe.merging import merge
 from facecrypt.recipe.overrides import Override
 from facecrypt.system.texts import brief
 
@@ -95,6 +96,29 @@ def settle_strength(overrides: Sequence[str | Override], file: Mapping[str, Any]
     return [*implied, *(each for each, (key, _) in zip(overrides, said, strict=True) if key not in contradicted)]
 
 
+def give_way(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of a recipe's base without those that give way to what the recipe says of strength.
+
+    As on the command line, a preset or a protection that is named later replaces all that presets set, and takes away
+    what contradicts it.
+
+    Args:
+        base: The keys of the base, unchecked.
+        own: Those of the recipe.
+    """
+    named = [key for key in own if key in _CONTRADICTED and _holds(own, key)]
+    if not named:
+        return dict(base)
+    gone, presets = set(_CONTRADICTED[named[-1]]), load_presets()
+    if named[-1] == "preset":
+        gone |= {"levels", *presets.get(str(getattr(own["preset"], "value", own["preset"])), ())}
+    elif named[-1] == "strength":
+        gone |= {"levels"}
+    elif not _holds(base, "protect"):
+        gone |= {key for values in presets.values() for key in values}
+    return {key: value for key, value in base.items() if key not in gone}
+
+
 _CONTRADICTED: Mapping[str, Sequence[str]] = {
     "preset": ("protect",),
     "protect": ("preset", "strength"),
@@ -140,7 +164,7 @@ def fill(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         filled["levels"], found = _fill_levels(list(presets) if tried is None else tried, "levels", own)
         faults += found
         if tried is None:
-            filled = {**list(presets.values())[-1], **filled}
+            filled = _over(list(presets.values())[-1], filled)
     strength = filled.get("strength")
     if isinstance(strength, dict):
         levels, found = _fill_levels(strength.get("levels", list(presets)), "strength.levels", {})
@@ -176,4 +200,13 @@ def _fill(
             f"{path}: {brief(name)} is no preset.{suggest(name, presets)} Known: {', '.join(presets)}."
         ]
     kept = {key: value for key, value in (own or {}).items() if key in presets[name]}
-    return {**presets[name], **kept, **values}, []
+    return _over(_over(presets[name], kept), values), []
+
+
+def _over(preset: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values laid over those of a preset, as over a base, but for what a preset promises as a whole."""
+    return {**merge(preset, values), **{key: values[key] for key in _WHOLE if key in values}}
+
+
+_WHOLE = ("budget",)
+"""Keys that a recipe gives as a whole, or not at all: a budget of its own promises what it names, and no more."""
