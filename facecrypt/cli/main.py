@@ -144,6 +144,11 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check)
     show = commands.add_parser("show", help="print a recipe with every default filled in")
     show.set_defaults(command=_show)
+    ways = show.add_mutually_exclusive_group()
+    ways.add_argument("--resolved", action="store_true", help="every value as a run would take it (the default)")
+    ways.add_argument(
+        "--origin", action="store_true", help="say of each value where it comes from: default, preset, file, override"
+    )
     learn = commands.add_parser("learn", parents=[offline], help="learn one mask for all photos of a person")
     learn.add_argument("-o", "--output", metavar="FILE", required=True, help="the mask, a new .safetensors file")
     learn.set_defaults(command=_learn)
@@ -336,14 +341,24 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _show(arguments: argparse.Namespace) -> int:
     from facecrypt.benchmark.config import dump_benchmark, is_benchmark, load_benchmark
-    from facecrypt.recipe.check import dump_recipe, load_recipe
+    from facecrypt.recipe.check import show_recipe
 
     if is_benchmark(arguments.recipe):
+        if arguments.origin:
+            raise FacecryptError(
+                f"show: {arguments.recipe} is a benchmark, and --origin tells of recipes. Leave it out."
+            )
         benchmark, _ = load_benchmark(arguments.recipe, arguments.overrides, allow_env=arguments.allow_env)
         console.write(dump_benchmark(benchmark, ascii_only=not console.takes_unicode()))
     else:
-        recipe = load_recipe(arguments.recipe, arguments.overrides, allow_env=arguments.allow_env)
-        console.write(dump_recipe(recipe, ascii_only=not console.takes_unicode()))
+        shown = show_recipe(
+            arguments.recipe,
+            arguments.overrides,
+            origin=arguments.origin,
+            allow_env=arguments.allow_env,
+            ascii_only=not console.takes_unicode(),
+        )
+        console.write(shown)
     return DONE
 
 

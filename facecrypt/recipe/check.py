@@ -23,11 +23,13 @@ from facecrypt.recipe.config_values import (
     is_config,
     mapping_nodes,
     override_values,
+    place_overrides,
 )
 from facecrypt.recipe.face_rules import Faces, WordOrRules, face_faults, simplify
 from facecrypt.recipe.hardware import hardware_faults
 from facecrypt.recipe.judge_rules import choose_way, is_remote
 from facecrypt.recipe.key_types import Schema, plain_values
+from facecrypt.recipe.origins import annotate, find_origins
 from facecrypt.recipe.overrides import Override
 from facecrypt.recipe.presets import KEYS, fill, settle_strength
 from facecrypt.recipe.schema import (
@@ -259,10 +261,42 @@ def override_recipe(
     Raises:
         RecipeError: If an override cannot be read or an interpolation leads nowhere.
     """
+    return override_values(values, RECIPE_SCHEMA, _settle(overrides, values, source), source, allow_env=allow_env)
+
+
+def _settle(overrides: Sequence[str | Override], values: Mapping[str, Any], source: str) -> list[str | Override]:
     if any(re.match(rf"{BASE}\b", each if isinstance(each, str) else each.key) for each in overrides):
         raise RecipeError(source, ["base: no override changes what a recipe is laid over. Name it in the file."])
-    settled = settle_strength(overrides, values)
-    return override_values(values, RECIPE_SCHEMA, settled, source, allow_env=allow_env)
+    return settle_strength(overrides, values)
+
+
+def show_recipe(
+    source: str,
+    overrides: Sequence[str] = (),
+    *,
+    origin: bool = False,
+    allow_env: bool = False,
+    ascii_only: bool = False,
+) -> str:
+    """Return a recipe file with overrides as YAML, checked, with every default filled in.
+
+    Args:
+        source: A YAML file.
+        overrides: ``key=value`` each.
+        origin: Tell in a comment where each value comes from.
+        allow_env: Whether ``${oc.env:NAME}`` in it may read the environment.
+        ascii_only: Write characters beyond ASCII as escapes.
+
+    Raises:
+        RecipeError: With every fault of the recipe.
+    """
+    recipe = load_recipe(source, overrides, allow_env=allow_env)
+    if not origin:
+        return dump_recipe(recipe, ascii_only=ascii_only)
+    tree = read_composed(source).values
+    place_overrides(tree, RECIPE_SCHEMA, _settle(overrides, tree, source), source)
+    values = recipe_values(recipe)
+    return annotate(values, find_origins(values, tree), ascii_only=ascii_only)
 
 
 def check_recipe(values: Mapping[str, Any], source: str = "recipe") -> Recipe:

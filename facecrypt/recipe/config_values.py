@@ -94,13 +94,28 @@ def override_values(
     Raises:
         RecipeError: If an override cannot be read or an interpolation leads nowhere.
     """
-    faults = apply(values, overrides)
-    faults = faults or settle_overrides(values, schema)
-    if not faults:
-        values, faults = resolve(values, allow_env)
+    place_overrides(values, schema, overrides, source)
+    values, faults = resolve(values, allow_env)
     if faults:
         raise RecipeError(source, at_most(faults))
     return values
+
+
+def place_overrides(values: dict[str, Node], schema: Schema, overrides: Sequence[str | Override], source: str) -> None:
+    """Put overrides into values, which change; interpolations stay as they are.
+
+    Args:
+        values: The keys of a file.
+        schema: What it may say.
+        overrides: ``key=value`` each, or what is meant by it; keys reach into lists.
+        source: The file, for the error message.
+
+    Raises:
+        RecipeError: If an override cannot be read.
+    """
+    faults = apply(values, overrides) or settle_overrides(values, schema)
+    if faults:
+        raise RecipeError(source, at_most(faults))
 
 
 def is_config(value: object) -> bool:

@@ -90,6 +90,10 @@ def settle_strength(overrides: Sequence[str | Override], file: Mapping[str, Any]
     tried = made.get("levels", file.get("levels"))
     if changed and isinstance(tried, list):
         made["levels"] = [_without(level, changed) for level in tried]
+    filled = {} if latest.keys() & _CONTRADICTED.keys() else _filled_in(file)
+    # What reaches into a value of the file's preset, as views[0].args.degrees does, changes that value.
+    inside = [key for override, (key, _) in zip(overrides, said, strict=True) if _key(override) != key]
+    made |= {key: filled[key] for key in inside if key in filled and key not in file and key not in made}
     # In a file without the key there is nothing to take away.
     implied = [Override(key, deepcopy(value)) for key, value in made.items() if value is not None or key in file]
     contradicted = _CONTRADICTED.get(last, ())
@@ -131,11 +135,23 @@ _NOTHING = ("", "null", "~")
 
 def _said(override: str | Override) -> tuple[str, str]:
     """Return the outermost key of an override, and what it says, as far as that is a plain value."""
+    key = re.split(r"[.\[]", _key(override))[0]
     if isinstance(override, str):
-        key, _, typed = override.partition("=")
-        return re.split(r"[.\[:]", key)[0], typed.strip("\"' ")
+        return key, override.partition("=")[2].strip("\"' ")
     text: object = getattr(override.value, "text", override.value)
-    return re.split(r"[.\[]", override.key)[0], "null" if text is None else str(text)
+    return key, "null" if text is None else str(text)
+
+
+def _key(override: str | Override) -> str:
+    return override.partition("=")[0].removesuffix(":") if isinstance(override, str) else override.key
+
+
+def _filled_in(file: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that `fill` gives a recipe of which these are the keys."""
+    presets = load_presets()
+    if _holds(file, "protect"):
+        return list(presets.values())[-1]
+    return presets.get(str(getattr(file.get("preset"), "value", file.get("preset"))), {})
 
 
 def _holds(file: Mapping[str, Any], key: str) -> bool:
@@ -205,8 +221,8 @@ def _fill(
 
 def _over(preset: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return values laid over those of a preset, as over a base, but for what a preset promises as a whole."""
-    return {**merge(preset, values), **{key: values[key] for key in _WHOLE if key in values}}
+    return {**merge(preset, values), **{key: values[key] for key in WHOLE if key in values}}
 
 
-_WHOLE = ("budget",)
+WHOLE = ("budget",)
 """Keys that a recipe gives as a whole, or not at all: a budget of its own promises what it names, and no more."""
