@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import facecrypt
+from facecrypt.engine.callbacks import Progress
 from facecrypt.engine.manifest import Manifest
-from facecrypt.engine.trainer import Progress
 from facecrypt.errors import FacecryptWarning, NoFaceFoundError, PhotoError, RecipeError
 from facecrypt.faces.face import Face
 from facecrypt.photos.files import Photo, file_digest, read_photo

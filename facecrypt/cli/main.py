@@ -324,6 +324,7 @@ def _tabulate(figures: Figures) -> None:
 def _check(arguments: argparse.Namespace) -> int:
     from facecrypt.benchmark.config import is_benchmark, load_benchmark
     from facecrypt.recipe.check import load_recipe
+    from facecrypt.recipe.trainer_options import names_classes
 
     costs: list[str] = []
     if is_benchmark(arguments.recipe):
@@ -333,6 +334,10 @@ def _check(arguments: argparse.Namespace) -> int:
         from facecrypt.cli.costs import describe_costs
 
         costs = describe_costs(recipe)
+        if names_classes(recipe.trainer):
+            from facecrypt.engine.class_paths import build_classes
+
+            build_classes(recipe.trainer)
     console.say(f"{arguments.recipe}: no problems")
     for line in costs:
         console.say(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -55,8 +56,8 @@ from facecrypt.recipe.schema import (
     SurrogateSlot,
     TermSlot,
     TermWeight,
-    TrainerOptions,
 )
+from facecrypt.recipe.trainer_options import TrainerOptions, given_options, owned_faults
 from facecrypt.recipe.yaml_values import Node, dump
 from facecrypt.registry import JUDGES, Kinds
 from facecrypt.system.naming import template_fault
@@ -156,7 +157,7 @@ class Recipe:
         seed: Seed of everything random.
         allow_white_box: Let a surrogate also judge as held-out recogniser; its numbers are marked.
         permissive_only: Refuse every recogniser whose weights are not known to allow products, fallbacks included.
-        trainer: Hardware options of Lightning's Trainer.
+        trainer: Arguments of Lightning's Trainer: devices, loggers, callbacks and others.
     """
 
     __pydantic_config__ = STRICT
@@ -327,6 +328,7 @@ def check_recipe(values: Mapping[str, Any], source: str = "recipe") -> Recipe:
         if isinstance(detector := receipt.get("detector"), str):
             receipt = values["receipt"] = receipt | {"detector": {"name": detector}}
         faults += [f"receipt.{fault}" for fault in component_faults(receipt, {"detector": "detector"})]
+    faults += owned_faults(values.get("trainer"))
     recipe = check_values(values, _ADAPTER, RECIPE_SCHEMA, source, faults)
     faults = faults or _contradictions(recipe) + hardware_faults(recipe.trainer)
     if faults:
@@ -380,11 +382,15 @@ def dump_recipe(recipe: Recipe, *, ascii_only: bool = False) -> str:
 
 
 def recipe_values(recipe: Recipe) -> dict[str, Any]:
-    """Return the recipe as the mapping that its file would hold, with every default filled in."""
+    """Return the recipe as the mapping that its file would hold, with every default filled in.
+
+    Of the arguments of Lightning's Trainer that are no hardware, those which have another value than their default.
+    """
     # A field cannot be called `except`, so its name ends in an underscore, which the key does not.
-    return asdict(
+    values = asdict(
         recipe, dict_factory=lambda pairs: {key.rstrip("_"): value for key, value in pairs if _says(key, value)}
     )
+    return values | {"trainer": deepcopy(given_options(recipe.trainer))}
 
 
 def _says(key: str, value: object) -> bool:
