@@ -144,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check)
     show = commands.add_parser("show", help="print a recipe with every default filled in")
     show.set_defaults(command=_show)
+    show.add_argument("--grouped", action="store_true", help="write the keys in their groups")
     ways = show.add_mutually_exclusive_group()
     ways.add_argument("--resolved", action="store_true", help="every value as a run would take it (the default)")
     ways.add_argument(
@@ -161,6 +162,11 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument(
             "overrides", metavar="key=value", nargs="*", help="replace a value, as in surrogates[0].weight=2"
         )
+
+    moving = commands.add_parser("migrate", help="write a recipe of flat keys, as those of 0.1 are, in groups")
+    moving.set_defaults(command=_migrate)
+    moving.add_argument("recipe", metavar="RECIPE", help="a YAML file")
+    moving.add_argument("--in-place", action="store_true", help="replace the file, which stays as FILE.bak")
 
     page = commands.add_parser("ui", parents=[offline], help="protect a photo on a web page of this machine")
     page.add_argument("--port", type=int, default=7860, help="where to listen on 127.0.0.1; 0 for any free port")
@@ -360,10 +366,23 @@ def _show(arguments: argparse.Namespace) -> int:
             arguments.recipe,
             arguments.overrides,
             origin=arguments.origin,
+            grouped=arguments.grouped,
             allow_env=arguments.allow_env,
             ascii_only=not console.takes_unicode(),
         )
         console.write(shown)
+    return DONE
+
+
+def _migrate(arguments: argparse.Namespace) -> int:
+    from facecrypt.benchmark.config import is_benchmark
+    from facecrypt.cli.migrate import migrate_file
+
+    if is_benchmark(arguments.recipe):
+        raise FacecryptError(
+            f"migrate: {arguments.recipe} is a benchmark, whose keys have no groups. Nothing is to do."
+        )
+    migrate_file(arguments.recipe, arguments.in_place)
     return DONE
 
 

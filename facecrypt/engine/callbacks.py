@@ -120,8 +120,8 @@ class ReportWriter(lightning.Callback):
 
 
 def _find_limit(trainer: lightning.Trainer) -> str:
-    if trainer.fast_dev_run:
-        return f"trainer.fast_dev_run={str(trainer.fast_dev_run).lower()}"
+    if quick := getattr(trainer, "fast_dev_run", False):  # Lightning declares it nowhere.
+        return f"trainer.fast_dev_run={str(quick).lower()}"
     limit = trainer.limit_predict_batches
     return "" if limit == 1.0 and isinstance(limit, float) else f"trainer.limit_predict_batches={limit}"
 

@@ -27,6 +27,15 @@ from facecrypt.recipe.config_values import (
     place_overrides,
 )
 from facecrypt.recipe.face_rules import Faces, WordOrRules, face_faults, simplify
+from facecrypt.recipe.groups import (
+    find_spellings,
+    flat_path,
+    flatten,
+    flatten_overrides,
+    group,
+    own_arguments,
+    respell,
+)
 from facecrypt.recipe.hardware import hardware_faults
 from facecrypt.recipe.judge_rules import choose_way, is_remote
 from facecrypt.recipe.key_types import Schema, plain_values
@@ -57,6 +66,7 @@ from facecrypt.recipe.schema import (
     TermSlot,
     TermWeight,
 )
+from facecrypt.recipe.shipped import find_recipe
 from facecrypt.recipe.trainer_options import TrainerOptions, given_options, owned_faults
 from facecrypt.recipe.yaml_values import Node, dump
 from facecrypt.registry import JUDGES, Kinds
@@ -223,15 +233,20 @@ def load_recipe(path: str | Path, overrides: Sequence[str | Override] = (), *, a
     """Return a recipe file with overrides, checked in full.
 
     Args:
-        path: A YAML file.
+        path: A YAML file, or the name of a shipped recipe.
         overrides: ``key=value`` each; keys reach into lists: ``surrogates[0].weight=2``.
         allow_env: Whether ``${oc.env:NAME}`` in it may read the environment.
 
     Raises:
         RecipeError: With every fault of the recipe.
     """
-    source = str(path)
-    return check_recipe(read_recipe(source, overrides, allow_env=allow_env), source)
+    source = find_recipe(str(path))
+    composed = read_composed(source)
+    values = override_recipe(composed.values, overrides, source, allow_env=allow_env)
+    try:
+        return check_recipe(values, source)
+    except RecipeError as error:
+        raise RecipeError(source, [respell(fault, composed.spellings) for fault in error.faults]) from None
 
 
 def read_recipe(source: str, overrides: Sequence[str | Override] = (), *, allow_env: bool = False) -> dict[str, Node]:
@@ -266,6 +281,7 @@ def override_recipe(
 
 
 def _settle(overrides: Sequence[str | Override], values: Mapping[str, Any], source: str) -> list[str | Override]:
+    overrides = flatten_overrides(overrides, values)
     if any(re.match(rf"{BASE}\b", each if isinstance(each, str) else each.key) for each in overrides):
         raise RecipeError(source, ["base: no override changes what a recipe is laid over. Name it in the file."])
     return settle_strength(overrides, values)
@@ -276,6 +292,7 @@ def show_recipe(
     overrides: Sequence[str] = (),
     *,
     origin: bool = False,
+    grouped: bool = False,
     allow_env: bool = False,
     ascii_only: bool = False,
 ) -> str:
@@ -285,6 +302,7 @@ def show_recipe(
         source: A YAML file.
         overrides: ``key=value`` each.
         origin: Tell in a comment where each value comes from.
+        grouped: Write the keys in their groups.
         allow_env: Whether ``${oc.env:NAME}`` in it may read the environment.
         ascii_only: Write characters beyond ASCII as escapes.
 
@@ -292,12 +310,15 @@ def show_recipe(
         RecipeError: With every fault of the recipe.
     """
     recipe = load_recipe(source, overrides, allow_env=allow_env)
+    values = recipe_values(recipe)
+    own = own_arguments(values["method"])
+    shown = group(values, own) if grouped else values
     if not origin:
-        return dump_recipe(recipe, ascii_only=ascii_only)
+        return dump(interpolation.escape_all(shown), ascii_only=ascii_only)
     tree = read_composed(source).values
     place_overrides(tree, RECIPE_SCHEMA, _settle(overrides, tree, source), source)
-    values = recipe_values(recipe)
-    return annotate(values, find_origins(values, tree), ascii_only=ascii_only)
+    origins = find_origins(values, tree)
+    return annotate(shown, group(origins, own) if grouped else origins, ascii_only=ascii_only)
 
 
 def check_recipe(values: Mapping[str, Any], source: str = "recipe") -> Recipe:
@@ -316,10 +337,19 @@ def check_recipe(values: Mapping[str, Any], source: str = "recipe") -> Recipe:
     if is_config(values) or BASE in values:
         nodes = compose(mapping_nodes(values, source), source, Path()).values
         values = override_values(nodes, RECIPE_SCHEMA, (), source)
-    values, faults = plain_values(values, RECIPE_SCHEMA)
+    flat, faults = flatten(values)
+    try:
+        return _check_flat(flat, source, faults)
+    except RecipeError as error:
+        spellings = find_spellings(values)
+        raise RecipeError(source, [respell(fault, spellings) for fault in error.faults]) from None
+
+
+def _check_flat(values: Mapping[str, Any], source: str, faults: list[str]) -> Recipe:
+    values, wrong = plain_values(values, RECIPE_SCHEMA)
     values |= {key: {"name": values[key]} for key in _NAMED if isinstance(values.get(key), str)}
     values, unknown = fill(values)
-    faults += unknown
+    faults = [*faults, *wrong, *unknown]
     # Components are checked as far as the mapping allows, so that one pass shows every fault.
     faults += component_faults(values, _KINDS)
     if isinstance(strength := values.get("strength"), dict):
@@ -442,7 +472,7 @@ _PARTS: dict[str, type] = {
     "limits": Limits,
     "trainer": TrainerOptions,
 }
-RECIPE_SCHEMA = Schema(Recipe, _PARTS, {**_KINDS, "judges": "surrogate"})
+RECIPE_SCHEMA = Schema(Recipe, _PARTS, {**_KINDS, "judges": "surrogate"}, flat_path)
 
 
 def is_measured(recipe: Recipe) -> bool:

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from facecrypt.checking import suggest
+from facecrypt.checking import at_most, suggest
 from facecrypt.errors import RecipeError
 from facecrypt.recipe.config_values import read_file
+from facecrypt.recipe.groups import find_spellings, flatten
 from facecrypt.recipe.merging import merge
 from facecrypt.recipe.presets import give_way
 from facecrypt.recipe.shipped import SUFFIXES, shipped_names, shipped_recipe
@@ -29,10 +30,12 @@ class Composed:
     Attributes:
         values: Its keys, those of its bases under them; interpolations are unresolved.
         files: The files of its bases.
+        spellings: The places of keys that are spelt in groups, by their flat keys.
     """
 
     values: dict[str, Node]
     files: list[Path] = field(default_factory=list)
+    spellings: dict[str, str] = field(default_factory=dict)
 
 
 def read_composed(source: str) -> Composed:
@@ -59,9 +62,12 @@ def compose(values: Mapping[str, Node], source: str, folder: Path, above: tuple[
     Raises:
         RecipeError: As for `read_composed`.
     """
-    own = {key: value for key, value in values.items() if key != BASE}
+    own, faults = flatten({key: value for key, value in values.items() if key != BASE})
+    if faults:
+        raise RecipeError(source, at_most(faults))
     merged: dict[str, Node] = {}
     files: list[Path] = []
+    spellings: dict[str, str] = {}
     for name in _names(values.get(BASE), source):
         path = _find(name, source, folder)
         if any(_is_same(path, other) for other in above):
@@ -72,7 +78,8 @@ def compose(values: Mapping[str, Node], source: str, folder: Path, above: tuple[
         if len(files) + len(above) > _MOST_FILES:
             raise RecipeError(source, [f"base: the recipe is made of more than {_MOST_FILES} files. Use fewer."])
         merged = _lay_over(merged, base.values)
-    return Composed(_lay_over(merged, own), files)
+        spellings |= base.spellings
+    return Composed(_lay_over(merged, own), files, spellings | find_spellings(values))
 
 
 def _lay_over(base: Mapping[str, Node], own: Mapping[str, Node]) -> dict[str, Node]:

@@ -36,9 +36,7 @@ def read_file(source: str, role: str = "") -> dict[str, Node]:
         RecipeError: If it cannot be read, is too large, or holds no mapping.
     """
     try:
-        node = parse(_decode(read_regular(source, 4 * LONGEST)), f"{role} {source}" if role else "")
-    except OSError as error:
-        raise RecipeError(source, [f"cannot be read: {error.strerror}. Give the path of a recipe file."]) from error
+        node = parse(read_text(source), f"{role} {source}" if role else "")
     except ValueError as error:
         raise RecipeError(source, [f"is no YAML: {error}."]) from error
     if node is None or (isinstance(node, Scalar) and node.value is None):
@@ -46,6 +44,20 @@ def read_file(source: str, role: str = "") -> dict[str, Node]:
     if not isinstance(node, dict):
         raise RecipeError(source, ["is no mapping of keys to values. Start it with 'surrogates: [{name: sface}]'."])
     return node
+
+
+def read_text(source: str) -> str:
+    """Return the text of a YAML file.
+
+    Raises:
+        RecipeError: If it cannot be read, is too large, or is no text.
+    """
+    try:
+        return _decode(read_regular(source, 4 * LONGEST))
+    except OSError as error:
+        raise RecipeError(source, [f"cannot be read: {error.strerror}. Give the path of a recipe file."]) from error
+    except YamlError as error:
+        raise RecipeError(source, [f"is no YAML: {error}."]) from error
 
 
 def _decode(content: bytes) -> str:
@@ -95,7 +107,7 @@ def override_values(
         RecipeError: If an override cannot be read or an interpolation leads nowhere.
     """
     place_overrides(values, schema, overrides, source)
-    values, faults = resolve(values, allow_env)
+    values, faults = resolve(values, allow_env, schema.flat)
     if faults:
         raise RecipeError(source, at_most(faults))
     return values

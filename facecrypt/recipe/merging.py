@@ -15,8 +15,10 @@ def merge(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(base)
     for key, value in own.items():
         before = result.get(key)
-        both = isinstance(before, dict) and isinstance(value, dict)
-        result[key] = merge(before, value) if both and not _is_another(before, value) else value
+        if isinstance(before, dict) and isinstance(value, dict) and not _is_another(before, value):
+            result[key] = merge(before, value)
+        else:
+            result[key] = value
     return result
 
 

@@ -92,9 +92,10 @@ class _Teller:
             return found
         values: Any = load_presets().get(str(self._preset), {}) if path[0] in KEYS else {}
         for part in path:
-            if not (part in values if isinstance(values, dict) else isinstance(values, list) and part < len(values)):
+            try:
+                values = values[part]
+            except (KeyError, IndexError, TypeError):
                 return "default"
-            values = values[part]
         return f"preset {self._preset}"
 
     def _is_said(self, key: Part) -> bool:

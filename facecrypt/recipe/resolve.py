@@ -12,6 +12,7 @@ from facecrypt.errors import RecipeError
 from facecrypt.recipe.check import Recipe, check_recipe, override_recipe, recipe_values
 from facecrypt.recipe.compose import compose, read_composed
 from facecrypt.recipe.config_values import mapping_nodes, nodes_of
+from facecrypt.recipe.groups import flatten_overrides
 from facecrypt.recipe.overrides import Override
 from facecrypt.recipe.shipped import find_recipe, shipped_recipe
 
@@ -43,10 +44,12 @@ def resolve_recipe(
         values = recipe_values(recipe)
     else:
         values = compose(mapping_nodes(recipe, source), source, Path()).values
-    faults = [f"{key}: is for files. Give protect() the pictures, and save its results." for key in _OWNED]
-    if faults := [fault for key, fault in zip(_OWNED, faults, strict=True) if key in overrides]:
-        raise RecipeError(source, faults)
     given = [Override(str(key), nodes_of(key, value, verbatim=True)) for key, value in overrides.items()]
+    keys = [each.key for each in flatten_overrides(given, values) if isinstance(each, Override)]
+    named = [key for key in _OWNED if key in keys]
+    if named:
+        words = "is for files. Give protect() the pictures, and save its results."
+        raise RecipeError(source, [f"{key}: {words}" for key in named])
     values = override_recipe(values, given, source)
     checked = check_recipe({key: value for key, value in values.items() if key not in _OWNED}, source)
     trainer = checked.trainer
