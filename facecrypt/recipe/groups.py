@@ -83,7 +83,19 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
 """The groups: what stands in each, and the flat key, or a key inside one, that it spells. What is in no group, as
 surrogates, faces and trainer, which are groups themselves, is spelt in one way."""
 
-ORDER = ("base", "photos", "detector", "faces", "surrogates", "method", "budget", "judges", "output", "trainer", "permissive_only")
+ORDER = (
+    "base",
+    "photos",
+    "detector",
+    "faces",
+    "surrogates",
+    "method",
+    "budget",
+    "judges",
+    "output",
+    "trainer",
+    "permissive_only",
+)
 """The order in which a grouped recipe is written."""
 
 _ITERATIVE = "iterative"

@@ -178,11 +178,11 @@ class TrainerOptions:
     max_steps: int = -1
     min_steps: int | None = None
     max_time: Duration = None
-    limit_train_batches: float | None = None
-    limit_val_batches: float | None = None
-    limit_test_batches: float | None = None
-    overfit_batches: float = 0.0
-    val_check_interval: float | Duration = None
+    limit_train_batches: int | float | None = None
+    limit_val_batches: int | float | None = None
+    limit_test_batches: int | float | None = None
+    overfit_batches: int | float = 0.0
+    val_check_interval: int | float | Duration = None
     check_val_every_n_epoch: int | None = 1
     num_sanity_val_steps: int | None = None
     log_every_n_steps: Count | None = None

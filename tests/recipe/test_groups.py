@@ -87,7 +87,7 @@ def test_every_key_is_in_one_group_or_one_itself() -> None:
     assert len(set(in_groups)) == len(in_groups)
     shown = group(recipe_values(check_recipe({"surrogates": [{"name": "sface"}]})))
     assert list(shown) == [
-        "photos", "faces", "surrogates", "method", "budget", "judges", "output", "trainer", "permissive_only",
+        "photos", "detector", "faces", "surrogates", "method", "budget", "judges", "output", "trainer", "permissive_only",
     ]  # fmt: skip
 
 

@@ -42,6 +42,7 @@ def test_a_resolved_recipe_names_only_what_is_not_left_to_lightning() -> None:
     assert recipe_values(given)["trainer"]["logger"] == [CSV]
     assert check_recipe(recipe_values(given)) == given
     assert "max_epochs: 3" in dump_recipe(given)
+    assert type(recipe(limit_train_batches=5).trainer.limit_train_batches) is int  # Of floats, it would be a share.
 
 
 @pytest.mark.parametrize(
