@@ -19,6 +19,7 @@ from facecrypt.benchmark import config as benchmark
 from facecrypt.photos import exif_tags, xmp_properties
 from facecrypt.photos.metadata import SHARES
 from facecrypt.recipe import check as recipe
+from facecrypt.recipe.groups import GROUPS
 from facecrypt.registry import KINDS, describe_parameter, describe_type
 from facecrypt.surrogates.spec import EmbedderSpec
 
@@ -30,8 +31,10 @@ INTRODUCTION = """\
 <!-- Written by docs/generate.py. Edit the docstrings in facecrypt/recipe/check.py and of the components instead. -->
 
 A recipe is one YAML file for one run. Only `surrogates` must be there. `facecrypt check RECIPE` names every fault,
-`facecrypt show RECIPE` prints the recipe with every default, and `key=value` after the file's name replaces a value:
+`facecrypt show RECIPE` prints it with every default (of `trainer`, those of the hardware alone), and `key=value`
+after the file's name replaces a value:
 `facecrypt run recipes/quickstart.yaml epsilon=8 surrogates[0].weight=2 "views=[{name: affine, args: {degrees: 5}}]"`.
+[Write a recipe](recipes.md) tells how recipes build on others.
 
 ## Paths are what you typed
 
@@ -100,6 +103,8 @@ BENCHMARK_SLOTS = {
 LOOSE = {"args": "mapping", "set": "mapping"} | dict.fromkeys(
     ("levels", "transforms", "adversaries"), "list of names and mappings"
 )
+LOOSE |= dict.fromkeys(("callbacks", "logger", "plugins"), "class or list of classes")
+LOOSE |= {"strategy": "'auto' or 'ddp' or class", "profiler": "name or class or null"}
 """Keys whose values are checked by more than their type."""
 
 FRBENCH = "*The recognisers of frbench, listed in [surrogates](surrogates.md), all with the same arguments.*"
@@ -167,9 +172,20 @@ def render_photos() -> str:
     return TABLE.sub(lambda _: "\n".join(rows), (FOLDER / "photos.md").read_text(encoding="utf-8"))
 
 
+def render_groups() -> str:
+    """Return the table of both spellings of keys."""
+    rows = ["| in a group | flat |", "| --- | --- |"]
+    rows += [f"| `{name}.{key}` | `{path}` |" for name, table in GROUPS.items() for key, path in table.items()]
+    text = (
+        "## Groups\n\nThese keys may also be written in groups, in files, overrides and references. A method other "
+        "than\n`iterative` has arguments of its own, which come first.\n\n"
+    )
+    return text + "\n".join(rows) + "\n"
+
+
 def render() -> str:
     """Return the reference of recipes."""
-    parts = [INTRODUCTION]
+    parts = [INTRODUCTION, render_groups()]
     parts += [_keys(title, getattr(recipe, name)) for name, title in SLOTS.items()]
     parts.append("# Benchmark recipes\n\nThe file of a `facecrypt evaluate`; see [evaluation](evaluation.md).\n")
     parts += [_keys(title, getattr(benchmark, name)) for name, title in BENCHMARK_SLOTS.items()]

@@ -34,7 +34,7 @@ from facecrypt.system.places import file_id
 from facecrypt.system.private_files import temporary_folder
 
 if TYPE_CHECKING:
-    from facecrypt.engine.trainer import Progress
+    from facecrypt.engine.callbacks import Progress
     from facecrypt.evaluation.verification import FaceReport, Verdict
     from facecrypt.verdicts.verdict import FaceVerdict
 

@@ -18,6 +18,7 @@ from facecrypt.errors import FacecryptError, RecipeError
 from facecrypt.recipe import interpolation
 from facecrypt.recipe.check import Recipe, check_recipe, load_recipe, read_recipe, recipe_values
 from facecrypt.recipe.config_values import check_values, component_faults, override_values, read_file, read_values
+from facecrypt.recipe.groups import flatten_overrides
 from facecrypt.recipe.key_paths import split_key
 from facecrypt.recipe.key_types import Schema, plain_values
 from facecrypt.recipe.overrides import Override
@@ -351,7 +352,8 @@ def _recipe_alone(source: str, overrides: Sequence[str], allow_env: bool) -> dic
 def _changed(recipe: Recipe, overrides: Sequence[str]) -> dict[str, Any]:
     """Return the values that overrides have in a recipe, by the keys that they name."""
     changed = {}
-    for key in (override.partition("=")[0].removesuffix(":") for override in overrides):
+    keys = [each if isinstance(each, str) else each.key for each in flatten_overrides(overrides, {})]
+    for key in (each.partition("=")[0].removesuffix(":") for each in keys):
         value: Any = recipe_values(recipe)
         try:
             for part in split_key(key):

@@ -19,10 +19,12 @@ from facecrypt.benchmark.metrics import (
     face_ssim,
     set_mmd,
 )
+from facecrypt.engine.callbacks import PhotoWriter, StepProgress
+from facecrypt.engine.data import PhotoShares
 from facecrypt.engine.dataset import Job, Photos, save
 from facecrypt.engine.digest import deciding_receipt
 from facecrypt.engine.strength import Ladder
-from facecrypt.engine.trainer import ProtectionModule, protect
+from facecrypt.engine.trainer import ProtectionModule, predict, trainer_arguments
 from facecrypt.errors import PhotoError
 from facecrypt.evaluation.looks import WAYS, Looks, measure
 from facecrypt.evaluation.verification import make_judge
@@ -34,6 +36,7 @@ from facecrypt.photos.files import Photo, read_photo, write_photo
 from facecrypt.pipeline.builders import build_choosers, build_detectors, build_surrogates, warn
 from facecrypt.pipeline.runner import build_maker, build_method, load_own_photos
 from facecrypt.recipe.check import Recipe, dump_recipe, level_recipes
+from facecrypt.recipe.trainer_options import HARDWARE, TrainerOptions
 from facecrypt.report.writer import write_text
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.system.regular import read_text
@@ -137,8 +140,13 @@ def _protect(
             if job.error:
                 raise PhotoError(job.error)
 
-        photos = Photos(paths, wanted, recipe, detectors.masks)
-        protect(recipe, ProtectionModule(makers, judges, recipe, ladder), photos, finish)
+        module = ProtectionModule(makers, judges, recipe, ladder)
+        shares = PhotoShares(recipe, Photos(paths, wanted, recipe, detectors.masks), module.loop)
+        # Nothing else of its trainer: with a limit, photos would count as they are.
+        hardware = TrainerOptions(**{name: getattr(recipe.trainer, name) for name in HARDWARE})
+        arguments = trainer_arguments(hardware)
+        arguments["callbacks"][:0] = [PhotoWriter(finish), StepProgress(shares)]
+        predict(module, shares, arguments)
     done = [number for number, file in enumerate(files) if file.is_file()]
     seconds = [float(json.loads(read_text(_sidecar(files[number])))) for number in done]
     # A probe in which no face is found cannot be protected: it stays as it is, and counts so.

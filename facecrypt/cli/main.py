@@ -64,6 +64,10 @@ def _main(argv: Sequence[str] | None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:  # argparse takes no key=value after an option any more.
         arguments.overrides += rest
+    if getattr(arguments, "recipe", None):
+        from facecrypt.recipe.shipped import find_recipe
+
+        arguments.recipe = find_recipe(arguments.recipe)
     if "offline" in arguments:
         os.environ[weights.OFFLINE] = "1"  # In the environment, so that processes which a run starts are offline too.
     command: Callable[[argparse.Namespace], int] = arguments.command
@@ -140,6 +144,12 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check)
     show = commands.add_parser("show", help="print a recipe with every default filled in")
     show.set_defaults(command=_show)
+    show.add_argument("--grouped", action="store_true", help="write the keys in their groups")
+    ways = show.add_mutually_exclusive_group()
+    ways.add_argument("--resolved", action="store_true", help="every value as a run would take it (the default)")
+    ways.add_argument(
+        "--origin", action="store_true", help="say of each value where it comes from: default, preset, file, override"
+    )
     learn = commands.add_parser("learn", parents=[offline], help="learn one mask for all photos of a person")
     learn.add_argument("-o", "--output", metavar="FILE", required=True, help="the mask, a new .safetensors file")
     learn.set_defaults(command=_learn)
@@ -148,16 +158,23 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(command=_train)
     for each in (run, evaluate, bench, check, show, learn, train):
         each.add_argument("--allow-env", action="store_true", help=_ALLOW_ENV)
-        each.add_argument("recipe", metavar="RECIPE", help="a YAML file")
+        each.add_argument("recipe", metavar="RECIPE", help="a YAML file, or the name of a recipe that is shipped")
         each.add_argument(
             "overrides", metavar="key=value", nargs="*", help="replace a value, as in surrogates[0].weight=2"
         )
+
+    moving = commands.add_parser("migrate", help="write a recipe of flat keys, as those of 0.1 are, in groups")
+    moving.set_defaults(command=_migrate)
+    moving.add_argument("recipe", metavar="RECIPE", help="a YAML file")
+    moving.add_argument("--in-place", action="store_true", help="replace the file, which stays as FILE.bak")
 
     page = commands.add_parser("ui", parents=[offline], help="protect a photo on a web page of this machine")
     page.add_argument("--port", type=int, default=7860, help="where to listen on 127.0.0.1; 0 for any free port")
     page.add_argument("--no-browser", action="store_true", help="do not open the page")
     page.add_argument("--allow-env", action="store_true", help=_ALLOW_ENV)
-    page.add_argument("--recipe", metavar="RECIPE", help="a YAML file; the quickstart recipe by default")
+    page.add_argument(
+        "--recipe", metavar="RECIPE", help="a YAML file or a shipped recipe; the quickstart recipe by default"
+    )
     page.add_argument("overrides", metavar="key=value", nargs="*", help="replace a value of the recipe")
     page.set_defaults(command=_ui)
 
@@ -192,13 +209,15 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _run_recipe(recipe: Recipe, arguments: argparse.Namespace) -> int:
     from facecrypt.photos.reading import warm_up
+    from facecrypt.recipe.compose import read_composed
 
     warm_up()
     # Imported after the recipe is known to be right: torch and Lightning take seconds.
     from facecrypt.pipeline import runner
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    result = runner.run(recipe, recipe_file=Path(arguments.recipe), on_start=interrupts.tell_run)
+    bases = read_composed(arguments.recipe).files
+    result = runner.run(recipe, recipe_file=Path(arguments.recipe), bases=bases, on_start=interrupts.tell_run)
     where = f"the report is {result.recipe['output']}/report.html"
     interrupts.tell_ending(f"all was done; {where if recipe.sink.name != 'stdout' else 'the photo was delivered'}")
     _summarise(result)
@@ -311,6 +330,7 @@ def _tabulate(figures: Figures) -> None:
 def _check(arguments: argparse.Namespace) -> int:
     from facecrypt.benchmark.config import is_benchmark, load_benchmark
     from facecrypt.recipe.check import load_recipe
+    from facecrypt.recipe.trainer_options import names_classes
 
     costs: list[str] = []
     if is_benchmark(arguments.recipe):
@@ -320,6 +340,10 @@ def _check(arguments: argparse.Namespace) -> int:
         from facecrypt.cli.costs import describe_costs
 
         costs = describe_costs(recipe)
+        if names_classes(recipe.trainer):
+            from facecrypt.engine.class_paths import build_classes
+
+            build_classes(recipe.trainer)
     console.say(f"{arguments.recipe}: no problems")
     for line in costs:
         console.say(line)
@@ -328,14 +352,37 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _show(arguments: argparse.Namespace) -> int:
     from facecrypt.benchmark.config import dump_benchmark, is_benchmark, load_benchmark
-    from facecrypt.recipe.check import dump_recipe, load_recipe
+    from facecrypt.recipe.check import show_recipe
 
     if is_benchmark(arguments.recipe):
+        if arguments.origin:
+            raise FacecryptError(
+                f"show: {arguments.recipe} is a benchmark, and --origin tells of recipes. Leave it out."
+            )
         benchmark, _ = load_benchmark(arguments.recipe, arguments.overrides, allow_env=arguments.allow_env)
         console.write(dump_benchmark(benchmark, ascii_only=not console.takes_unicode()))
     else:
-        recipe = load_recipe(arguments.recipe, arguments.overrides, allow_env=arguments.allow_env)
-        console.write(dump_recipe(recipe, ascii_only=not console.takes_unicode()))
+        shown = show_recipe(
+            arguments.recipe,
+            arguments.overrides,
+            origin=arguments.origin,
+            grouped=arguments.grouped,
+            allow_env=arguments.allow_env,
+            ascii_only=not console.takes_unicode(),
+        )
+        console.write(shown)
+    return DONE
+
+
+def _migrate(arguments: argparse.Namespace) -> int:
+    from facecrypt.benchmark.config import is_benchmark
+    from facecrypt.cli.migrate import migrate_file
+
+    if is_benchmark(arguments.recipe):
+        raise FacecryptError(
+            f"migrate: {arguments.recipe} is a benchmark, whose keys have no groups. Nothing is to do."
+        )
+    migrate_file(arguments.recipe, arguments.in_place)
     return DONE
 
 

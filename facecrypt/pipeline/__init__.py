@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from facecrypt.pipeline.runner import (
+        prepare,
         run,
         sample_photo,
     )
 
-__all__ = ["run", "sample_photo"]
+__all__ = ["prepare", "run", "sample_photo"]
 
 
 def __getattr__(name: str) -> object:

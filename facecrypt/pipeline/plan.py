@@ -59,6 +59,7 @@ def make_plan(
     chosen: Sequence[tuple[Path, Path]],
     *,
     recipe_file: Path | None = None,
+    bases: Sequence[Path] = (),
     closed: Mapping[Path, str] | None = None,
     names: Mapping[Path, Path] | None = None,
     further: Sequence[str] = (),
@@ -69,6 +70,7 @@ def make_plan(
         recipe: A checked recipe.
         chosen: The photos, each with the file that its protected version goes to.
         recipe_file: The file of the recipe, which is an input too.
+        bases: The files that it is laid over, likewise.
         closed: Folders that cannot be written to, each with the reason.
         names: How photos are called that a source has laid out, by their files.
         further: Names of files that a sink will write to the output folder.
@@ -82,7 +84,7 @@ def make_plan(
     manifests = open_manifests(recipe, [destination for _, destination in chosen])
     known = Known([*manifests.values(), *find_manifests([path for pair in chosen for path in pair])])
     settings = recipe_digest(recipe)
-    checker = _Checker(recipe, output, known, recipe_file)
+    checker = _Checker(recipe, output, known, recipe_file, bases)
     photos = []
     for source, destination in chosen:
         manifest = manifests[manifest_path(destination, output, recipe.in_place)]
@@ -147,14 +149,18 @@ class _Checker:
         output: Its output folder.
         known: Tells what facecrypt wrote.
         recipe_file: The file of the recipe.
+        bases: The files that it is laid over.
     """
 
-    def __init__(self, recipe: Recipe, output: Path, known: Known, recipe_file: Path | None) -> None:
+    def __init__(
+        self, recipe: Recipe, output: Path, known: Known, recipe_file: Path | None, bases: Sequence[Path]
+    ) -> None:
         self.notes: list[str] = []
         self._recipe = recipe
         self._output = output
         self._known = known
         self._recipe_file = recipe_file
+        self._bases = bases
         self._places = Places()
         self._claims: list[_Claim] = []
         self._inputs: dict[FileId | None, str] = {}
@@ -195,6 +201,7 @@ class _Checker:
         """
         self._inputs = {file_id(photo.source): str(photo.source) for photo in photos}
         self._inputs |= {file_id(path): f"{path}{_NAMED_BY}{key}" for path, key in named_files(self._recipe)}
+        self._inputs |= {file_id(path): f"{path}, a base of the recipe" for path in self._bases}
         if self._recipe_file is not None:
             self._inputs[file_id(self._recipe_file)] = f"{self._recipe_file}, the recipe"
         self._inputs.pop(None, None)

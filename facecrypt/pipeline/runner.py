@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
@@ -13,11 +13,20 @@ from typing import Any
 from facecrypt import registry
 from facecrypt.carriers.base import Delivery
 from facecrypt.detectors.search import FaceDetector
+from facecrypt.engine.callbacks import (
+    Ended,
+    OnProgress,
+    PhotoWriter,
+    ProgressTeller,
+    ReportWriter,
+    StepProgress,
+)
+from facecrypt.engine.data import PhotoShares
 from facecrypt.engine.dataset import Job, Photos, save
 from facecrypt.engine.planned import PlannedPhoto
 from facecrypt.engine.records import RECORDS, Records
 from facecrypt.engine.strength import Ladder, level_keys, strength_notes
-from facecrypt.engine.trainer import OnProgress, ProtectionModule, protect
+from facecrypt.engine.trainer import Prepared, ProtectionModule, predict, trainer_arguments
 from facecrypt.errors import EmbeddingError, FacecryptError, PhotoError
 from facecrypt.evaluation.robustness import Gallery, People
 from facecrypt.evaluation.verification import FaceReport, Hear, Judge, make_judge, verify
@@ -54,13 +63,13 @@ JOURNAL = "journal.jsonl"
 """The file among the records that tells which photos are protected."""
 
 
-@limits.bounded
 def run(
     recipe: Recipe,
     *,
     chosen: Sequence[tuple[Path, Path]] | None = None,
     on_progress: OnProgress | None = None,
     recipe_file: Path | None = None,
+    bases: Sequence[Path] = (),
     on_start: Callable[[Path, int, str], None] | None = None,
 ) -> writer.Report:
     """Protect the photos that a recipe names; leave files, report and resolved recipe in its output folder.
@@ -71,6 +80,7 @@ def run(
             names.
         on_progress: Told of the progress instead of a bar on the terminal; what it raises ends the run.
         recipe_file: The file of the recipe, which the run must not replace.
+        bases: The files that it is laid over, likewise.
         on_start: Told, before the first photo, of the file that says what is done, the number of photos, and where the
             protected ones are.
 
@@ -81,9 +91,42 @@ def run(
         FacecryptError: If the recipe or the input as a whole is wrong, another run works on the same folders, or a
             file would be destroyed; nothing has been written then.
     """
+    with prepare(
+        recipe, chosen=chosen, on_progress=on_progress, recipe_file=recipe_file, bases=bases, on_start=on_start
+    ) as prepared:
+        predict(prepared.module, prepared.datamodule, prepared.arguments)
+    assert prepared.report is not None
+    return prepared.report
+
+
+@contextmanager
+def prepare(
+    recipe: Recipe,
+    *,
+    chosen: Sequence[tuple[Path, Path]] | None = None,
+    on_progress: OnProgress | None = None,
+    recipe_file: Path | None = None,
+    bases: Sequence[Path] = (),
+    on_start: Callable[[Path, int, str], None] | None = None,
+) -> Iterator[Prepared]:
+    """Give a run for a Trainer of one's own; the folders that it works on are locked meanwhile.
+
+    Args:
+        recipe: As for `run`, as all others are.
+        chosen: Likewise.
+        on_progress: Likewise.
+        recipe_file: Likewise.
+        bases: Likewise.
+        on_start: Likewise.
+
+    Raises:
+        FacecryptError: As `run` raises it.
+    """
     started, notes = time.monotonic(), list[str]()
+    arguments = trainer_arguments(recipe.trainer)
     # The other processes of a run work under the locks of the first one.
     with ExitStack() as stack:
+        stack.enter_context(limits.applied(limits.resolve(recipe.limits)))
         material = stack.enter_context(gather(recipe, sample_photo(), notes, chosen))
         if material.sink is not None and material.sink.private:
             recipe = replace(recipe, output=str(material.output))
@@ -96,6 +139,7 @@ def run(
             recipe,
             material.chosen,
             recipe_file=recipe_file,
+            bases=bases,
             closed=closed,
             names=material.names,
             further=material.further,
@@ -104,7 +148,7 @@ def run(
         for note in plan.notes:
             warn(note)
         try:
-            return _run(recipe, plan, material, started, on_progress, on_start)
+            yield _prepare(recipe, plan, material, started, arguments, on_progress, on_start, stack)
         except RuntimeError as error:
             if "onnection closed by peer" not in str(error) and "onnection reset by peer" not in str(error):
                 raise
@@ -114,14 +158,16 @@ def run(
             ) from error
 
 
-def _run(
+def _prepare(
     recipe: Recipe,
     plan: Plan,
     material: Material,
     started: float,
+    arguments: dict[str, Any],
     on_progress: OnProgress | None,
     on_start: Callable[[Path, int, str], None] | None,
-) -> writer.Report:
+    stack: ExitStack,
+) -> Prepared:
     with stage("build"):
         detectors = build_detectors(recipe)
         detector = detectors.masks
@@ -216,31 +262,64 @@ def _run(
             warn(str(error))
         journal.settle(job.index, counted[job.index] and (photo.status == "written" or photo.already))
 
-    with closing(journal):
-        trainer = protect(on_one_device(recipe, crew.hearings), module, jobs, finish, on_progress)
-    trainer.strategy.barrier()
-    photos = [
-        photo if photo is not None else asdict(_unknown(planned.known_as, records))
-        for planned, photo in zip(plan.photos, records.collect(len(plan.photos)), strict=True)
-    ]
-    if trainer.is_global_zero:
-        fresh = [photo for photo in photos if not photo["already"]]
-        notes = (*strength_notes(recipe, fresh), encoder_note(recipe, fresh), by_hand_note(fresh), late_note(photos))
-        for note in (*notes, *(note for hearing in crew.hearings for note in hearing.notes())):
-            if note:
-                warn(note)
-                crew.notes.append(note)
-    known = gallery.describe(people) if gallery and people else None
-    device = str(trainer.strategy.root_device)
-    seconds, asked = time.monotonic() - started, account(crew.hearings)
-    result = writer.make(recipe, crew.notes, photos, seconds, device, known, asked)
-    trainer.strategy.barrier()
-    if trainer.is_global_zero:
-        _deliver(result, material, plan)
-        _write_report(result, recipe, plan, records, originals)
-        if material.sink is not None and material.sink.private:
-            result.photos[:] = [_shown(photo, material) for photo in result.photos]
-    return result
+    def report(ended: Ended) -> None:
+        journal_open.close()
+        photos = []
+        for index, (planned, photo) in enumerate(zip(plan.photos, records.collect(len(plan.photos)), strict=True)):
+            if ended.limit and index not in ended.finished:
+                left = _left_out(planned, ended.limit)
+                (photo,) = writer.carry_over([asdict(left)], [planned.destination], earlier, originals)
+            photos.append(asdict(_unknown(planned.known_as, records)) if photo is None else photo)
+        if ended.first:
+            fresh = [photo for photo in photos if not photo["already"]]
+            notes = (
+                *strength_notes(recipe, fresh),
+                encoder_note(recipe, fresh),
+                by_hand_note(fresh),
+                late_note(photos),
+            )
+            heard = (note for hearing in crew.hearings for note in hearing.notes())
+            for note in (*notes, limit_note(plan, ended), *heard):
+                if note:
+                    warn(note)
+                    crew.notes.append(note)
+        known = gallery.describe(people) if gallery and people else None
+        seconds, asked = time.monotonic() - started, account(crew.hearings)
+        result = prepared.report = writer.make(recipe, crew.notes, photos, seconds, ended.device, known, asked)
+        ended.wait()
+        if ended.first:
+            _deliver(result, material, plan)
+            _write_report(result, recipe, plan, records, originals)
+            if material.sink is not None and material.sink.private:
+                result.photos[:] = [_shown(photo, material) for photo in result.photos]
+
+    journal_open = stack.enter_context(ExitStack())
+    journal_open.enter_context(closing(journal))
+    shares = PhotoShares(recipe, jobs, module.loop)
+    photo_writer = PhotoWriter(finish)
+    arguments["devices"] = on_one_device(recipe, crew.hearings).trainer.devices
+    bar = [StepProgress(shares)] if recipe.trainer.enable_progress_bar else []
+    progress = [ProgressTeller(shares, on_progress)] if on_progress else bar
+    arguments["callbacks"][:0] = [photo_writer, ReportWriter(photo_writer, report), *progress]
+    prepared = Prepared(module, shares, arguments)
+    return prepared
+
+
+def _left_out(planned: PlannedPhoto, limit: str) -> writer.PhotoReport:
+    """Return what to tell of a photo that a run did not come to."""
+    source = str(planned.known_as)
+    if (known := planned.no_work) is None:
+        return writer.PhotoReport(source, None, "unchanged", f"{source}: was left out by {limit}.")
+    return writer.PhotoReport(source, None, known.status, known.reason, already=known.already)
+
+
+def limit_note(plan: Plan, ended: Ended) -> str | None:
+    """Return what to know of photos that a limit of the Trainer left out."""
+    todo = {index for index, planned in enumerate(plan.photos) if planned.no_work is None}
+    if not ended.limit or not (count := len(todo - ended.finished)):
+        return None
+    which = "1 photo was left out and is" if count == 1 else f"{count} photos were left out and are"
+    return f"{which} not protected, by {ended.limit}: without it, the same command goes on from there"
 
 
 def _deliver(result: writer.Report, material: Material, plan: Plan) -> None:

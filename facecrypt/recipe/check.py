@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,18 +17,29 @@ from facecrypt.checking import at_most
 from facecrypt.choices import MetadataPolicy, Norm, PhotoFormat, ViewsMode
 from facecrypt.errors import RecipeError
 from facecrypt.recipe import interpolation
+from facecrypt.recipe.compose import BASE, compose, read_composed
 from facecrypt.recipe.config_values import (
     check_values,
     component_faults,
-    config_nodes,
     is_config,
+    mapping_nodes,
     override_values,
-    read_file,
+    place_overrides,
 )
 from facecrypt.recipe.face_rules import Faces, WordOrRules, face_faults, simplify
+from facecrypt.recipe.groups import (
+    find_spellings,
+    flat_path,
+    flatten,
+    flatten_overrides,
+    group,
+    own_arguments,
+    respell,
+)
 from facecrypt.recipe.hardware import hardware_faults
 from facecrypt.recipe.judge_rules import choose_way, is_remote
 from facecrypt.recipe.key_types import Schema, plain_values
+from facecrypt.recipe.origins import annotate, find_origins
 from facecrypt.recipe.overrides import Override
 from facecrypt.recipe.presets import KEYS, fill, settle_strength
 from facecrypt.recipe.schema import (
@@ -52,8 +65,9 @@ from facecrypt.recipe.schema import (
     SurrogateSlot,
     TermSlot,
     TermWeight,
-    TrainerOptions,
 )
+from facecrypt.recipe.shipped import find_recipe
+from facecrypt.recipe.trainer_options import TrainerOptions, given_options, owned_faults
 from facecrypt.recipe.yaml_values import Node, dump
 from facecrypt.registry import JUDGES, Kinds
 from facecrypt.system.naming import template_fault
@@ -153,7 +167,7 @@ class Recipe:
         seed: Seed of everything random.
         allow_white_box: Let a surrogate also judge as held-out recogniser; its numbers are marked.
         permissive_only: Refuse every recogniser whose weights are not known to allow products, fallbacks included.
-        trainer: Hardware options of Lightning's Trainer.
+        trainer: Arguments of Lightning's Trainer: devices, loggers, callbacks and others.
     """
 
     __pydantic_config__ = STRICT
@@ -219,15 +233,20 @@ def load_recipe(path: str | Path, overrides: Sequence[str | Override] = (), *, a
     """Return a recipe file with overrides, checked in full.
 
     Args:
-        path: A YAML file.
+        path: A YAML file, or the name of a shipped recipe.
         overrides: ``key=value`` each; keys reach into lists: ``surrogates[0].weight=2``.
         allow_env: Whether ``${oc.env:NAME}`` in it may read the environment.
 
     Raises:
         RecipeError: With every fault of the recipe.
     """
-    source = str(path)
-    return check_recipe(read_recipe(source, overrides, allow_env=allow_env), source)
+    source = find_recipe(str(path))
+    composed = read_composed(source)
+    values = override_recipe(composed.values, overrides, source, allow_env=allow_env)
+    try:
+        return check_recipe(values, source)
+    except RecipeError as error:
+        raise RecipeError(source, [respell(fault, composed.spellings) for fault in error.faults]) from None
 
 
 def read_recipe(source: str, overrides: Sequence[str | Override] = (), *, allow_env: bool = False) -> dict[str, Node]:
@@ -241,7 +260,7 @@ def read_recipe(source: str, overrides: Sequence[str | Override] = (), *, allow_
     Raises:
         RecipeError: If the file or an override cannot be read, or an interpolation leads nowhere.
     """
-    return override_recipe(read_file(source), overrides, source, allow_env=allow_env)
+    return override_recipe(read_composed(source).values, overrides, source, allow_env=allow_env)
 
 
 def override_recipe(
@@ -258,8 +277,48 @@ def override_recipe(
     Raises:
         RecipeError: If an override cannot be read or an interpolation leads nowhere.
     """
-    settled = settle_strength(overrides, values)
-    return override_values(values, RECIPE_SCHEMA, settled, source, allow_env=allow_env)
+    return override_values(values, RECIPE_SCHEMA, _settle(overrides, values, source), source, allow_env=allow_env)
+
+
+def _settle(overrides: Sequence[str | Override], values: Mapping[str, Any], source: str) -> list[str | Override]:
+    overrides = flatten_overrides(overrides, values)
+    if any(re.match(rf"{BASE}\b", each if isinstance(each, str) else each.key) for each in overrides):
+        raise RecipeError(source, ["base: no override changes what a recipe is laid over. Name it in the file."])
+    return settle_strength(overrides, values)
+
+
+def show_recipe(
+    source: str,
+    overrides: Sequence[str] = (),
+    *,
+    origin: bool = False,
+    grouped: bool = False,
+    allow_env: bool = False,
+    ascii_only: bool = False,
+) -> str:
+    """Return a recipe file with overrides as YAML, checked, with every default filled in.
+
+    Args:
+        source: A YAML file.
+        overrides: ``key=value`` each.
+        origin: Tell in a comment where each value comes from.
+        grouped: Write the keys in their groups.
+        allow_env: Whether ``${oc.env:NAME}`` in it may read the environment.
+        ascii_only: Write characters beyond ASCII as escapes.
+
+    Raises:
+        RecipeError: With every fault of the recipe.
+    """
+    recipe = load_recipe(source, overrides, allow_env=allow_env)
+    values = recipe_values(recipe)
+    own = own_arguments(values["method"])
+    shown = group(values, own) if grouped else values
+    if not origin:
+        return dump(interpolation.escape_all(shown), ascii_only=ascii_only)
+    tree = read_composed(source).values
+    place_overrides(tree, RECIPE_SCHEMA, _settle(overrides, tree, source), source)
+    origins = find_origins(values, tree)
+    return annotate(shown, group(origins, own) if grouped else origins, ascii_only=ascii_only)
 
 
 def check_recipe(values: Mapping[str, Any], source: str = "recipe") -> Recipe:
@@ -275,12 +334,22 @@ def check_recipe(values: Mapping[str, Any], source: str = "recipe") -> Recipe:
     Raises:
         RecipeError: With every fault.
     """
-    if is_config(values):
-        values = config_nodes(values, source)
-    values, faults = plain_values(values, RECIPE_SCHEMA)
+    if is_config(values) or BASE in values:
+        nodes = compose(mapping_nodes(values, source), source, Path()).values
+        values = override_values(nodes, RECIPE_SCHEMA, (), source)
+    flat, faults = flatten(values)
+    try:
+        return _check_flat(flat, source, faults)
+    except RecipeError as error:
+        spellings = find_spellings(values)
+        raise RecipeError(source, [respell(fault, spellings) for fault in error.faults]) from None
+
+
+def _check_flat(values: Mapping[str, Any], source: str, faults: list[str]) -> Recipe:
+    values, wrong = plain_values(values, RECIPE_SCHEMA)
     values |= {key: {"name": values[key]} for key in _NAMED if isinstance(values.get(key), str)}
     values, unknown = fill(values)
-    faults += unknown
+    faults = [*faults, *wrong, *unknown]
     # Components are checked as far as the mapping allows, so that one pass shows every fault.
     faults += component_faults(values, _KINDS)
     if isinstance(strength := values.get("strength"), dict):
@@ -289,6 +358,7 @@ def check_recipe(values: Mapping[str, Any], source: str = "recipe") -> Recipe:
         if isinstance(detector := receipt.get("detector"), str):
             receipt = values["receipt"] = receipt | {"detector": {"name": detector}}
         faults += [f"receipt.{fault}" for fault in component_faults(receipt, {"detector": "detector"})]
+    faults += owned_faults(values.get("trainer"))
     recipe = check_values(values, _ADAPTER, RECIPE_SCHEMA, source, faults)
     faults = faults or _contradictions(recipe) + hardware_faults(recipe.trainer)
     if faults:
@@ -342,11 +412,15 @@ def dump_recipe(recipe: Recipe, *, ascii_only: bool = False) -> str:
 
 
 def recipe_values(recipe: Recipe) -> dict[str, Any]:
-    """Return the recipe as the mapping that its file would hold, with every default filled in."""
+    """Return the recipe as the mapping that its file would hold, with every default filled in.
+
+    Of the arguments of Lightning's Trainer that are no hardware, those which have another value than their default.
+    """
     # A field cannot be called `except`, so its name ends in an underscore, which the key does not.
-    return asdict(
+    values = asdict(
         recipe, dict_factory=lambda pairs: {key.rstrip("_"): value for key, value in pairs if _says(key, value)}
     )
+    return values | {"trainer": deepcopy(given_options(recipe.trainer))}
 
 
 def _says(key: str, value: object) -> bool:
@@ -398,7 +472,7 @@ _PARTS: dict[str, type] = {
     "limits": Limits,
     "trainer": TrainerOptions,
 }
-RECIPE_SCHEMA = Schema(Recipe, _PARTS, {**_KINDS, "judges": "surrogate"})
+RECIPE_SCHEMA = Schema(Recipe, _PARTS, {**_KINDS, "judges": "surrogate"}, flat_path)
 
 
 def is_measured(recipe: Recipe) -> bool:

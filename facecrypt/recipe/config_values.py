@@ -25,19 +25,18 @@ from facecrypt.system.texts import plain
 _Checked = TypeVar("_Checked")
 
 
-def read_file(source: str) -> dict[str, Node]:
+def read_file(source: str, role: str = "") -> dict[str, Node]:
     """Return what a YAML file says, without overrides, its interpolations unresolved.
 
     Args:
         source: The file.
+        role: What the origin of each value begins with: ``recipe``, or ``base``; without it, values have none.
 
     Raises:
         RecipeError: If it cannot be read, is too large, or holds no mapping.
     """
     try:
-        node = parse(_decode(read_regular(source, 4 * LONGEST)))
-    except OSError as error:
-        raise RecipeError(source, [f"cannot be read: {error.strerror}. Give the path of a recipe file."]) from error
+        node = parse(read_text(source), f"{role} {source}" if role else "")
     except ValueError as error:
         raise RecipeError(source, [f"is no YAML: {error}."]) from error
     if node is None or (isinstance(node, Scalar) and node.value is None):
@@ -45,6 +44,20 @@ def read_file(source: str) -> dict[str, Node]:
     if not isinstance(node, dict):
         raise RecipeError(source, ["is no mapping of keys to values. Start it with 'surrogates: [{name: sface}]'."])
     return node
+
+
+def read_text(source: str) -> str:
+    """Return the text of a YAML file.
+
+    Raises:
+        RecipeError: If it cannot be read, is too large, or is no text.
+    """
+    try:
+        return _decode(read_regular(source, 4 * LONGEST))
+    except OSError as error:
+        raise RecipeError(source, [f"cannot be read: {error.strerror}. Give the path of a recipe file."]) from error
+    except YamlError as error:
+        raise RecipeError(source, [f"is no YAML: {error}."]) from error
 
 
 def _decode(content: bytes) -> str:
@@ -93,13 +106,28 @@ def override_values(
     Raises:
         RecipeError: If an override cannot be read or an interpolation leads nowhere.
     """
-    faults = apply(values, overrides)
-    faults = faults or settle_overrides(values, schema)
-    if not faults:
-        values, faults = resolve(values, allow_env)
+    place_overrides(values, schema, overrides, source)
+    values, faults = resolve(values, allow_env, schema.flat)
     if faults:
         raise RecipeError(source, at_most(faults))
     return values
+
+
+def place_overrides(values: dict[str, Node], schema: Schema, overrides: Sequence[str | Override], source: str) -> None:
+    """Put overrides into values, which change; interpolations stay as they are.
+
+    Args:
+        values: The keys of a file.
+        schema: What it may say.
+        overrides: ``key=value`` each, or what is meant by it; keys reach into lists.
+        source: The file, for the error message.
+
+    Raises:
+        RecipeError: If an override cannot be read.
+    """
+    faults = apply(values, overrides) or settle_overrides(values, schema)
+    if faults:
+        raise RecipeError(source, at_most(faults))
 
 
 def is_config(value: object) -> bool:
@@ -116,22 +144,6 @@ def _unwrap(key: str, config: Any) -> object:
         return OmegaConf.to_container(config, resolve=False, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise RecipeError("recipe", [f"{key}: {plain(error)}. Give the config a value in place of '???'."]) from None
-
-
-def config_nodes(config: Any, source: str) -> dict[str, Node]:
-    """Return a mapping of OmegaConf as the keys of a file, with its interpolations resolved as those of a file are.
-
-    Args:
-        config: A ``DictConfig``.
-        source: What an error message calls it.
-
-    Raises:
-        RecipeError: If it is no mapping, has a value that no file can have, or an interpolation leads nowhere.
-    """
-    values, faults = resolve(mapping_nodes(config, source))
-    if faults:
-        raise RecipeError(source, at_most(faults))
-    return values
 
 
 def mapping_nodes(mapping: Mapping[str, Any], source: str) -> dict[str, Node]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from facecrypt.recipe.schema import TrainerOptions
+from facecrypt.recipe.trainer_options import TrainerOptions
 
 _FEW = 8
 """Processes on a CPU that nobody refuses, however few its cores are."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -80,17 +80,20 @@ def escape_all(value: Any) -> Any:
     return escape(value) if isinstance(value, str) else value
 
 
-def resolve(tree: dict[str, Node], allow_env: bool = False) -> tuple[dict[str, Node], list[str]]:
+def resolve(
+    tree: dict[str, Node], allow_env: bool = False, flat: Callable[[Sequence[Part]], Sequence[Part]] = tuple
+) -> tuple[dict[str, Node], list[str]]:
     """Return a recipe in which every interpolation is replaced by what it stands for.
 
     Args:
         tree: The recipe; it does not change.
         allow_env: Whether interpolations may read environment variables.
+        flat: Returns where a path leads that leads nowhere as it is spelt.
 
     Returns:
         The recipe, and one line per interpolation that leads nowhere or is not allowed.
     """
-    resolver = _Resolver(tree, allow_env)
+    resolver = _Resolver(tree, allow_env, flat)
     try:
         resolved = resolver.walk(tree, (), ())
     except _TooMuchError as error:
@@ -100,8 +103,11 @@ def resolve(tree: dict[str, Node], allow_env: bool = False) -> tuple[dict[str, N
 
 
 class _Resolver:
-    def __init__(self, root: dict[str, Node], allow_env: bool) -> None:
+    def __init__(
+        self, root: dict[str, Node], allow_env: bool, flat: Callable[[Sequence[Part]], Sequence[Part]]
+    ) -> None:
         self._root = root
+        self._flat = flat
         self._allow_env = allow_env
         self._steps = self._characters = self._frames = 0
         self._trees: dict[str, Any] = {}
@@ -180,6 +186,8 @@ class _Resolver:
         if up > len(place):
             raise _UnresolvedError("leads out of the recipe. Take away points.")
         target = (*(place[:-up] if up else ()), *map(_part, parts))
+        if not _leads_somewhere(self._root, target):
+            target = tuple(self._flat(target))
         if target in chain:
             raise _UnresolvedError(f"leads back to itself, by {' -> '.join(map(join_key, (*chain, target)))}.")
         self._count(place, 0)
@@ -231,6 +239,17 @@ class _Resolver:
                 f"{join_key(place)}: interpolations add up to more than {MOST} values or {LONGEST} characters. "
                 "Write shorter ones."
             )
+
+
+def _leads_somewhere(node: Node, target: _Place) -> bool:
+    for part in target:
+        if isinstance(node, Scalar) and "${" in node.text:
+            return True  # To what it stands for.
+        try:
+            node = node[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return True
 
 
 def _part(text: str) -> Part:

@@ -6,7 +6,7 @@ Where a key holds a text, such as a path, the text is meant that was typed: ``20
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -38,11 +38,13 @@ class Schema:
         owner: The dataclass of the whole file.
         parts: The dataclasses of those keys, at any depth, that hold mappings or lists of mappings.
         kinds: The keys that name components, at any depth, and the kind of each, or several of which it may be one.
+        flat: Returns the key that a key path means, where the file knows other spellings.
     """
 
     owner: type
     parts: Mapping[str, type]
     kinds: Mapping[str, Kinds]
+    flat: Callable[[Sequence[Part]], Sequence[Part]] = tuple
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from facecrypt.checking import suggest
+from facecrypt.recipe.merging import merge
 from facecrypt.recipe.overrides import Override
 from facecrypt.system.texts import brief
 
@@ -89,10 +90,37 @@ def settle_strength(overrides: Sequence[str | Override], file: Mapping[str, Any]
     tried = made.get("levels", file.get("levels"))
     if changed and isinstance(tried, list):
         made["levels"] = [_without(level, changed) for level in tried]
+    filled = {} if latest.keys() & _CONTRADICTED.keys() else _filled_in(file)
+    # What reaches into a value of the file's preset, as views[0].args.degrees does, changes that value.
+    inside = [key for override, (key, _) in zip(overrides, said, strict=True) if _key(override) != key]
+    made |= {key: filled[key] for key in inside if key in filled and key not in file and key not in made}
     # In a file without the key there is nothing to take away.
     implied = [Override(key, deepcopy(value)) for key, value in made.items() if value is not None or key in file]
     contradicted = _CONTRADICTED.get(last, ())
     return [*implied, *(each for each, (key, _) in zip(overrides, said, strict=True) if key not in contradicted)]
+
+
+def give_way(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of a recipe's base without those that give way to what the recipe says of strength.
+
+    As on the command line, a preset or a protection that is named later replaces all that presets set, and takes away
+    what contradicts it.
+
+    Args:
+        base: The keys of the base, unchecked.
+        own: Those of the recipe.
+    """
+    named = [key for key in own if key in _CONTRADICTED and _holds(own, key)]
+    if not named:
+        return dict(base)
+    gone, presets = set(_CONTRADICTED[named[-1]]), load_presets()
+    if named[-1] == "preset":
+        gone |= {"levels", *presets.get(str(getattr(own["preset"], "value", own["preset"])), ())}
+    elif named[-1] == "strength":
+        gone |= {"levels"}
+    elif not _holds(base, "protect"):
+        gone |= {key for values in presets.values() for key in values}
+    return {key: value for key, value in base.items() if key not in gone}
 
 
 _CONTRADICTED: Mapping[str, Sequence[str]] = {
@@ -107,11 +135,23 @@ _NOTHING = ("", "null", "~")
 
 def _said(override: str | Override) -> tuple[str, str]:
     """Return the outermost key of an override, and what it says, as far as that is a plain value."""
+    key = re.split(r"[.\[]", _key(override))[0]
     if isinstance(override, str):
-        key, _, typed = override.partition("=")
-        return re.split(r"[.\[:]", key)[0], typed.strip("\"' ")
+        return key, override.partition("=")[2].strip("\"' ")
     text: object = getattr(override.value, "text", override.value)
-    return re.split(r"[.\[]", override.key)[0], "null" if text is None else str(text)
+    return key, "null" if text is None else str(text)
+
+
+def _key(override: str | Override) -> str:
+    return override.partition("=")[0].removesuffix(":") if isinstance(override, str) else override.key
+
+
+def _filled_in(file: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that `fill` gives a recipe of which these are the keys."""
+    presets = load_presets()
+    if _holds(file, "protect"):
+        return list(presets.values())[-1]
+    return presets.get(str(getattr(file.get("preset"), "value", file.get("preset"))), {})
 
 
 def _holds(file: Mapping[str, Any], key: str) -> bool:
@@ -140,7 +180,7 @@ def fill(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         filled["levels"], found = _fill_levels(list(presets) if tried is None else tried, "levels", own)
         faults += found
         if tried is None:
-            filled = {**list(presets.values())[-1], **filled}
+            filled = _over(list(presets.values())[-1], filled)
     strength = filled.get("strength")
     if isinstance(strength, dict):
         levels, found = _fill_levels(strength.get("levels", list(presets)), "strength.levels", {})
@@ -176,4 +216,13 @@ def _fill(
             f"{path}: {brief(name)} is no preset.{suggest(name, presets)} Known: {', '.join(presets)}."
         ]
     kept = {key: value for key, value in (own or {}).items() if key in presets[name]}
-    return {**presets[name], **kept, **values}, []
+    return _over(_over(presets[name], kept), values), []
+
+
+def _over(preset: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values laid over those of a preset, as over a base, but for what a preset promises as a whole."""
+    return {**merge(preset, values), **{key: values[key] for key in WHOLE if key in values}}
+
+
+WHOLE = ("budget",)
+"""Keys that a recipe gives as a whole, or not at all: a budget of its own promises what it names, and no more."""

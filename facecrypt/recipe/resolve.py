@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from facecrypt.errors import RecipeError
 from facecrypt.recipe.check import Recipe, check_recipe, override_recipe, recipe_values
-from facecrypt.recipe.config_values import mapping_nodes, nodes_of, read_file
+from facecrypt.recipe.compose import compose, read_composed
+from facecrypt.recipe.config_values import mapping_nodes, nodes_of
+from facecrypt.recipe.groups import flatten_overrides
 from facecrypt.recipe.overrides import Override
+from facecrypt.recipe.shipped import find_recipe, shipped_recipe
 
 AnyRecipe = str | os.PathLike[str] | Recipe | Mapping[str, Any] | None
 """A recipe: the path of a YAML file, a checked one, a mapping of its keys, OmegaConf's too; None is `quickstart`."""
@@ -36,16 +38,18 @@ def resolve_recipe(
     """
     source, overrides = "recipe", overrides or {}
     if recipe is None or isinstance(recipe, str | os.PathLike):
-        source = os.fsdecode(quickstart() if recipe is None else recipe)
-        values = read_file(source)
+        source = find_recipe(os.fsdecode(quickstart() if recipe is None else recipe))
+        values = read_composed(source).values
     elif isinstance(recipe, Recipe):
         values = recipe_values(recipe)
     else:
-        values = mapping_nodes(recipe, source)
-    faults = [f"{key}: is for files. Give protect() the pictures, and save its results." for key in _OWNED]
-    if faults := [fault for key, fault in zip(_OWNED, faults, strict=True) if key in overrides]:
-        raise RecipeError(source, faults)
+        values = compose(mapping_nodes(recipe, source), source, Path()).values
     given = [Override(str(key), nodes_of(key, value, verbatim=True)) for key, value in overrides.items()]
+    keys = [each.key for each in flatten_overrides(given, values) if isinstance(each, Override)]
+    named = [key for key in _OWNED if key in keys]
+    if named:
+        words = "is for files. Give protect() the pictures, and save its results."
+        raise RecipeError(source, [f"{key}: {words}" for key in named])
     values = override_recipe(values, given, source)
     checked = check_recipe({key: value for key, value in values.items() if key not in _OWNED}, source)
     trainer = checked.trainer
@@ -60,5 +64,5 @@ def resolve_recipe(
 
 
 def quickstart() -> Path:
-    """Return the recipe of those who name none, a copy of ``recipes/quickstart.yaml``."""
-    return Path(str(resources.files("facecrypt") / "data" / "quickstart.yaml"))
+    """Return the recipe of those who name none."""
+    return shipped_recipe("quickstart")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -10,7 +9,6 @@ import pydantic
 from pydantic import Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
-from facecrypt.choices import Accelerator, Precision, Strategy
 from facecrypt.recipe.key_types import WHOLE_RECIPE
 from facecrypt.system.limits import SECONDS, parse_size
 from facecrypt.system.texts import PathText
@@ -38,28 +36,6 @@ def _check_batch_size(value: object) -> object:
 
 # A plain union would name the fault of each of its members.
 BatchSize = Annotated[int | Literal["auto"], pydantic.BeforeValidator(_check_batch_size)]
-
-MOST_DEVICES = 1024
-
-
-def _check_devices(value: object) -> object:
-    """Return ``auto``, a number of devices, or a list of the numbers of GPUs, which Lightning also takes as texts."""
-    given = value
-    if isinstance(value, str) and re.fullmatch(r"-?\d{1,4}(,\d{1,4})*,?", value):
-        numbers = [int(each) for each in value.split(",") if each]
-        given = numbers if "," in value else numbers[0]
-    if given == "auto" or (type(given) is int and (given == -1 or 1 <= given <= MOST_DEVICES)):
-        return given
-    indices = given if isinstance(given, list) else []
-    proper = all(type(each) is int and 0 <= each < MOST_DEVICES for each in indices)
-    if indices and proper and len(set(indices)) == len(indices):
-        return indices
-    raise PydanticCustomError(
-        "devices", "Input should be 'auto', a number of devices from 1 on, -1 for all GPUs, or a list of different GPUs"
-    )
-
-
-Devices = Annotated[int | list[int] | Literal["auto"], pydantic.BeforeValidator(_check_devices)]
 
 
 def _check_memory(value: object) -> object:
@@ -333,23 +309,3 @@ class ReportOptions:
 
     __pydantic_config__ = STRICT
     originals: bool = True
-
-
-@dataclass
-class TrainerOptions:
-    """What Lightning's Trainer is told about the hardware; see its documentation for the values.
-
-    Attributes:
-        accelerator: ``auto`` takes a GPU where there is one; ``gpu`` is either of ``cuda`` and ``mps``.
-        devices: How many devices, or which: ``auto``, a number, or a list of GPUs, numbered from 0; -1 is all GPUs.
-        strategy: How several devices work together; ``auto`` takes ``ddp`` where there are several.
-        precision: Of the surrogates while they give gradients.
-        num_nodes: Number of machines.
-    """
-
-    __pydantic_config__ = STRICT
-    accelerator: Accelerator = "auto"
-    devices: Devices = "auto"
-    strategy: Strategy = "auto"
-    precision: Precision = "32-true"
-    num_nodes: Annotated[int, Field(ge=1, le=MOST_DEVICES)] = 1

@@ -12,7 +12,7 @@ import math
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -47,12 +47,26 @@ class Scalar:
         value: What YAML makes of it.
         fault: Why it has no value: it is a number out of range.
         verbatim: Whether ``${`` in it stands for itself.
+        origin: The file and line that it comes from; empty for what no file says. Plays no part in a comparison.
     """
 
     text: str
     value: str | int | float | bool | None
     fault: str = ""
     verbatim: bool = False
+    origin: str = field(default="", compare=False, repr=False)
+
+
+class EmptyList(list[Any]):
+    """A list in which nothing stands, which has no `Scalar` to tell where it comes from."""
+
+    origin = ""
+
+
+class EmptyMapping(dict[str, Any]):
+    """A mapping in which nothing stands."""
+
+    origin = ""
 
 
 Node = Any
@@ -81,24 +95,32 @@ def _is_plain(text: str) -> bool:
     return all(is_shown(each) for each in text)
 
 
-def parse(text: str) -> Node:
+def parse(text: str, source: str = "") -> Node:
     """Return what a YAML text says; None for one that says nothing.
+
+    Args:
+        text: The text.
+        source: What the origin of each value begins with, as a file; without it, values have none.
 
     Raises:
         YamlError: If it is too long, too deep, no YAML, or uses what recipes do not.
     """
-    return copy_node(_parse(text))
+    return copy_node(_parse(text, source))
 
 
-@lru_cache(maxsize=16)
-def _parse(text: str) -> Node:
+@lru_cache(maxsize=32)
+def _parse(text: str, source: str) -> Node:
     if len(text) > LONGEST:
         raise YamlError(f"is longer than {LONGEST} characters")
-    return _Builder(text).document()
+    return _Builder(text, source).document()
 
 
 def copy_node(node: Node) -> Node:
     """Return a copy in which nothing is shared but what cannot change."""
+    if isinstance(node, EmptyList | EmptyMapping) and not node:
+        copy = type(node)()
+        copy.origin = node.origin
+        return copy
     if isinstance(node, dict):
         return {key: copy_node(value) for key, value in node.items()}
     return [copy_node(each) for each in node] if isinstance(node, list) else node
@@ -118,7 +140,8 @@ def number_fault(value: object) -> str:
 class _Builder:
     """Makes nodes of a YAML text."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, source: str) -> None:
+        self._source = source
         # Bytes that are no UTF-8 occur in overrides alone; a file would hold them as escapes.
         self._restore = unshield if has_surrogates(text) else str
         self._events = _read_events(shield(text) if has_surrogates(text) else text)
@@ -145,17 +168,24 @@ class _Builder:
         if anchor is not None:
             self._anchors.pop(anchor, None)  # Until it is complete, nothing may repeat it.
         if isinstance(event, ev.ScalarEvent):
-            node = _scalar(event, tag, self._restore(event.value))
+            node = _scalar(event, tag, self._restore(event.value), self._origin(event))
         elif depth >= DEEPEST:
             raise _fault(event, f"is nested deeper than {DEEPEST} levels")
         elif isinstance(event, ev.SequenceStartEvent):
             _check_tag(event, tag, "seq")
-            node = self._list(depth)
+            node = self._list(depth) or self._empty(EmptyList(), event)
         else:
             _check_tag(event, tag, "map")
-            node = self._mapping(depth)
+            node = self._mapping(depth) or self._empty(EmptyMapping(), event)
         if anchor is not None:
             self._anchors[anchor] = node
+        return node
+
+    def _origin(self, event: Any) -> str:
+        return f"{self._source}:{event.start_mark.line + 1}" if self._source else ""
+
+    def _empty(self, node: EmptyList | EmptyMapping, event: Any) -> Node:
+        node.origin = self._origin(event)
         return node
 
     def _list(self, depth: int) -> Node:
@@ -244,7 +274,7 @@ def _name_tag(tag: str | None) -> str:
     return brief((tag or "").replace(_TAG, "!!"))
 
 
-def _scalar(event: Any, tag: str | None, text: str) -> Scalar:
+def _scalar(event: Any, tag: str | None, text: str, origin: str) -> Scalar:
     meant = f"{_TAG}str"
     if event.implicit[0] and event.tag != "!":
         meant = _resolve(text)
@@ -256,7 +286,7 @@ def _scalar(event: Any, tag: str | None, text: str) -> Scalar:
             meant = tag
         elif tag != meant:
             raise _fault(event, f"{brief(text)} is no {_name_tag(tag)}. Leave the tag out, or mend the value")
-    return _convert(text, meant)
+    return replace(_convert(text, meant), origin=origin)
 
 
 def read_scalar(text: str) -> Scalar:

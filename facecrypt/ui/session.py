@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from facecrypt.engine.trainer import Progress
+from facecrypt.engine.callbacks import Progress
 from facecrypt.errors import FacecryptError, PhotoError, RecipeError
 from facecrypt.faces.face import Face
 from facecrypt.photos.files import FORMATS, Photo, output_path, read_photo

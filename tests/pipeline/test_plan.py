@@ -24,11 +24,12 @@ from facecrypt.photos.files import read_photo
 from facecrypt.pipeline.inputs import choose_photos
 from facecrypt.pipeline.plan import Plan, make_plan
 from facecrypt.recipe.check import Recipe, check_recipe, dump_recipe
+from facecrypt.recipe.resolve import quickstart
 from facecrypt.report import writer
 from facecrypt.system import places
 from facecrypt.system.locks import locked_folders
 from facecrypt.system.places import check_unchanged, file_id, fold
-from tests.pictures import DATA, make_image, save
+from tests.pictures import make_image, save
 
 Snapshot = dict[str, bytes | str | None]
 
@@ -1003,7 +1004,7 @@ def test_the_work_of_a_plan_grows_with_its_photos_only(monkeypatch: pytest.Monke
 def test_each_clash_has_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     photo("in/a.png")
     photo("in/b.png")
-    recipe = str(DATA / "quickstart.yaml")
+    recipe = str(quickstart())
     assert cli.main(["run", recipe, "photos=in", "output=in"]) == cli.WRONG
     first, *others = [line for line in capsys.readouterr().err.splitlines() if "warning" not in line]
     assert first == "facecrypt: the run would destroy files, so nothing was begun:"

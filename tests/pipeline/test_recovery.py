@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from facecrypt.engine.trainer import Progress
+from facecrypt.engine.callbacks import Progress
 from facecrypt.errors import FacecryptError, FacecryptWarning
 from facecrypt.pipeline import runner
 from facecrypt.recipe.check import check_recipe

@@ -9,7 +9,7 @@ from facecrypt.errors import RecipeError
 from facecrypt.recipe import hardware
 from facecrypt.recipe.check import check_recipe
 from facecrypt.recipe.hardware import hardware_faults
-from facecrypt.recipe.schema import TrainerOptions
+from facecrypt.recipe.trainer_options import TrainerOptions
 
 CUDA = {"cuda": True, "mps": False, "gpu": True}
 MPS = {"cuda": False, "mps": True, "gpu": True}
