@@ -10,7 +10,7 @@ from facecrypt.benchmark.config import load_benchmark
 from facecrypt.cli import main as cli
 from facecrypt.errors import RecipeError
 from facecrypt.recipe.check import Recipe, check_recipe, load_recipe, recipe_values, show_recipe
-from facecrypt.recipe.groups import GROUPS, flatten, group
+from facecrypt.recipe.groups import GROUPS, flatten, group, own_arguments
 from facecrypt.recipe.migrate import migrate
 from facecrypt.recipe.resolve import resolve_recipe
 from facecrypt.recipe.shipped import shipped_names, shipped_recipe
@@ -77,7 +77,7 @@ def test_both_spellings_are_one_recipe(tmp_path: Path) -> None:
 def test_every_recipe_comes_back_from_its_groups(name: str) -> None:
     recipe = load_recipe(shipped_recipe(name))
     values = recipe_values(recipe)
-    assert check_recipe(group(values)) == recipe
+    assert check_recipe(group(values, own_arguments(values["method"]))) == recipe
     assert check_recipe(yaml.safe_load(show_recipe(str(shipped_recipe(name)), grouped=True))) == recipe
     assert flatten(values) == (values, [])
 
@@ -87,7 +87,8 @@ def test_every_key_is_in_one_group_or_one_itself() -> None:
     assert len(set(in_groups)) == len(in_groups)
     shown = group(recipe_values(check_recipe({"surrogates": [{"name": "sface"}]})))
     assert list(shown) == [
-        "photos", "detector", "faces", "surrogates", "method", "budget", "judges", "output", "trainer", "permissive_only",
+        "photos", "detector", "faces", "surrogates", "method", "budget", "judges", "output", "trainer",
+        "permissive_only",
     ]  # fmt: skip
 
 
