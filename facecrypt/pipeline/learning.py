@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 
 from facecrypt.choices import FaceChoice
-from facecrypt.detectors.search import FaceDetector
 from facecrypt.errors import FacecryptError, NoFaceFoundError, PhotoError
 from facecrypt.faces.patches import FaceImage, cut
 from facecrypt.methods.base import OnStep, Recognisers, Task
@@ -16,7 +15,7 @@ from facecrypt.methods.iterative.loop import Surrogate
 from facecrypt.methods.universal import PersonMask, Universal, drawn, learn, write_mask
 from facecrypt.photos.files import read_photo
 from facecrypt.photos.finding import find_photos
-from facecrypt.pipeline.builders import build_surrogates
+from facecrypt.pipeline.builders import build_detector, build_surrogates
 from facecrypt.recipe.check import Recipe
 from facecrypt.recipe.face_rules import face_rules
 from facecrypt.registry import build as build_component
@@ -96,7 +95,7 @@ def faces_of(recipe: Recipe) -> tuple[list[FaceImage], list[Path]]:
     """
     if recipe.photos in (None, "-"):
         raise PhotoError("photos: there are none to learn from. Set photos to their folder.")
-    detector = FaceDetector()
+    detector = build_detector(recipe.detector)
     choice: FaceChoice = "aligned" if face_rules(recipe.faces).choose == "aligned" else "largest"
     faces, faceless = [], []
     for path in find_photos(str(recipe.photos), recursive=True):
