@@ -293,8 +293,11 @@ class Task:
         return torch.Generator().manual_seed(self.seeds[face])
 
     def project(self, face: int, mask: Tensor) -> Tensor:
-        """Return what is nearest to a mask, ``(3, S, S)``, inside the ball and inside the photo of a face."""
-        return within(mask, self.faces[face], self.epsilon, self.norm, self.regions[face] if self.regions else None)
+        """Return what is nearest to a mask, ``(3, S, S)``, inside the ball, the region and the photo of a face."""
+        region = self.region(face).to(mask.device) if self.regions else None
+        if region is not None and self.norm == "l2":
+            mask, region = mask * region, None
+        return within(mask, self.faces[face], self.epsilon, self.norm, region)
 
 
 class Method(Protocol):

@@ -15,7 +15,7 @@ from facecrypt.methods.iterative.loop import Surrogate
 from facecrypt.methods.universal import PersonMask, Universal, drawn, learn, write_mask
 from facecrypt.photos.files import read_photo
 from facecrypt.photos.finding import find_photos
-from facecrypt.pipeline.builders import build_detector, build_surrogates
+from facecrypt.pipeline.builders import build_detectors, build_surrogates
 from facecrypt.recipe.check import Recipe
 from facecrypt.recipe.face_rules import face_rules
 from facecrypt.registry import build as build_component
@@ -95,7 +95,7 @@ def faces_of(recipe: Recipe) -> tuple[list[FaceImage], list[Path]]:
     """
     if recipe.photos in (None, "-"):
         raise PhotoError("photos: there are none to learn from. Set photos to their folder.")
-    detector = build_detector(recipe.detector)
+    detector = build_detectors(recipe).masks
     choice: FaceChoice = "aligned" if face_rules(recipe.faces).choose == "aligned" else "largest"
     faces, faceless = [], []
     for path in find_photos(str(recipe.photos), recursive=True):
