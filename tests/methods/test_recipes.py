@@ -31,4 +31,5 @@ def test_a_recipe_protects_the_sample_photo(name: str, tmp_path: Path) -> None:
     assert face["max_abs"] >= 1
     asked = any(each["white_box"] for each in face["recognisers"].values())
     if name not in BY_THE_LOOP:
-        assert (face["queries"] > 0) == (asked and name != "generator")  # Its network was trained by what it never asks.
+        # The network of generator was trained by what it never asks.
+        assert (face["queries"] > 0) == (asked and name != "generator")
