@@ -81,6 +81,7 @@ SLOTS = {
     "TermSlot": "An entry of `naturalness`",
     "Slot": "`method`, `source`, `sink`, `target_selector`, `gradient`, `optimizer`, and an entry of `views`",
     "OwnIdentity": "`own_identity`",
+    "PersonOptions": "`person`",
     "Region": "`region`",
     "Budget": "`budget`",
     "StrengthChoice": "`strength`",

@@ -32,6 +32,15 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 ViewsMode = Literal["chain", "one"]
 """How the views of a recipe are used: one after the other, or one of them for each picture."""
 
+TargetEmbedding = Literal["first", "mean", "set"]
+"""What of a target's photos a mask aims at: the first, the mean of all, or whichever is nearest."""
+
+PersonBy = Literal["folder", "all", "table"]
+"""What tells whose photo it is: the folder that it lies in, nothing (they are all of one person), or a table."""
+
+Share = Literal["target", "identity", "both"]
+"""What the photos of one person have in common."""
+
 Trait = Literal["skin", "sex"]
 """What of a person shows in a photo and is told offline; see `facecrypt.evaluation.traits`."""
 

@@ -25,6 +25,7 @@ import pydantic
 
 from facecrypt.checking import MOST_FAULTS, describe_fault, suggest, validate
 from facecrypt.errors import FacecryptError, FacecryptWarning, PluginError, UnknownComponentError
+from facecrypt.signatures import UnclearError, read_arguments
 from facecrypt.system.texts import Text, brief
 
 if TYPE_CHECKING:
@@ -136,6 +137,11 @@ class Component:
         Raises:
             PluginError: If the component cannot be imported, or an argument is not keyword-only or not typed.
         """
+        if self.origin == BUILT_IN and isinstance(self.target, str):
+            try:
+                return read_arguments(self.target)
+            except UnclearError:
+                pass  # What the source does not tell, the function does.
         builder = self.load()
         try:
             hints = get_type_hints(builder.__init__ if inspect.isclass(builder) else builder, include_extras=True)

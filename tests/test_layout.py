@@ -22,7 +22,7 @@ Kind = Literal["top", "late", "types"]
 FLOORS = (
     "errors choices templates verdicts",
     "system optimizers vision",
-    "photos checking gradients naturalness",
+    "photos checking gradients naturalness signatures",
     "faces registry",
     "transforms carriers surrogates",
     "detectors targets views recipe plugin",

@@ -95,7 +95,8 @@ def make_files(row: Row, probes: Sequence[Probe], targets: Sequence[Target], out
     choosers = build_choosers(recipe, notes)
     for note in notes:
         warn(note)
-    targets = targets[: recipe.max_targets]
+    weights = recipe.target_weights
+    targets = [replace(each, weight=weights.get(each.name, 1.0)) for each in targets[: recipe.max_targets]]
     if not row.every_target:
         return [_protect(recipe, surrogates, choosers, probes, targets, folder, "")]
     runs = []
@@ -122,7 +123,7 @@ def _protect(
     if todo:
         levels = level_recipes(recipe)
         detectors = build_detectors(recipe)
-        own_photos = load_own_photos(recipe, surrogates, detectors.masks)
+        own_photos = load_own_photos(recipe, surrogates, detectors.masks, [probe.path for probe in probes])
         makers = [build_maker(level, method, surrogates, targets, own_photos) for level in levels]
         judges = [make_judge(name, embedder, False, targets, chooses=True) for name, embedder in choosers]
         if recipe.protect is not None:

@@ -287,7 +287,11 @@ class _Inside:
         aligned = face_rules(recipe.faces).choose == "aligned"
         detector = build_detector(recipe.detector)
         self.targets: list[Target] = load_targets(
-            recipe.targets, recipe.max_targets, detector, "aligned" if aligned else "largest"
+            recipe.targets,
+            recipe.max_targets,
+            detector,
+            "aligned" if aligned else "largest",
+            recipe.target_weights,
         )
         self.surrogates: list[Surrogate] = build_surrogates(recipe, [])
         self.own_photos = runner.load_own_photos(recipe, self.surrogates, detector)

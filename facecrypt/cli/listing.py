@@ -19,28 +19,71 @@ Listed = Kind | Literal["preset"]
 
 
 def list_components(kind: Listed | None) -> None:
-    """Print a table of the components and presets, or of those of one kind."""
-    about = ["kind", "name", "what it is", "origin"]
-    # The other kinds have no weights: everything about them is here.
-    table = console.make_table(*about, "published accuracy", "weights", "size", "licence", "offline")
+    """Print the components and presets, or those of one kind, in groups of what belongs together."""
+    groups: dict[str, list[Component]] = {}
     for component in registry.list_components(kind) if kind != "preset" else []:
-        console.add_row(table, *_row(component))
+        groups.setdefault(_group(component), []).append(component)
+    for heading in [*registry.KINDS, *(f"surrogate, {source}" for source in _SOURCES.values())]:
+        if heading in groups:
+            _print_group(heading, [_row(component) for component in groups[heading]])
     if kind in (None, "preset"):
-        for name, values in presets.load_presets().items():
-            console.add_row(table, "preset", name, presets.describe(values), registry.BUILT_IN, "", "", "", "", "yes")
+        known = presets.load_presets()
+        _print_group("preset", [[name, presets.describe(values), "yes"] for name, values in known.items()])
     for plugin, reason in registry.broken_plugins().items():
-        console.add_row(table, "plugin", plugin, f"broken: {reason}", plugin, "", "", "", "", "")
-    console.print_table(table)
+        console.say(f"plugin {plugin}: broken: {reason}")
+    console.say("Offline is what works here without a network. All about one: facecrypt list KIND NAME.")
+    if kind in (None, "surrogate"):
+        console.say("What is missing: facecrypt weights fetch NAME; where by hand, facecrypt weights list.")
+
+
+_SOURCES = {
+    "package": "with a Python package",
+    "hub": "from the Hugging Face hub",
+    "url": "from their publisher",
+    "frbench": "from frbench, which downloads them",
+    "manual": "from a file that you fetch by hand",
+    "file": "from a file that you have",
+    "": "whatever network you name",
+}
+"""Where recognisers have their weights from, by `Weights.origin`."""
+
+
+def _group(component: Component) -> str:
+    if component.kind != "surrogate":
+        return component.kind
+    return f"surrogate, {_SOURCES[component.spec.weights.origin if component.spec else '']}"
+
+
+def _print_group(heading: str, rows: list[list[str]]) -> None:
+    columns = ["name", "what it is", *(["size", "use"] if len(rows[0]) > 3 else []), "offline"]
+    table = console.make_table(*columns)
+    table.columns[0].no_wrap = True
+    table.columns[1].ratio = 1
+    for row in rows:
+        console.add_row(table, *row)
+    console.say(heading)
+    console.print_table(table, width=_WIDTH)
+    console.say("")
+
+
+_WIDTH = 100
+"""Columns that a list takes where no terminal says how many there are."""
 
 
 def _row(component: Component) -> list[str]:
-    row = [component.kind, component.name, component.summary, component.origin]
+    """Return name, what it is, size and use of weights where it has some, and whether it works without a network."""
+    name, summary = component.name, component.summary
+    if component.origin != registry.BUILT_IN:
+        summary = f"{summary} ({component.origin})"
+    if component.kind not in JUDGES:
+        return [name, summary, "yes"]
     if component.spec is None:
-        return [*row, "", "", "", "", "" if component.kind in JUDGES else "yes"]
+        return [name, summary, "by args"]
     weights = component.spec.weights
     path = weights.find()
-    size, origin = weights_cli.describe_size(weights, path), weights_cli.describe_origin(weights)
-    return [*row, component.spec.accuracy, origin, size, weights.licence, "yes" if path else "no"]
+    size = weights_cli.describe_size(weights, path).removeprefix("not stated")
+    summary = summary.removesuffix(", from frbench")  # as the group says
+    return [name, summary, size, weights.use, "yes" if path else "no"]
 
 
 def describe(kind: Listed, name: str) -> None:
@@ -76,9 +119,16 @@ def describe(kind: Listed, name: str) -> None:
             console.say(f"      {explained[argument]}")
     console.say("")
     if component.spec is not None:
-        for about, value in zip(
-            ("accuracy", "weights", "size", "licence", "offline"), _row(component)[4:], strict=True
-        ):
+        weights = component.spec.weights
+        path = weights.find()
+        told = {
+            "accuracy": component.spec.accuracy,
+            "weights": weights_cli.describe_origin(weights),
+            "size": weights_cli.describe_size(weights, path),
+            "licence": weights.licence,
+            "offline": "yes" if path else f"no: {weights.fetch_command()}",
+        }
+        for about, value in told.items():
             if value:
                 console.say(f"{about}: {value}")
     console.say(f"source: {_source(builder)}")

@@ -97,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     from importlib import metadata
 
     from facecrypt.cli import weights as weights_cli
+    from facecrypt.cli.template import template_kinds
     from facecrypt.registry import KINDS
     from facecrypt.surrogates import weights
 
@@ -188,6 +189,13 @@ def _parser() -> argparse.ArgumentParser:
     plugin = things.add_parser("plugin", help="a package with one component, its test and its entry point")
     plugin.add_argument("name", metavar="NAME", help="the name of the package, such as facecrypt-mine")
     plugin.add_argument("--folder", metavar="FOLDER", default=".", help="where its folder is made (default: here)")
+    plugin.add_argument(
+        "--kind",
+        metavar="KIND",
+        default="naturalness",
+        choices=template_kinds(),
+        help=f"of its component (default: naturalness): {', '.join(template_kinds())}",
+    )
     plugin.set_defaults(command=_new)
     stored = commands.add_parser("weights", parents=[offline], help="list, fetch and verify the recognisers' weights")
     weights_cli.add_commands(stored, offline)
@@ -421,7 +429,7 @@ def _list(arguments: argparse.Namespace) -> int:
 def _new(arguments: argparse.Namespace) -> int:
     from facecrypt.cli.template import write_plugin
 
-    folder = write_plugin(arguments.name, Path(arguments.folder))
+    folder = write_plugin(arguments.name, Path(arguments.folder), arguments.kind)
     console.say(f"written: {folder}. Next: pip install -e {folder}, and python -m pytest {folder}/tests")
     return DONE
 

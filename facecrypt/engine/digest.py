@@ -101,7 +101,11 @@ def _resolve(recipe: Recipe) -> dict[str, Any]:
         backup="{stem}.original{suffix}",
         trainer=type(recipe.trainer)(precision=recipe.trainer.precision),
     )
-    return _changed(neutral) | {key: _contents(value) for key in _CONTENTS if (value := getattr(recipe, key))}
+    contents = {key: _contents(value) for key in _CONTENTS if (value := getattr(recipe, key))}
+    if recipe.person is not None:  # What one photo becomes then depends on the others.
+        contents["photos"] = None if recipe.photos is None else _contents(recipe.photos)
+        contents["table"] = None if recipe.person.table is None else _contents(recipe.person.table)
+    return _changed(neutral) | contents
 
 
 def _changed(value: Any) -> dict[str, Any]:

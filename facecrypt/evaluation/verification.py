@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from facecrypt.choices import FaceChoice, LandmarksFrom, Way
 from facecrypt.detectors.search import FaceDetector
@@ -225,6 +224,8 @@ def verify(
     Raises:
         PhotoError: If the saved file cannot be read.
     """
+    from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
     protected = read_photo(saved)
     rules = face_rules(choice)
     as_is = publish(AS_IS)

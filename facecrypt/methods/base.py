@@ -15,15 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facecrypt.choices import Norm
+from facecrypt.choices import Norm, TargetEmbedding
 from facecrypt.errors import FacecryptError, PluginError
 from facecrypt.faces.alignment import crop
 from facecrypt.faces.patches import WORKING_SIDE, FaceImage
+from facecrypt.methods.aims import embed_targets
 from facecrypt.optimizers.base import project
 from facecrypt.regions.base import Region
 from facecrypt.surrogates.crops import embedder_grid
 from facecrypt.surrogates.embedder import Embedder
-from facecrypt.surrogates.judging import embed
 from facecrypt.targets.selectors import Target
 
 ITERATIVE = "iterative"
@@ -72,6 +72,10 @@ class Features(NamedTuple):
 
     layer: Tensor
     embeddings: Tensor
+
+
+class RefusedError(PluginError):
+    """A method asked recognisers for more than it says that it uses."""
 
 
 class Recognisers:
@@ -245,7 +249,7 @@ class Recognisers:
 
     def _allow(self, *uses: Uses) -> None:
         if self._uses not in uses:
-            raise PluginError(f"a method that uses {self._uses} asked for {uses[-1]}. Say so in its attribute `uses`.")
+            raise RefusedError(f"a method that uses {self._uses} asked for {uses[-1]}. Say so in its attribute `uses`.")
 
 
 _SHOWN = 6
@@ -348,6 +352,7 @@ class MethodModule(nn.Module):
         embedders: The surrogates.
         targets: The target identities.
         settings: What the recipe allows.
+        target_embedding: What of a target's photos counts: ``first`` or ``mean``.
     """
 
     def __init__(
@@ -357,14 +362,17 @@ class MethodModule(nn.Module):
         embedders: Sequence[Embedder],
         targets: Sequence[Target],
         settings: Bounds,
+        target_embedding: TargetEmbedding = "first",
     ) -> None:
         super().__init__()
         self.method, self.settings, self.names = method, settings, list(names)
         self.embedders = list(embedders)
         self._moved = nn.ModuleList(self.embedders)
-        aims = self._aims = [target.aim for target in targets]
+        self._aims = [target.aim for target in targets]
         for number, embedder in enumerate(self.embedders):
-            shown = torch.empty(0) if method.uses == "nothing" else embed(embedder, aims)
+            shown = torch.empty(0)
+            if method.uses != "nothing":
+                shown = embed_targets(embedder, targets, target_embedding)
             self.register_buffer(f"targets_{number}", shown, persistent=False)
 
     def run(

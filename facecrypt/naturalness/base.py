@@ -12,7 +12,6 @@ from kornia.losses import total_variation
 from kornia.metrics import ssim as ssim_map
 from pydantic import Field
 from torch import Tensor
-from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from facecrypt.vision.creases import new_creases
 from facecrypt.vision.eye import FULL_HD, Eye
@@ -210,6 +209,9 @@ def _scale_weights(scales: int) -> tuple[float, ...]:
 
 
 def _ms_ssim(protected: Tensor, original: Tensor, weights: tuple[float, ...]) -> Tensor:
+    # Here, since it takes seconds: it imports torchvision and SciPy's signals on the way.
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
     similarity = multiscale_structural_similarity_index_measure(
         protected, original, data_range=1.0, reduction="none", betas=weights
     )

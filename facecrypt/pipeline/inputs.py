@@ -109,6 +109,7 @@ def named_files(recipe: Recipe) -> Iterator[tuple[Path, str]]:
     names += [("faces.except", name) for name in rules.except_ or ()]
     names += [("photos", recipe.photos)] if recipe.photos and recipe.source.name != FOLDER else []
     names += [("own_photos", recipe.own_photos)] if recipe.own_photos else []
+    names += [("person.table", recipe.person.table)] if recipe.person and recipe.person.table else []
     names += [("receipt.gallery", recipe.receipt.gallery)] if recipe.receipt.gallery else []
     names += [
         (f"{key}.args", name)

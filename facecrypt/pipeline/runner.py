@@ -12,6 +12,7 @@ from typing import Any
 
 from facecrypt import registry
 from facecrypt.carriers.base import Delivery
+from facecrypt.choices import FaceChoice
 from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.callbacks import (
     Ended,
@@ -34,7 +35,7 @@ from facecrypt.judges.enrolment import Enrolment, digests_of
 from facecrypt.methods.base import ITERATIVE, Bounds, Method, MethodModule
 from facecrypt.methods.iterative.boundary import guard
 from facecrypt.methods.iterative.loop import ProtectionLoop, Settings, Surrogate
-from facecrypt.methods.iterative.own_photos import OwnPhotos
+from facecrypt.methods.iterative.own_photos import OwnPhotos, own_album, person_album
 from facecrypt.photos.files import file_digest, sweep
 from facecrypt.photos.metadata import policy_note
 from facecrypt.pipeline.builders import assemble, build_detectors, build_region, warn
@@ -172,7 +173,8 @@ def _prepare(
         detectors = build_detectors(recipe)
         detector = detectors.masks
         aligned = face_rules(recipe.faces).choose == "aligned"
-        targets = load_targets(recipe.targets, recipe.max_targets, detector, "aligned" if aligned else "largest")
+        shown: FaceChoice = "aligned" if aligned else "largest"
+        targets = load_targets(recipe.targets, recipe.max_targets, detector, shown, recipe.target_weights)
         jobs = Photos(
             [photo.source for photo in plan.photos],
             [photo.destination for photo in plan.photos],
@@ -190,13 +192,14 @@ def _prepare(
         )
         hear = hear_all(crew.hearings)
         gallery = _open_gallery(recipe, detectors.judges, aligned)
-        own_photos = load_own_photos(recipe, crew.surrogates, detector)
+        sources = [photo.source for photo in plan.photos]
+        own_photos = load_own_photos(recipe, crew.surrogates, detector, sources)
         judges = [make_judge(name, embedder, white, targets) for name, embedder, white in crew.judges]
         transforms = publish_all(recipe.receipt.transforms)
         people = _show_gallery(gallery, judges, crew.notes) if gallery else None
     crew.notes[:0] = plan.notes
     if own_photos and own_photos.faceless:
-        crew.notes.append(f"own_photos: no face found in {own_photos.faceless} of its photos, which are left out")
+        crew.notes.append(f"{own_photos.key}: no face found in {own_photos.faceless} of its photos, which are left out")
         warn(crew.notes[-1])
     if gallery and people and (faceless := len(gallery.photos) - len(people.names)):
         crew.notes.append(f"receipt.gallery: no face found in {faceless} of its photos, which are left out")
@@ -413,13 +416,28 @@ def sample_photo() -> Path:
     return Path(str(resources.files("facecrypt") / "data" / "sample" / "astronaut.png"))
 
 
-def load_own_photos(recipe: Recipe, surrogates: Sequence[Surrogate], detector: FaceDetector) -> OwnPhotos | None:
-    """Return the own photos that a recipe names, or None where it names none. Its errors are those of `OwnPhotos`."""
-    if recipe.own_photos is None:
-        return None
+def load_own_photos(
+    recipe: Recipe, surrogates: Sequence[Surrogate], detector: FaceDetector, photos: Sequence[Path] = ()
+) -> OwnPhotos | None:
+    """Return the people whom a recipe tells from others, or None where it does not.
+
+    Args:
+        recipe: The recipe: ``own_photos`` of people, or ``person``, who the photos of the run are of.
+        surrogates: Its recognisers.
+        detector: Finds the faces.
+        photos: The photos of the run.
+
+    Raises:
+        PhotoError: As `OwnPhotos`.
+        EmbeddingError: As `OwnPhotos`.
+    """
     aligned = face_rules(recipe.faces).choose == "aligned"
     embedders = [surrogate.embedder for surrogate in surrogates]
-    return OwnPhotos(recipe.own_photos, embedders, detector, aligned=aligned)
+    if recipe.own_photos is not None:
+        return OwnPhotos(own_album(recipe.own_photos), embedders, detector, aligned=aligned)
+    if recipe.person is None or not photos:
+        return None
+    return OwnPhotos(person_album(recipe.person, recipe.photos, photos), embedders, detector, aligned=aligned)
 
 
 def build_loop(
@@ -456,6 +474,7 @@ def build_loop(
             ceiling=None if recipe.ceiling is None else recipe.ceiling / 255,
             steps=recipe.steps,
             target_weight=recipe.target_weight,
+            target_embedding=recipe.target_embedding,
             self_weight=recipe.self_weight,
             own_weight=recipe.own_identity.weight,
             own_hinge=recipe.own_identity.hinge,
@@ -511,6 +530,7 @@ def build_maker(
             ceiling=None if recipe.ceiling is None else recipe.ceiling / 255,
             region=build_region(recipe.region),
         ),
+        recipe.target_embedding,
     )
 
 

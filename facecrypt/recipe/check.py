@@ -14,7 +14,7 @@ from pydantic import Field
 
 from facecrypt import registry
 from facecrypt.checking import at_most
-from facecrypt.choices import MetadataPolicy, Norm, PhotoFormat, ViewsMode
+from facecrypt.choices import MetadataPolicy, Norm, PhotoFormat, TargetEmbedding, ViewsMode
 from facecrypt.errors import RecipeError
 from facecrypt.recipe import interpolation
 from facecrypt.recipe.compose import BASE, compose, read_composed
@@ -55,6 +55,7 @@ from facecrypt.recipe.schema import (
     MixupOptions,
     NamedSlot,
     OwnIdentity,
+    PersonOptions,
     Receipt,
     Region,
     RegionOrSlot,
@@ -65,6 +66,7 @@ from facecrypt.recipe.schema import (
     SurrogateSlot,
     TermSlot,
     TermWeight,
+    Weight,
 )
 from facecrypt.recipe.shipped import find_recipe
 from facecrypt.recipe.trainer_options import TrainerOptions, given_options, owned_faults
@@ -101,6 +103,10 @@ class Recipe:
         held_out: Judges of the saved files, which give no gradient: recognisers, or components of the kind `judge`.
         targets: ``virtual``, the built-in pack of people who do not exist, or a folder of face photos.
         max_targets: Largest number of target identities, the first ones by name.
+        target_weights: How much targets count beside the others, by their names; 1 where none is given. A weight
+            multiplies the target's distance in Eq. 2 and its term in the selectors' gains.
+        target_embedding: What of a target's photos counts: the ``first``, the ``mean`` of all, or all as a ``set``, of
+            which the nearest is aimed at.
         target_selector: How the target of each step is chosen.
         naturalness: Terms that keep the faces natural; their weight is gamma of Eq. 4.
         gradient: Which gradient is followed: that at the masks, or one that tells of the loss around them.
@@ -116,6 +122,7 @@ class Recipe:
         own_photos: Folder of further photos of the person to protect, or with a subfolder of photos for each person.
             Each face that is found to be one of them is led away from the mean of these photos and of itself, not from
             itself alone; null for none.
+        person: Which of the photos show one person, and what they then share; null: each face stands for itself.
         own_identity: A term against the own identity with a weight and a hinge of its own.
         epsilon: Largest change of a channel in grey levels of 255 (``linf``), or the root mean square change of a
             face's patch (``l2``).
@@ -181,6 +188,8 @@ class Recipe:
     held_out: Annotated[list[JudgeSlot], Field(max_length=MOST_COMPONENTS)] = field(default_factory=list)
     targets: PathText = "virtual"
     max_targets: Annotated[int, Field(ge=1, le=100_000)] = 10
+    target_weights: dict[str, Weight] = field(default_factory=dict)
+    target_embedding: TargetEmbedding = "first"
     target_selector: Slot = field(default_factory=lambda: Slot("greedy"))
     naturalness: Annotated[list[TermSlot], Field(max_length=MOST_COMPONENTS)] = field(default_factory=list)
     gradient: Slot = field(default_factory=lambda: Slot("plain"))
@@ -192,6 +201,7 @@ class Recipe:
     target_weight: TermWeight = 1.0
     self_weight: TermWeight = 1.0
     own_photos: PathText | None = None
+    person: PersonOptions | None = None
     own_identity: OwnIdentity = field(default_factory=OwnIdentity)
     epsilon: Annotated[float, Field(ge=1, le=255)] = 12.0
     norm: Norm = "linf"
@@ -461,6 +471,7 @@ _PARTS: dict[str, type] = {
     "optimizer": Slot,
     "views": Slot,
     "own_identity": OwnIdentity,
+    "person": PersonOptions,
     "mixup": MixupOptions,
     "region": Region,
     "budget": Budget,
@@ -503,6 +514,11 @@ def _contradictions(recipe: Recipe) -> list[str]:
         faults.append(
             "target_weight: 0 leaves masks nothing to follow. Give it, self_weight or own_identity.weight more than 0."
         )
+    if recipe.target_embedding == "set" and recipe.method.name != "iterative":
+        faults.append(
+            f"target_embedding: the method {recipe.method.name!r} is given one embedding per target. Use first or mean."
+        )
+    faults += _person_faults(recipe)
     if recipe.budget == Budget():
         faults.append(
             "budget: names no bound. Give jod or enlarged a number below 10, flip, ssim or ms_ssim one below 1, or "
@@ -532,6 +548,36 @@ def _contradictions(recipe: Recipe) -> list[str]:
     faults += label_faults("receipt.transforms", recipe.receipt.transforms)
     # What is wrong with the recipe is wrong with every level, and told once.
     return faults or (_level_faults(recipe) if recipe.protect is not None else [])
+
+
+_KEEPING = ("persistent", "farthest", "fixed", "random")
+"""Built-in selectors that choose a target by the person and keep it, ``random`` where it is told to."""
+
+
+def _person_faults(recipe: Recipe) -> list[str]:
+    """Return what is wrong with `person`."""
+    person, faults = recipe.person, []
+    if person is None:
+        return []
+    if (person.by == "table") != (person.table is not None):
+        faults.append("person: by: table needs a table, and only that does. Give both, or neither.")
+    if recipe.own_photos is not None:
+        faults.append("person: stands beside own_photos, which tells too who is who. Leave one out.")
+    if recipe.method.name != "iterative":
+        faults.append(f"person: the method {recipe.method.name!r} has no use for it. Leave it out.")
+    if recipe.photos == "-":
+        faults.append("person: photos: '-' may name others each time. Name a folder, a file or a glob.")
+    if recipe.in_place:
+        faults.append("person: with in_place, the photos of a person would be gone at the next run. Leave one out.")
+    slot = recipe.target_selector
+    built_in = registry.get("target_selector", slot.name).origin == registry.BUILT_IN
+    keeps = slot.name in _KEEPING and (slot.name != "random" or slot.args.get("keep") is True)
+    if person.share != "identity" and built_in and not keeps:
+        faults.append(
+            f"person: photos share no target that {slot.name!r} chooses, which follows from each face. Name as "
+            "target_selector persistent, farthest, fixed, or random with keep: true; or set share: identity."
+        )
+    return faults
 
 
 def _protect_faults(recipe: Recipe, giving: Sequence[tuple[str, ...]], judging: Sequence[tuple[str, ...]]) -> list[str]:

@@ -9,6 +9,7 @@ import pydantic
 from pydantic import Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
+from facecrypt.choices import PersonBy, Share
 from facecrypt.recipe.key_types import WHOLE_RECIPE
 from facecrypt.system.limits import SECONDS, parse_size
 from facecrypt.system.texts import PathText
@@ -196,6 +197,25 @@ RegionOrSlot = Annotated[
     ),
 ]
 """The value of ``region``: strengths stand for the component ``face`` with these arguments."""
+
+
+@dataclass
+class PersonOptions:
+    """Which photos show one person, and what they share. Faces of others in them are told apart by likeness.
+
+    Attributes:
+        by: ``folder``: the photos in one folder are of one person, who is called as it; ``all``: all photos are; or
+            ``table``: a file tells.
+        table: A CSV file with the columns ``photo``, a file's path below the folder of photos or its name, and
+            ``person``. Photos that it does not name are of nobody in particular.
+        share: ``target``: a target that is kept throughout is the same in all photos of a person; ``identity``: masks
+            lead away from the mean of the person's photos, not from each face alone; or ``both``.
+    """
+
+    __pydantic_config__ = STRICT
+    by: PersonBy = "folder"
+    table: PathText | None = None
+    share: Share = "target"
 
 
 Similarity = Annotated[float, Field(gt=0, lt=1)]

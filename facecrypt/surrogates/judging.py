@@ -212,12 +212,18 @@ def _find_fault_of_threshold(threshold: object, strangers: Tensor, same: Tensor)
 
 def _find_fault_of_gradient(embedder: Embedder) -> str:
     faces = crops(embedder, _people()[:2]).to(next(embedder.buffers()).device).requires_grad_()
-    with torch.enable_grad():
-        first, second = embedder(faces)
-        similarity = first @ second
-        if not similarity.requires_grad:
-            return "it gives no gradient"
-        (gradient,) = torch.autograd.grad(similarity, faces)
+    try:
+        with torch.enable_grad():
+            first, second = embedder(faces)
+            similarity = first @ second
+            if not similarity.requires_grad:
+                return "it gives no gradient"
+            (gradient,) = torch.autograd.grad(similarity, faces)
+    except (FacecryptError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # Networks come from files and plugins: what one raises makes it one without gradients.
+        told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        return f"it gives no gradient ({told})"
     if not gradient.isfinite().all():
         return "its gradient holds numbers that are not finite"
     return "" if gradient.any() else "its gradient is zero"

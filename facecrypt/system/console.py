@@ -112,13 +112,18 @@ def add_row(table: Table, *cells: str) -> None:
     table.add_row(*(Text(plain(cell)) for cell in cells))
 
 
-def print_table(table: Table) -> None:
-    """Print a table."""
+def print_table(table: Table, width: int = _WIDE) -> None:
+    """Print a table.
+
+    Args:
+        table: The table.
+        width: Columns that it may take, where it does not go to a terminal, which has its own number of them.
+    """
     from rich.console import Console
 
     terminal = sys.stdout.isatty()
     drawn = io.StringIO()
-    Console(file=drawn, force_terminal=terminal, width=None if terminal else _WIDE).print(table)
+    Console(file=drawn, force_terminal=terminal, width=None if terminal else width).print(table)
     _print(drawn.getvalue(), error=False)
 
 

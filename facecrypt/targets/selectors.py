@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from bisect import bisect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, Protocol
 
@@ -15,11 +17,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from facecrypt.checking import suggest
 from facecrypt.choices import FaceChoice, Trait
 from facecrypt.errors import FacecryptError, NoFaceFoundError, PhotoError
 from facecrypt.faces.patches import FaceImage, cut
 from facecrypt.photos.files import find_photos, read_photo
 from facecrypt.system.naming import expand_home
+from facecrypt.system.texts import brief
 
 if TYPE_CHECKING:
     from facecrypt.detectors.search import FaceDetector
@@ -34,15 +38,24 @@ class Target:
     Attributes:
         name: How the report calls it.
         aim: The face that masks aim at.
-        checks: Other faces of the same identity, which no mask has seen.
+        checks: Other faces of the same identity, which no mask has seen, unless the recipe aims at all of them.
+        weight: How much it counts beside the others.
     """
 
     name: str
     aim: FaceImage
     checks: tuple[FaceImage, ...]
+    weight: float = 1.0
+
+    @property
+    def faces(self) -> tuple[FaceImage, ...]:
+        """All of its faces."""
+        return self.aim, *self.checks
 
 
-def load_targets(where: str, limit: int, detector: FaceDetector, choice: FaceChoice) -> list[Target]:
+def load_targets(
+    where: str, limit: int, detector: FaceDetector, choice: FaceChoice, weights: Mapping[str, float] | None = None
+) -> list[Target]:
     """Return the target identities of a recipe.
 
     Args:
@@ -52,8 +65,10 @@ def load_targets(where: str, limit: int, detector: FaceDetector, choice: FaceCho
         limit: Largest number of identities; the first ones by name are taken.
         detector: Finds the faces.
         choice: ``aligned`` if the photos of a folder are aligned faces themselves.
+        weights: How much targets count, by their names; 1 where none is given.
 
     Raises:
+        FacecryptError: If a weight is given to a target that is none of them.
         PhotoError: If the folder or a photo cannot be read or holds no photos.
         NoFaceFoundError: If a photo shows no face.
     """
@@ -81,8 +96,22 @@ def load_targets(where: str, limit: int, detector: FaceDetector, choice: FaceCho
             _PACK[key] = _face(path, detector, choice)
         return _PACK[key]
 
-    chosen = sorted(groups.items())[:limit]
-    return [Target(name, face(paths[0]), tuple(face(path) for path in paths[1:])) for name, paths in chosen]
+    chosen, weights = sorted(groups.items())[:limit], weights or {}
+    names = [name for name, _ in chosen]
+    if unknown := [name for name in weights if name not in names]:
+        raise FacecryptError(
+            f"target_weights: no target is named {brief(unknown[0])}.{suggest(unknown[0], names)} Known: "
+            f"{', '.join(names[:_NAMED])}{', ...' if len(names) > _NAMED else ''}. max_targets takes the first "
+            f"{limit} by name."
+        )
+    return [
+        Target(name, face(paths[0]), tuple(face(path) for path in paths[1:]), weights.get(name, 1.0))
+        for name, paths in chosen
+    ]
+
+
+_NAMED = 20
+"""Targets that an error names."""
 
 
 _PACK: dict[tuple[Path, str], FaceImage] = {}
@@ -117,10 +146,10 @@ class Distances(NamedTuple):
 
 
 class Person(NamedTuple):
-    """A person of whom the recipe names own photos.
+    """A person whom the recipe tells from others, by own photos or as whose photos it protects.
 
     Attributes:
-        name: The person's folder.
+        name: The person's folder, or what a table says.
         to_targets: Squared distances of the mean of these photos from each target, ``(K,)``, averaged as `Distances`.
     """
 
@@ -143,11 +172,13 @@ class Situation:
         try_targets: Takes one candidate step towards each of a face's targets that a mask ``(B, K)`` wants, and returns
             the distances after it: ``(B, K)``, and ``(B, K, K)`` with the target stepped towards before the target
             measured, infinite after steps that nobody wanted. Costly: a gradient and a forward pass each.
-        draw: Returns a random index below its argument for each face, ``(B,)``, from the face's own seed.
-        people: Who each of the B faces is; None for one who is in none of the recipe's own photos. Empty where the
-            recipe names none.
+        draw: Returns a random index below its argument for each face, ``(B,)``, from the face's own seed, or from its
+            person's where the photos of one share a target.
+        people: Who each of the B faces is; None for one whom the recipe does not know. Empty where it knows nobody.
         apart: Returns how far the original faces are from the targets in a visible trait, ``(B, K)``, see `traits`:
             ``skin`` in degrees, ``sex`` 0 or 1. Costly, so asked for once; 0 by default.
+        weights: How much each target counts, ``(K,)``; None where all count alike.
+        shared: Whether the photos of one person share a target, so that what is kept must follow from the person.
     """
 
     step: int
@@ -157,6 +188,30 @@ class Situation:
     draw: Callable[[int], Tensor]
     people: Sequence[Person | None] = ()
     apart: Callable[[Trait], Tensor] = _alike
+    weights: Tensor | None = None
+    shared: bool = False
+
+    @property
+    def lasting(self) -> Tensor:
+        """The distances by which a target that is kept is chosen, ``(B, K)``: of the person, where that is shared."""
+        if not self.shared:
+            return self.now.to_targets
+        rows = [
+            now if person is None else person.to_targets
+            for now, person in zip(self.now.to_targets, self.people, strict=True)
+        ]
+        return torch.stack(rows)
+
+    @property
+    def advantage(self) -> Tensor | float:
+        """What a target's weight adds to F(t) = D(p, r) - D(p, t): its logarithm, ``(K,)``; 0 where all count alike."""
+        return 0.0 if self.weights is None else self.weights.log()
+
+    def pick(self, share: Tensor) -> Tensor:
+        """Return the targets at shares of all weights, ``(B,)`` in [0, 1): each target is as wide as it weighs."""
+        weights = torch.ones_like(self.now.to_targets[0]) if self.weights is None else self.weights
+        ends = weights.double().cumsum(dim=0)
+        return torch.searchsorted(ends[:-1].contiguous(), share.double() * ends[-1], right=True)
 
     @cached_property
     def candidates(self) -> Distances:
@@ -197,12 +252,12 @@ class Greedy:
         if situation.previous is not None and situation.step % self.every:
             return situation.previous
         if self.margin is None:
-            return gain(situation.candidates).argmax(dim=1)
-        nearest = situation.now.to_targets.amin(dim=1, keepdim=True)
-        contested = situation.now.to_targets <= nearest + self.margin
+            return gain(situation.candidates, situation.weights).argmax(dim=1)
+        away = situation.now.to_targets - situation.advantage
+        contested = away <= away.amin(dim=1, keepdim=True) + self.margin
         if not (contested.sum(dim=1) > 1).any():
-            return situation.now.to_targets.argmin(dim=1)
-        return gain(situation.try_targets(contested)).argmax(dim=1)
+            return away.argmin(dim=1)
+        return gain(situation.try_targets(contested), situation.weights).argmax(dim=1)
 
 
 class Center:
@@ -219,7 +274,7 @@ class Center:
         """Return the first target of largest gain."""
         if situation.previous is not None and situation.step % self.every:
             return situation.previous
-        return center_gain(situation.candidates).argmax(dim=1)
+        return center_gain(situation.candidates, situation.weights).argmax(dim=1)
 
 
 class Random:
@@ -237,7 +292,9 @@ class Random:
         """Return a random target for each face, or the one of the step before."""
         if self.keep and situation.previous is not None:
             return situation.previous
-        return situation.draw(situation.now.to_targets.shape[1])
+        if situation.weights is None:
+            return situation.draw(situation.now.to_targets.shape[1])
+        return situation.pick(situation.draw(_FINE) / _FINE)
 
 
 class Nearest:
@@ -247,7 +304,7 @@ class Nearest:
 
     def __call__(self, situation: Situation) -> Tensor:
         """Return the nearest target of each face."""
-        return situation.now.to_targets.argmin(dim=1)
+        return (situation.now.to_targets - situation.advantage).argmin(dim=1)
 
 
 class Farthest:
@@ -260,7 +317,11 @@ class Farthest:
 
     def __call__(self, situation: Situation) -> Tensor:
         """Return the farthest target of each face, or the one of the step before."""
-        return situation.now.to_targets.argmax(dim=1) if situation.previous is None else situation.previous
+        return (
+            (situation.lasting + situation.advantage).argmax(dim=1)
+            if situation.previous is None
+            else situation.previous
+        )
 
 
 class MatchedFar:
@@ -292,7 +353,7 @@ class MatchedFar:
             counts = (matches.sum(dim=1, keepdim=True) * self.skin).ceil()
             near = torch.arange(away.shape[1], device=away.device) < counts
             matches = torch.zeros_like(matches).scatter(1, ranks, near)
-        return away.masked_fill(~matches, -math.inf).argmax(dim=1)
+        return (away + situation.advantage).masked_fill(~matches, -math.inf).argmax(dim=1)
 
 
 class Persistent:
@@ -314,17 +375,21 @@ class Persistent:
         if situation.previous is not None:
             return situation.previous
         faces, count = situation.now.to_targets.shape
-        chosen = [self._choose(person, count) for person in situation.people or [None] * faces]
+        weights = None if situation.weights is None else situation.weights.tolist()
+        chosen = [self._choose(person, count, weights) for person in situation.people or [None] * faces]
         return torch.tensor(chosen, device=situation.now.to_targets.device)
 
-    def _choose(self, person: Person | None, count: int) -> int:
+    def _choose(self, person: Person | None, count: int, weights: list[float] | None) -> int:
         name = "" if person is None else person.name
         digest = hashlib.sha256(f"{self.salt}/{name}".encode(errors="surrogateescape")).digest()
         drawn = int.from_bytes(digest[:8], "big")
-        if person is None:
-            return drawn % count
-        far = person.to_targets.argsort(descending=True, stable=True)[: math.ceil(count / 2)]
-        return int(far[drawn % len(far)])
+        among: list[int] = list(range(count))
+        if person is not None:
+            among = person.to_targets.argsort(descending=True, stable=True)[: math.ceil(count / 2)].tolist()
+        if weights is None:
+            return among[drawn % len(among)]
+        ends = list(accumulate(weights[target] for target in among))
+        return among[bisect(ends[:-1], drawn / 2**64 * ends[-1])]
 
 
 class Fixed:
@@ -351,11 +416,27 @@ class Fixed:
         return torch.full((faces,), self.index, device=situation.now.to_targets.device)
 
 
-def gain(distances: Distances) -> Tensor:
-    """Return the gain of Eq. 7: log(1 + max over targets of exp(D(p, r) - D(p, t))), ``(...)``."""
-    return torch.log1p((distances.to_self.unsqueeze(-1) - distances.to_targets).exp().amax(dim=-1))
+_FINE = 1 << 24
+"""Steps in which a share of all weights is drawn."""
 
 
-def center_gain(distances: Distances) -> Tensor:
-    """Return the gain G1 of section 5.1: log(1 + sum over targets of exp(D(p, r) - D(p, t))), ``(...)``."""
-    return torch.log1p((distances.to_self.unsqueeze(-1) - distances.to_targets).exp().sum(dim=-1))
+def gain(distances: Distances, weights: Tensor | None = None) -> Tensor:
+    """Return the gain of Eq. 7: log(1 + max over targets of w(t) exp(D(p, r) - D(p, t))), ``(...)``.
+
+    Args:
+        distances: The distances.
+        weights: The weights w of the K targets, ``(K,)``; 1 each, as in the paper, where there are none.
+    """
+    terms = (distances.to_self.unsqueeze(-1) - distances.to_targets).exp()
+    return torch.log1p((terms if weights is None else terms * weights).amax(dim=-1))
+
+
+def center_gain(distances: Distances, weights: Tensor | None = None) -> Tensor:
+    """Return the gain G1 of section 5.1: log(1 + sum over targets of w(t) exp(D(p, r) - D(p, t))), ``(...)``.
+
+    Args:
+        distances: The distances.
+        weights: As for `gain`.
+    """
+    terms = (distances.to_self.unsqueeze(-1) - distances.to_targets).exp()
+    return torch.log1p((terms if weights is None else terms * weights).sum(dim=-1))

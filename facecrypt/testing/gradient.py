@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from facecrypt.gradients.base import Gradient, Landscape
-from facecrypt.testing.inputs import expect, gap, works
+from facecrypt.testing.inputs import expect, expect_device, gap, unguarded, works
 
 _FACES = range(3)
 
@@ -31,16 +31,17 @@ def returns_a_gradient_per_mask(gradient: Gradient) -> None:
 
 
 def leads_downhill(gradient: Gradient) -> None:
-    """On a bumpy bowl, each face's gradient points away from the bottom."""
+    """On a bumpy bowl, each face's gradient points away from the bottom, or is zero once the face needs no more."""
     masks = _masks()
     uphill = (masks - _BOTTOM).flatten(1)
     for number, followed in enumerate(_follow(gradient, masks, _FACES, fixed=True)):
         cosines = functional.cosine_similarity(followed.flatten(1), uphill)
+        stopped = (followed == 0).flatten(1).all(dim=1) & (number > 0)
         expect(
-            bool((cosines > 0.5).all()),
+            bool((stopped | (cosines > 0.5)).all()),
             f"leads downhill (step {number})",
             measured=f"cosines with the way uphill of {[round(each, 3) for each in cosines.tolist()]}",
-            allowed="above 0.5",
+            allowed="above 0.5, or a gradient of zero after the first step",
             remedy="Build the gradient from those that the landscape gives; the loop steps against it.",
         )
 
@@ -49,7 +50,9 @@ def is_a_function_of_its_state(gradient: Gradient) -> None:
     """The same landscapes and first state give the same gradients again; its noise is the only random number."""
     masks = _masks()
     kept, numbers = masks.clone(), torch.get_rng_state()
-    first, again = _follow(gradient, masks, _FACES), _follow(gradient, masks, _FACES)
+    first = _follow(gradient, masks, _FACES)
+    _follow(gradient, -masks, _FACES)
+    again = _follow(gradient, masks, _FACES)
     expect(
         all(torch.equal(a, b) for a, b in zip(first, again, strict=True)),
         "is a function of its state",
@@ -78,6 +81,31 @@ def faces_are_independent(gradient: Gradient) -> None:
         allowed="at most 1e-05",
         remedy="Reduce over dimensions 1 to 3 only.",
     )
+
+
+def the_order_of_faces_does_not_matter(gradient: Gradient) -> None:
+    """The same faces in another order have the same gradients."""
+    masks, turned = _masks(), list(reversed(_FACES))
+    first, again = _follow(gradient, masks, _FACES), _follow(gradient, masks.flip(0), turned)
+    widest = max(gap(one, other.flip(0)) for one, other in zip(first, again, strict=True))
+    expect(
+        widest <= 1e-5,
+        "the order of faces does not matter",
+        measured=f"a gradient that differs by {widest:.2g} in another order",
+        allowed="at most 1e-05",
+        remedy="Keep nothing of earlier faces but in the state.",
+    )
+
+
+def stays_on_its_device(gradient: Gradient) -> None:
+    """It computes where the masks are."""
+
+    def compute(device: torch.device) -> Tensor:
+        masks = _masks().to(device)
+        followed: Tensor = _follow(unguarded(gradient), masks, _FACES)[-1]
+        return followed
+
+    expect_device("stays on its device", compute)
 
 
 def a_face_without_gradient_has_none(gradient: Gradient) -> None:
@@ -112,14 +140,14 @@ def _landscape(masks: Tensor, faces: Sequence[int], step: int = 0) -> Landscape:
         return torch.rand(masks.shape[1:], generator=torch.Generator().manual_seed(1000 * face + 10 * step + sample))
 
     def gradient(at: Tensor, sample: int) -> Tensor:
-        bumps = torch.stack([numbers(face, sample) for face in faces])
+        bumps = torch.stack([numbers(face, sample) for face in faces]).to(masks.device)
         return at - _BOTTOM + 0.01 * (20 * at + bumps).sin()
 
     return Landscape(
         masks=masks,
         at_masks=lambda: gradient(masks, 0),
         elsewhere=gradient,
-        noise=lambda sample: 2 * torch.stack([numbers(face, 5 + sample) for face in faces]) - 1,
+        noise=lambda sample: 2 * torch.stack([numbers(face, 5 + sample) for face in faces]).to(masks.device) - 1,
         epsilon=0.05,
         step_size=0.01,
     )
@@ -141,5 +169,7 @@ CHECKS = (
     leads_downhill,
     is_a_function_of_its_state,
     faces_are_independent,
+    the_order_of_faces_does_not_matter,
     a_face_without_gradient_has_none,
+    stays_on_its_device,
 )

@@ -47,10 +47,10 @@ def returns_one_mask_per_face(method: Method) -> None:
         allowed=f"{[tuple(face.pixels.shape) for face in people]} in torch.float32, finite",
         remedy="Return what is to be added to each face, in the [0, 1] scale.",
     )
-    expect(
-        all(mask.any() for mask in masks),
-        "changes each face",
-        measured="a mask of zeros",
+    expect(  # A face that needs no change, or no more of it, may be left as it is.
+        any(mask.any() for mask in masks),
+        "changes some face",
+        measured="masks of zeros for all faces",
         allowed="some change",
         remedy="Return the change, not the changed face.",
     )
@@ -58,8 +58,10 @@ def returns_one_mask_per_face(method: Method) -> None:
 
 def repeats_itself(method: Method) -> None:
     """The same faces and seeds give the same masks, whatever was protected before."""
-    people = _people()[:1]
-    first, again = (method.protect(_task(method, people, [3])) for _ in range(2))
+    people, other = _people()[:1], _people()[1:2]
+    first = method.protect(_task(method, people, [3]))
+    method.protect(_task(method, other, [4]))
+    again = method.protect(_task(method, people, [3]))
     expect(
         torch.equal(first[0], again[0]),
         "repeats itself",
@@ -84,11 +86,12 @@ def faces_stay_as_they_are(method: Method) -> None:
 
 
 def no_face_depends_on_its_batch(method: Method) -> None:
-    """A face gets the same mask alone and beside another one."""
+    """A face gets the same mask alone and beside another one, in either order."""
     people = _people()[:2]
-    together = method.protect(_task(method, people, [0, 1]))
-    alone = method.protect(_task(method, people[:1], [0]))
-    share = (together[0] - alone[0]).abs().gt(1 / 255).float().mean().item()
+    together = method.protect(_task(method, people, [0, 1]))[0]
+    turned = method.protect(_task(method, people[::-1], [1, 0]))[1]
+    alone = method.protect(_task(method, people[:1], [0]))[0]
+    share = max((together - each).abs().gt(1 / 255).float().mean().item() for each in (turned, alone))
     expect(
         share < 0.02,
         "no face depends on its batch",

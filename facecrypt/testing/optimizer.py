@@ -10,7 +10,7 @@ from torch import Tensor
 
 from facecrypt.choices import Norm
 from facecrypt.optimizers.base import Optimizer, State
-from facecrypt.testing.inputs import expect, gap, works
+from facecrypt.testing.inputs import expect, expect_device, gap, unguarded, works
 
 _NORMS: tuple[Norm, ...] = ("linf", "l2")
 
@@ -32,27 +32,33 @@ def returns_a_step_per_mask(optimizer: Optimizer) -> None:
 
 
 def first_step_has_unit_length(optimizer: Optimizer) -> None:
-    """The loop multiplies it by step_size."""
+    """The loop multiplies it by step_size: its largest value is 1, or under ``l2`` its length. Signs need not be."""
     gradients = _gradients()
     for norm in _NORMS:
         step, _ = optimizer.update(gradients, optimizer.init(torch.zeros_like(gradients)), norm)
-        lengths = step.abs().amax(dim=(1, 2, 3)) if norm == "linf" else step.flatten(1).norm(dim=1)
+        largest, lengths = step.abs().amax(dim=(1, 2, 3)), step.flatten(1).norm(dim=1)
+        fitting = (largest - 1).abs() <= 1e-3
+        if norm == "l2":  # What scales by the largest value whatever the norm is held by the projection.
+            fitting = fitting | ((lengths - 1).abs() <= 1e-3)
         expect(
-            gap(lengths, torch.ones_like(lengths)) <= 1e-3,
+            fitting.all(),
             f"the first step has unit length ({norm})",
-            measured=f"lengths {lengths.tolist()}",
-            allowed="1 within 0.001",
+            measured=f"largest values {largest.tolist()}, lengths {lengths.tolist()}",
+            allowed="a largest value of 1 within 0.001" + (", or a length of 1" if norm == "l2" else ""),
             remedy="End with facecrypt.optimizers.normalize, and correct the bias of averages.",
         )
 
 
 def is_a_function_of_its_state(optimizer: Optimizer) -> None:
-    """The same gradients and state give the same step again, and are left as they are."""
+    """The same gradients and state give the same step again, whatever came between, and are left as they are."""
     gradients = _gradients()
     for norm in _NORMS:
         state = _descend(optimizer, norm, steps=3).state
         inputs = gradients.clone(), copy.deepcopy(state)
-        first, again = optimizer.update(gradients, state, norm), optimizer.update(gradients, state, norm)
+        first = optimizer.update(gradients, state, norm)
+        for _ in range(3):
+            optimizer.update(-7 * gradients.flip(0), optimizer.init(torch.zeros_like(gradients)), norm)
+            again = optimizer.update(gradients, state, norm)
         expect(
             torch.equal(first[0], again[0]) and _equal(first[1], again[1]),
             f"is a function of its state ({norm})",
@@ -84,21 +90,22 @@ def state_is_made_from_the_shape_alone(optimizer: Optimizer) -> None:
 
 
 def faces_are_independent(optimizer: Optimizer) -> None:
-    """Other gradients for other faces change the steps of those, and not of this one."""
+    """Other gradients of other faces, or another order of them, leave the step of a face as it is."""
     gradients = _gradients()
     changed = gradients.clone()
     changed[1:] = -5 * gradients[1:]
     for norm in _NORMS:
         steps = []
-        for each in (gradients, changed):
+        for each in (gradients, changed, gradients.flip(0), gradients[:1]):
             _, state = optimizer.update(each, optimizer.init(torch.zeros_like(each)), norm)
             steps.append(optimizer.update(each, state, norm)[0])
-        worst = gap(steps[0][:1], steps[1][:1])
+        own = steps[0][:1]
+        worst = max(gap(own, steps[1][:1]), gap(own, steps[2][2:]), gap(own, steps[3]))
         expect(
-            worst <= 1e-5 and not torch.equal(steps[0][1:], steps[1][1:]),
+            worst <= 1e-5,
             f"faces are independent ({norm})",
-            measured=f"a change of {worst:.2g} in a face whose gradient stayed, or none in the others",
-            allowed="<= 1e-05, and some in the others",
+            measured=f"a change of {worst:.2g} in a face whose gradient stayed",
+            allowed="<= 1e-05",
             remedy="Measure lengths per face, over dimensions 1, 2 and 3.",
         )
 
@@ -138,16 +145,31 @@ def scale_of_the_gradient_does_not_matter(optimizer: Optimizer) -> None:
 
 
 def descends_a_quadratic(optimizer: Optimizer) -> None:
-    """It goes down at once, and in ten steps to 70 % of the start."""
+    """It goes down at once and stays below the start; how fast is its own affair."""
     for norm in _NORMS:
         losses = _descend(optimizer, norm, steps=10).losses
         expect(
-            losses[1] < losses[0] and losses[-1] < 0.7 * losses[0],
+            losses[1] < losses[0] and losses[-1] < losses[0],
             f"descends a quadratic ({norm})",
             measured=f"{losses[0]:.4g}, then {losses[1]:.4g}, after ten steps {losses[-1]:.4g}",
-            allowed=f"less after one step, less than {0.7 * losses[0]:.4g} after ten",
+            allowed="less than at first, after one step and after ten",
             remedy="The loop subtracts the step: return it with the gradient's sign.",
         )
+
+
+def stays_on_its_device(optimizer: Optimizer) -> None:
+    """It computes where the gradients are."""
+    for norm in _NORMS:
+
+        def compute(device: torch.device, norm: Norm = norm) -> Tensor:
+            gradients, raw = _gradients().to(device), unguarded(optimizer)
+            state = raw.init(torch.zeros_like(gradients))
+            for _ in range(2):
+                step, state = raw.update(gradients, state, norm)
+            found: Tensor = step
+            return found
+
+        expect_device(f"stays on its device ({norm})", compute)
 
 
 class _Descent(NamedTuple):
@@ -188,4 +210,5 @@ CHECKS = (
     a_face_without_gradient_stays,
     scale_of_the_gradient_does_not_matter,
     descends_a_quadratic,
+    stays_on_its_device,
 )

@@ -17,7 +17,7 @@ from facecrypt.surrogates.crops import crops
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.judging import find_fault
 from facecrypt.targets.selectors import VIRTUAL, Target, load_targets
-from facecrypt.testing.inputs import detector, expect, expect_everywhere, gap, sample_crops, works
+from facecrypt.testing.inputs import detector, expect, expect_device, expect_everywhere, gap, sample_crops, works
 
 _MOST_PEOPLE = 1000
 _ROUNDING = 1e-4
@@ -260,6 +260,17 @@ def same_answer_on_cuda(embedder: Embedder) -> None:
     )
 
 
+def stays_on_its_device(embedder: Embedder) -> None:
+    """It computes where its weights and the crops are."""
+
+    def compute(device: torch.device) -> Tensor:
+        moved = copy.deepcopy(embedder).to(device)
+        found: Tensor = moved(sample_crops(embedder.spec).to(device))
+        return found
+
+    expect_device("stays on its device", compute)
+
+
 def recognises_people(embedder: Embedder, *, folder: str | Path | None = None) -> None:
     """Rank-1 identification of clean faces, detected and aligned as in a run, is above chance.
 
@@ -272,7 +283,7 @@ def recognises_people(embedder: Embedder, *, folder: str | Path | None = None) -
         embedder: The surrogate.
         folder: A subfolder of two or more photos per person; the built-in virtual identities by default.
     """
-    people = _people(VIRTUAL if folder is None else str(folder))
+    people = people_in(VIRTUAL if folder is None else folder)
     labels = torch.tensor([number for number, person in enumerate(people) for _ in person.checks])
     with torch.no_grad():  # Whatever comes back: other checks say what is wrong with it.
         enrolled = embedder(crops(embedder, [person.aim for person in people])).flatten(1)
@@ -290,6 +301,15 @@ def recognises_people(embedder: Embedder, *, folder: str | Path | None = None) -
         allowed=f"more than {100 * allowed:.1f} %; guessing gives {100 * chance:.1f} %",
         remedy="Check the weights, template, channel_order, mean and std of the spec.",
     )
+
+
+def people_in(folder: str | Path) -> list[Target]:
+    """Return the people of a folder, a subfolder of two or more photos each.
+
+    Raises:
+        PhotoError: If there are fewer than two.
+    """
+    return _people(str(folder))
 
 
 @cache
@@ -329,5 +349,6 @@ CHECKS = (
     pickles,
     every_tensor_moves_along,
     same_answer_on_cuda,
+    stays_on_its_device,
     recognises_people,
 )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from facecrypt.targets.selectors import Distances, Person, Situation, TargetSelector
-from facecrypt.testing.inputs import expect, works
+from facecrypt.testing.inputs import expect, expect_device, unguarded, works
 
 _TARGETS = 5
 
@@ -29,8 +29,12 @@ def returns_the_index_of_a_target_per_face(selector: TargetSelector) -> None:
 
 
 def same_choice_twice(selector: TargetSelector) -> None:
-    """Another run chooses the same, whatever torch's random numbers are: `Situation.draw` has the face's own."""
+    """Another run chooses the same, whatever was chosen in between and whatever global random numbers are.
+
+    `Situation.draw` has the face's own.
+    """
     first = choose(selector, range(4))
+    choose(selector, range(4, 8))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         second = choose(selector, range(4))
@@ -44,8 +48,9 @@ def same_choice_twice(selector: TargetSelector) -> None:
 
 
 def faces_are_independent(selector: TargetSelector) -> None:
-    """A face's target does not depend on the other faces of its batch."""
+    """A face's target does not depend on the other faces of its batch, nor on their order."""
     together, alone = choose(selector, range(6))[:, [4, 1]], choose(selector, [4, 1])
+    alone = torch.where(choose(selector, range(5, -1, -1))[:, [1, 4]] == together, alone, -1)
     expect(
         torch.equal(alone, together),
         "faces are independent",
@@ -53,6 +58,16 @@ def faces_are_independent(selector: TargetSelector) -> None:
         allowed=0,
         remedy="Choose for every face from its own row.",
     )
+
+
+def stays_on_its_device(selector: TargetSelector) -> None:
+    """It computes where the distances are."""
+
+    def compute(device: torch.device) -> Tensor:
+        chosen: Tensor = unguarded(selector)(_situation(range(4), 0, _TARGETS, None, device))
+        return chosen
+
+    expect_device("stays on its device", compute)
 
 
 def choose(selector: TargetSelector, faces: Sequence[int], targets: int = _TARGETS, steps: int = 7) -> Tensor:
@@ -63,11 +78,13 @@ def choose(selector: TargetSelector, faces: Sequence[int], targets: int = _TARGE
     return torch.stack(chosen)
 
 
-def _situation(faces: Sequence[int], step: int, targets: int, previous: Tensor | None) -> Situation:
+def _situation(
+    faces: Sequence[int], step: int, targets: int, previous: Tensor | None, device: torch.device | str = "cpu"
+) -> Situation:
     """Return an iteration in which face i is described by random numbers that depend on i and the step alone."""
 
     def numbers(face: int, *shape: int) -> Tensor:
-        return _numbers(1000 * face + step, *shape)
+        return _numbers(1000 * face + step, *shape).to(device)
 
     def stack(*shape: int) -> Tensor:
         return torch.stack([numbers(face, *shape) for face in faces])
@@ -82,7 +99,7 @@ def _situation(faces: Sequence[int], step: int, targets: int, previous: Tensor |
         draw=lambda below: (stack() / 4 * below).long(),
         # Of every two faces one is known; traits belong to the face, whatever the step.
         people=[Person(f"person {face}", numbers(face, targets)) if face % 2 else None for face in faces],
-        apart=lambda trait: torch.stack([_numbers(face, targets) for face in faces]).round(),
+        apart=lambda trait: torch.stack([_numbers(face, targets) for face in faces]).round().to(device),
     )
 
 
@@ -90,4 +107,9 @@ def _numbers(seed: int, *shape: int) -> Tensor:
     return 4 * torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
 
-CHECKS = (returns_the_index_of_a_target_per_face, same_choice_twice, faces_are_independent)
+CHECKS = (
+    returns_the_index_of_a_target_per_face,
+    same_choice_twice,
+    faces_are_independent,
+    stays_on_its_device,
+)

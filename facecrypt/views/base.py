@@ -17,6 +17,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from facecrypt.errors import PluginError
+
 Params: TypeAlias = Mapping[str, Tensor]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -279,6 +281,9 @@ def draw(views: Sequence[View], seeds: Sequence[int], sides: Sequence[int], coun
 
     Returns:
         One entry per view, with a row for each of the ``len(seeds) * count`` pictures, face by face.
+
+    Raises:
+        PluginError: If a view's draws for two faces do not fit together.
     """
     rows: list[list[Params]] = [[] for _ in views]
     with torch.random.fork_rng(devices=[]):
@@ -287,4 +292,14 @@ def draw(views: Sequence[View], seeds: Sequence[int], sides: Sequence[int], coun
             torch.default_generator.manual_seed(seed)
             for view, drawn in zip(views, rows, strict=True):
                 drawn.append(view.sample(count, side))
-    return [{name: torch.cat([params[name] for params in drawn]) for name in drawn[0]} for drawn in rows]
+    return [_join(view, drawn) for view, drawn in zip(views, rows, strict=True)]
+
+
+def _join(view: View, drawn: Sequence[Params]) -> Params:
+    try:
+        return {name: torch.cat([params[name] for params in drawn]) for name in drawn[0]}
+    except (KeyError, RuntimeError) as error:
+        raise PluginError(
+            f"{view}: its draws for faces of different sides do not fit together ({type(error).__name__}: {error}); "
+            "expected the same names, and rows of one shape, whatever the side. Mend it, or name another view."
+        ) from error

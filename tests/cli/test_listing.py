@@ -29,6 +29,26 @@ def test_every_component_can_be_told_of(component: registry.Component, capsys: p
     assert "source: " in printed
 
 
+@pytest.mark.parametrize("kind", [*registry.KINDS, "preset", None])
+def test_a_list_fits_100_columns(kind: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["list", kind] if kind else ["list"]) == cli.DONE
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert not [line for line in lines if "…" in line]
+
+
+def test_recognisers_are_grouped_by_where_their_weights_come_from(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["list", "surrogate"]) == cli.DONE
+    printed = capsys.readouterr().out
+    groups = {part.splitlines()[0]: part for part in printed.split("\n\n")[:-1]}
+    assert all(heading.startswith("surrogate, ") for heading in groups)
+    assert len(groups) >= 5
+    (zoo,) = [part for heading, part in groups.items() if "frbench" in heading]
+    count = sum(component.name.startswith("frbench_") for component in registry.list_components("surrogate"))
+    assert sum(line.startswith("frbench_") for line in zoo.splitlines()) == count
+    assert all(line.split()[-1] in ("yes", "no") for line in zoo.splitlines() if line.startswith("frbench_"))
+
+
 @pytest.mark.parametrize("name", presets.load_presets())
 def test_every_preset_shows_its_keys(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list", "preset", name]) == cli.DONE

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import importlib
 import os
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
+from facecrypt import testing
 from facecrypt.cli import main as cli
-from facecrypt.registry import API_VERSION
+from facecrypt.cli.template import template_kinds
+from facecrypt.pipeline.runner import sample_photo
+from facecrypt.registry import API_VERSION, KINDS
 from tests import processes
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_files_are_those_of_a_package(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,11 +45,40 @@ def test_what_is_there_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert list((tmp_path / "mine").iterdir()) == []
 
 
+def test_there_is_one_of_each_kind() -> None:
+    assert set(template_kinds()) == set(KINDS)
+
+
+QUICK = ("naturalness", "optimizer", "view")
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[] if kind in QUICK else [pytest.mark.slow]) for kind in template_kinds()]
+)
+def test_the_component_of_each_kind_keeps_its_promises(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = f"facecrypt-of-{kind.replace('_', '-')}"
+    assert cli.main(["new", "plugin", package, "--folder", str(tmp_path), f"--kind={kind}"]) == cli.DONE
+    monkeypatch.syspath_prepend(str(tmp_path / package))
+    (registering,) = (tmp_path / package).glob("*/__init__.py")
+    component, target, summary = re.findall(r'"(.*)"', registering.read_text().split("register(\n")[1])[1:4]
+    assert 10 < len(summary) < 100
+    module, _, attribute = target.partition(":")
+    assert (
+        testing.check(getattr(importlib.import_module(module), attribute), kind=kind, photos=str(sample_photo().parent))
+        is not None
+    )
+    assert component in (tmp_path / package / "recipe.yaml").read_text()
+
+
 @pytest.mark.slow
-def test_it_works_once_it_is_installed(tmp_path: Path) -> None:
-    assert cli.main(["new", "plugin", "facecrypt-mine", "--folder", str(tmp_path)]) == cli.DONE
+@pytest.mark.parametrize("kind", ["naturalness", "method", "surrogate"])
+def test_it_works_once_it_is_installed(kind: str, tmp_path: Path) -> None:
+    assert cli.main(["new", "plugin", "facecrypt-mine", "--folder", str(tmp_path), "--kind", kind]) == cli.DONE
     run(tmp_path, "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target=site", "./facecrypt-mine")
-    assert "mean square of the mask" in run(tmp_path, "facecrypt", "list", "naturalness", "mean_square")
+    (component,) = (path.stem for path in (tmp_path / "facecrypt-mine/facecrypt_mine").glob("[!_]*.py"))
+    assert "source: " in run(tmp_path, "facecrypt", "list", kind, component)
     assert "no problems" in run(tmp_path, "facecrypt", "check", "facecrypt-mine/recipe.yaml")
     assert " passed" in run(tmp_path, "pytest", "-p", "no:cacheprovider", "facecrypt-mine/tests")
     keys = ["steps=1", "max_targets=2", "trainer.accelerator=cpu", "receipt.transforms=[]"]
@@ -50,7 +86,10 @@ def test_it_works_once_it_is_installed(tmp_path: Path) -> None:
 
 
 def run(folder: Path, module: str, *arguments: str) -> str:
-    environment = os.environ | {"PYTHONPATH": str(folder / "site"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    environment = os.environ | {
+        "PYTHONPATH": f"{folder / 'site'}{os.pathsep}{ROOT}",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
     done = processes.run([sys.executable, "-m", module, *arguments], folder=folder, environment=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -172,7 +172,7 @@ def test_decisions_are_those_of_the_threshold(
         (Made(lambda task, number: task.faces[number].pixels * torch.nan), "numbers that are not finite"),
         (Made(lambda task, number: task.faces[number].pixels[:, 1:]), r"returned \(3, \d+, \d+\) in torch.float32"),
         (Made(lambda task, number: task.faces[number].pixels.double()), "in torch.float64"),
-        (Made(lambda task, number: task.faces[number].pixels.add_(1)), "changed a face that it was given"),
+        (Made(lambda task, number: task.faces[number].pixels.add_(1)), "changed a tensor that it was given"),
         (Made(lambda task, number: 1 / 0), r"raised ZeroDivisionError \(test_base.py"),
         (Made(lambda task, number: None, "everything"), "has 'everything' for its attribute 'uses'; expected one of"),  # type: ignore[arg-type]
         (object(), "expected an object with protect"),

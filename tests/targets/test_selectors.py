@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -186,3 +187,48 @@ def test_folders_that_cannot_be_targets(tmp_path: Path, detector: FaceDetector) 
 def test_virtual_is_the_name_of_the_pack() -> None:
     assert VIRTUAL == "virtual"
     assert PACK.is_dir()
+
+
+def weighted(weights: list[float], **given: object) -> Situation:
+    return replace(situation(), weights=torch.tensor(weights), **given)  # type: ignore[arg-type]  # any field
+
+
+def test_gains_weigh_their_terms() -> None:
+    distances, weights = Distances(torch.tensor([0.7]), torch.tensor([[1.2, 0.3]])), torch.tensor([4.0, 0.5])
+    terms = [4.0 * torch.tensor(0.7 - 1.2).exp(), 0.5 * torch.tensor(0.7 - 0.3).exp()]
+    assert gain(distances, weights).item() == pytest.approx(torch.log(1 + max(terms)).item())
+    assert center_gain(distances, weights).item() == pytest.approx(torch.log(1 + sum(terms)).item())
+    ones = torch.ones(2)
+    assert torch.equal(gain(distances, ones), gain(distances))
+    assert torch.equal(center_gain(distances, ones), center_gain(distances))
+
+
+def test_selectors_prefer_what_weighs_more() -> None:
+    # Weights of 20 to 1 outweigh any difference of these distances.
+    for selector in (Greedy(), Nearest(), Farthest()):
+        assert selector(weighted([1.0, 20.0, 1.0])).tolist() == [1, 1]
+    # Where all steps are tried, the one to target 0 brings face 1 nearest to target 1 as well.
+    for selector in (Greedy(margin=None), Center()):
+        assert selector(weighted([1.0, 20.0, 1.0])).tolist() == [1, 0]
+    assert MatchedFar(skin=1, sex=False)(weighted([1.0, 1.0, 20.0])).tolist() == [2, 2]
+    assert Fixed(index=0)(weighted([1.0, 20.0, 1.0])).tolist() == [0, 0]
+
+
+def test_draws_are_in_proportion_to_weights() -> None:
+    count, weights = 2000, [1.0, 3.0, 4.0]
+    faces = Distances(torch.zeros(count), torch.zeros(count, 3))
+    given = Situation(
+        0, None, faces, lambda wanted: faces, lambda below: torch.arange(count) * below // count,
+        weights=torch.tensor(weights),
+    )  # fmt: skip
+    assert Random()(given).bincount().tolist() == [250, 750, 1000]
+    chosen = torch.tensor([int(Persistent(salt=salt)(weighted([1.0, 3.0, 4.0]))[0]) for salt in range(800)])
+    assert chosen.bincount().tolist() == pytest.approx([100, 300, 400], abs=50)
+
+
+def test_a_person_shares_a_target_that_is_kept() -> None:
+    ann = Person("ann", torch.tensor([1.0, 2.0, 1.5]))
+    shared = replace(situation(), people=[ann, ann], shared=True)
+    assert Farthest()(replace(shared, shared=False)).tolist() == [0, 1]
+    assert Farthest()(shared).tolist() == [1, 1]
+    assert Farthest()(replace(shared, people=[None, ann])).tolist() == [0, 1]

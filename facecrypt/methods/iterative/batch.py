@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from facecrypt.faces.alignment import crop, face_grid
 from facecrypt.faces.patches import FaceImage
+from facecrypt.methods.aims import distances_to_targets
 from facecrypt.methods.budget import largest_fit, next_share, spent
 from facecrypt.methods.iterative.boundary import embed_crops
 from facecrypt.methods.iterative.mixup import Features, mixing, record
@@ -120,7 +121,7 @@ class Batch:
                 disturbances.enter_context(dropout.active([seed for face in zip(*views, strict=True) for seed in face]))
             if mixup is not None and at is not None:
                 seeds = seeds_at(self.seeds, at[0], "mixup", at[1], number)
-                clean, count = self.clean[number], len(self.targets[number])
+                clean, count = self.clean[number], len(self.loop.aims)
                 disturbances.enter_context(mixing(self.loop.embedders[number], mixup, clean, count, seeds))
             yield
 
@@ -137,18 +138,18 @@ class Batch:
         result = []
         for number, protected in zip(numbers, embeddings, strict=True):
             views = protected.view(len(self.seeds), -1, protected.shape[1])
-            # D of unit vectors: |a - b|^2 = 2 - 2 ab.
             to_self = 2 - 2 * torch.einsum("bvd,bd->bv", views, self.identities[number])
-            result.append(Distances(to_self, 2 - 2 * views @ self.targets[number].T))
+            result.append(Distances(to_self, distances_to_targets(views, self.targets[number], self.loop.rows)))
         return result
 
     def _identities(self, originals: Tensor, number: int, owners: Sequence[int | None]) -> Tensor:
         """Return the own identity of each face in a surrogate, ``(B, D)``: its person's mean, or itself alone."""
-        if self.loop.own_photos is None:
+        photos = self.loop.own_photos
+        if photos is None or not photos.shares.identity:
             return originals
         sums: Tensor = getattr(self.loop, f"own_{number}")
         own = [
-            original if owner is None else original + sums[owner]
+            original if owner is None else sums[owner] + (original if photos.further else 0)
             for original, owner in zip(originals, owners, strict=True)
         ]
         return functional.normalize(torch.stack(own))
@@ -160,9 +161,10 @@ class Batch:
             return []
         weights = torch.tensor(self.loop.weights)
         shares = (weights / weights.sum()).tolist()
-        away = torch.zeros(len(own.names), len(self.targets[0]), device=self.pixels.device)
+        away = torch.zeros(len(own.names), len(self.loop.aims), device=self.pixels.device)
         for number, (targets, share) in enumerate(zip(self.targets, shares, strict=True)):
-            away += share * (2 - 2 * functional.normalize(getattr(self.loop, f"own_{number}")) @ targets.T)
+            mean = functional.normalize(getattr(self.loop, f"own_{number}"))
+            away += share * distances_to_targets(mean, targets, self.loop.rows)
         return [None if owner is None else Person(own.names[owner], away[owner]) for owner in owners]
 
     def start(self) -> Tensor:

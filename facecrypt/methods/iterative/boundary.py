@@ -8,9 +8,9 @@ and raises `PluginError` that says which component it is, what came and what was
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_args
+from typing import Any, ClassVar, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -20,18 +20,19 @@ from torch import Tensor
 from facecrypt.choices import Norm
 from facecrypt.detectors.base import Detector, Found
 from facecrypt.errors import EmbeddingError, FacecryptError, PluginError
-from facecrypt.gradients.base import Gradient, Landscape
-from facecrypt.methods.base import Method, Task, Uses
-from facecrypt.naturalness.base import Naturalness
-from facecrypt.optimizers.base import Optimizer, State
+from facecrypt.gradients.base import Landscape
+from facecrypt.methods.base import Method, RefusedError, Task, Uses
+from facecrypt.optimizers.base import State
 from facecrypt.regions.base import Region
 from facecrypt.registry import BUILT_IN, Component
 from facecrypt.surrogates.embedder import Embedder
-from facecrypt.targets.selectors import Situation, TargetSelector
-from facecrypt.views.base import Params, View
+from facecrypt.targets.selectors import Situation
+from facecrypt.views.base import Params
 
 _Result = TypeVar("_Result")
 
+_UNIT = 1e-2
+"""How far the length of a unit embedding may be from 1."""
 _OUTSIDE = 0.05
 """How far a view may leave the range of pictures, which interpolation does a little."""
 
@@ -49,12 +50,13 @@ class Source(NamedTuple):
     name: str
     origin: str
 
+    def __str__(self) -> str:
+        return f"{self.kind.replace('_', ' ')} {self.name!r} ({self.origin})"
+
     def fault(self, came: str, expected: str) -> PluginError:
         """Return the error for a component that does not keep its promise."""
         kind = self.kind.replace("_", " ")
-        return PluginError(
-            f"{kind} {self.name!r} ({self.origin}): {came}; expected {expected}. Mend it, or name another {kind}."
-        )
+        return PluginError(f"{self}: {came}; expected {expected}. Mend it, or name another {kind}.")
 
     def call(self, function: Callable[..., _Result], *given: Any) -> _Result:
         """Return what a component's function returns, which leaves its arguments and torch's settings alone.
@@ -96,13 +98,13 @@ class Source(NamedTuple):
             raise self.fault(f"returned {count} of {came.numel()} numbers that are not finite", expected)
         return came
 
-    def check_graph(self, came: Tensor, *given: Tensor) -> None:
-        """Make sure that a gradient flows through a result where one is wanted.
+    def check_graph(self, came: Tensor, given: Tensor) -> None:
+        """Make sure that a gradient flows from a result to what was given, where one is wanted.
 
         Raises:
             PluginError: If it was cut off.
         """
-        if torch.is_grad_enabled() and any(each.requires_grad for each in given) and not came.requires_grad:
+        if torch.is_grad_enabled() and given.requires_grad and not _follows_from(came, given):
             raise self.fault("returned a tensor without a gradient (detached?)", "one that is differentiable")
 
     def pair(self, came: object) -> tuple[Any, Any]:
@@ -127,9 +129,33 @@ class Source(NamedTuple):
             raise self.fault(f"was built as {what}", f"an object with {' and '.join(methods)}")
 
 
+def _follows_from(came: Tensor, given: Tensor) -> bool:
+    """Return whether the graph of a tensor holds another one, however much else it holds."""
+    if came is given:
+        return True
+    seen, todo = set[object](), [came.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        if node is given.grad_fn or getattr(node, "variable", None) is given:
+            return True
+        seen.add(node)
+        todo += [each for each, _ in node.next_functions]
+    return False
+
+
 def _tensors(given: object) -> Iterator[Tensor]:
     if isinstance(given, Tensor):
         yield given
+    elif isinstance(given, Situation):
+        yield from (given.now.to_self, given.now.to_targets)
+        yield from () if given.previous is None else (given.previous,)
+    elif isinstance(given, Landscape):
+        yield given.masks
+    elif isinstance(given, Task):
+        yield from (face.pixels for face in given.faces)
+        yield from (face.landmarks for face in given.faces)
     elif isinstance(given, Mapping):
         yield from _tensors(tuple(given.values()))
     elif isinstance(given, tuple | list):
@@ -142,115 +168,125 @@ def _where(error: BaseException) -> str:
     return f"{Path(last.filename).name}, line {last.lineno}"
 
 
-class _Naturalness:
-    def __init__(self, source: Source, term: Naturalness) -> None:
-        source.require(term, "__call__")
-        self._source, self._term = source, term
+class Guard:
+    """A component behind the protocol of its kind.
+
+    Attributes:
+        methods: The methods of the protocol.
+        source: Which component it is.
+        wrapped: The component itself.
+    """
+
+    methods: ClassVar[tuple[str, ...]]
+
+    def __init__(self, source: Source, wrapped: Any) -> None:
+        source.require(wrapped, *self.methods)
+        self.source, self.wrapped = source, wrapped
+
+    def __str__(self) -> str:
+        return str(self.source)
+
+
+class _Naturalness(Guard):
+    methods = ("__call__",)
 
     def __call__(self, protected: Tensor, original: Tensor) -> Tensor:
-        came = self._source.call(self._term, protected, original)
+        came = self.source.call(self.wrapped, protected, original)
         faces = protected.shape[0]
-        penalty = self._source.check(came, protected, (faces,), torch.float32, "a finite penalty per face")
-        self._source.check_graph(penalty, protected)
+        penalty = self.source.check(came, protected, (faces,), torch.float32, "a finite penalty per face")
+        self.source.check_graph(penalty, protected)
         return penalty
 
 
-class _TargetSelector:
-    def __init__(self, source: Source, selector: TargetSelector) -> None:
-        source.require(selector, "__call__")
-        self._source, self._selector = source, selector
+class _TargetSelector(Guard):
+    methods = ("__call__",)
 
     def __call__(self, situation: Situation) -> Tensor:
         distances = situation.now.to_targets
         faces, count = distances.shape
-        versions = distances._version, situation.now.to_self._version
-        came = self._source.call(self._selector, situation)
-        chosen = self._source.check(came, distances, (faces,), torch.int64, "the index of each face's target")
+        came = self.source.call(self.wrapped, situation)
+        chosen = self.source.check(came, distances, (faces,), torch.int64, "the index of each face's target")
         if ((chosen < 0) | (chosen >= count)).any():
-            raise self._source.fault(f"chose the targets {chosen.tolist()}", f"indices from 0 to {count - 1}")
-        if versions != (distances._version, situation.now.to_self._version):
-            raise self._source.fault("it changed the distances that it was given", "these as they were")
+            raise self.source.fault(f"chose the targets {chosen.tolist()}", f"indices from 0 to {count - 1}")
         return chosen
 
 
-class _Gradient:
-    def __init__(self, source: Source, gradient: Gradient) -> None:
-        source.require(gradient, "init", "update")
-        self._source, self._gradient = source, gradient
+class _Gradient(Guard):
+    methods = ("init", "update")
 
     def init(self, masks: Tensor) -> State:
-        return self._source.call(self._gradient.init, masks)
+        return self.source.call(self.wrapped.init, masks)
 
     def update(self, landscape: Landscape, state: State) -> tuple[Tensor, State]:
-        came, after = self._source.pair(self._source.call(self._gradient.update, landscape, state))
+        came, after = self.source.pair(self.source.call(self.wrapped.update, landscape, state))
         masks = landscape.masks
-        return self._source.check(came, masks, tuple(masks.shape), masks.dtype, "a gradient per mask"), after
+        return self.source.check(came, masks, tuple(masks.shape), masks.dtype, "a gradient per mask"), after
 
 
-class _Optimizer:
-    def __init__(self, source: Source, optimizer: Optimizer) -> None:
-        source.require(optimizer, "init", "update")
-        self._source, self._optimizer = source, optimizer
+class _Optimizer(Guard):
+    methods = ("init", "update")
 
     def init(self, masks: Tensor) -> State:
-        return self._source.call(self._optimizer.init, masks)
+        return self.source.call(self.wrapped.init, masks)
 
     def update(self, gradients: Tensor, state: State, norm: Norm) -> tuple[Tensor, State]:
-        came, after = self._source.pair(self._source.call(self._optimizer.update, gradients, state, norm))
-        return self._source.check(came, gradients, tuple(gradients.shape), gradients.dtype, "a step per mask"), after
+        came, after = self.source.pair(self.source.call(self.wrapped.update, gradients, state, norm))
+        return self.source.check(came, gradients, tuple(gradients.shape), gradients.dtype, "a step per mask"), after
 
 
-class _View:
-    def __init__(self, source: Source, view: View) -> None:
-        source.require(view, "sample", "apply")
-        self._source, self._view = source, view
+class _View(Guard):
+    methods = ("sample", "apply")
 
     def sample(self, count: int, side: int) -> Params:
-        drawn = self._source.call(self._view.sample, count, side)
+        drawn = self.source.call(self.wrapped.sample, count, side)
         fine = isinstance(drawn, Mapping) and all(
             isinstance(each, Tensor) and each.device.type == "cpu" and each.ndim > 0 and len(each) == count
             for each in drawn.values()
         )
         if not fine:
-            raise self._source.fault(
+            raise self.source.fault(
                 f"drew {_describe(drawn)}", f"a mapping of names to tensors on the CPU with {count} rows each"
             )
-        return drawn
+        params: Params = drawn
+        return params
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
-        came = self._source.call(self._view.apply, images, params)
-        seen = self._source.check(came, images, tuple(images.shape), images.dtype, "the pictures as they are seen")
-        self._source.check_graph(seen, images)
+        came = self.source.call(self.wrapped.apply, images, params)
+        seen = self.source.check(came, images, tuple(images.shape), images.dtype, "the pictures as they are seen")
+        self.source.check_graph(seen, images)
         low, high = (value.item() for value in seen.detach().aminmax())
         least, most = (value.item() for value in images.detach().aminmax())
         if low < min(least, 0) - _OUTSIDE or high > max(most, 1) + _OUTSIDE:
-            raise self._source.fault(f"returned values from {low:.3g} to {high:.3g}", "pictures in [0, 1]")
+            raise self.source.fault(f"returned values from {low:.3g} to {high:.3g}", "pictures in [0, 1]")
         return seen
 
 
-class _Method:
+class _Method(Guard):
+    methods = ("protect",)
+
     def __init__(self, source: Source, method: Method) -> None:
-        source.require(method, "protect")
+        super().__init__(source, method)
         for name, allowed in (("uses", get_args(Uses)), ("bounded", (True, False)), ("native", (True, False))):
             if (value := getattr(method, name, None)) not in allowed:
                 words = ", ".join(map(repr, allowed))
                 raise source.fault(f"has {value!r} for its attribute {name!r}", f"one of {words}")
-        self._source, self._method = source, method
         self.uses, self.bounded, self.native = method.uses, method.bounded, method.native
 
     def protect(self, task: Task) -> list[Tensor]:
-        before = [face.pixels._version for face in task.faces]
-        came: object = self._source.call(self._method.protect, task)
+        try:
+            came: object = self.source.call(self.wrapped.protect, task)
+        except RefusedError as error:
+            raise self.source.fault(
+                str(error).rstrip("."), f"no more than its attribute `uses`, {self.uses!r}"
+            ) from error
         if not isinstance(came, list | tuple) or len(came) != len(task.faces):
             count = f"{len(came)} of them" if isinstance(came, list | tuple) else type(came).__name__
-            raise self._source.fault(f"returned {count}", f"a list of {len(task.faces)} tensors, one per face")
+            raise self.source.fault(f"returned {count}", f"a list of {len(task.faces)} tensors, one per face")
         made = []
         for each, face in zip(came, task.faces, strict=True):
             like = face.pixels.to(each.device) if isinstance(each, Tensor) else face.pixels
             shape = tuple(face.pixels.shape)
-            made.append(self._source.check(each, like, shape, torch.float32, "what is added to a face"))
-        if before != [face.pixels._version for face in task.faces]:
-            raise self._source.fault("it changed a face that it was given", "new tensors, and faces as they were")
+            made.append(self.source.check(each, like, shape, torch.float32, "what is added to a face"))
         return made
 
 
@@ -266,18 +302,19 @@ def _describe(drawn: object) -> str:
     return "{" + ", ".join(parts) + "}"
 
 
-class _Detector:
+class _Detector(Guard):
+    methods = ("search",)
+
     def __init__(self, source: Source, detector: Detector) -> None:
-        source.require(detector, "search")
-        self._source, self._detector = source, detector
+        super().__init__(source, detector)
         if callable(getattr(detector, "search_box", None)):
             self.search_box = self._search_box
 
     def search(self, pixels: NDArray[np.uint8]) -> Sequence[Found]:
-        return self._look(self._detector.search, pixels)
+        return self._look(self.wrapped.search, pixels)
 
     def _search_box(self, pixels: NDArray[np.uint8], box: Sequence[float]) -> Found | None:
-        search_box: Callable[..., object] = getattr(self._detector, "search_box")  # noqa: B009  # no part of the protocol
+        search_box: Callable[..., object] = getattr(self.wrapped, "search_box")  # noqa: B009  # no part of the protocol
 
         def search(*given: object) -> list[object]:
             return [] if (face := search_box(*given)) is None else [face]
@@ -287,15 +324,15 @@ class _Detector:
 
     def _look(self, search: Callable[..., object], pixels: NDArray[np.uint8], *box: Sequence[float]) -> list[Found]:
         # Plugins get pixels of their own, since nobody would know whether they change the photo's.
-        given = pixels if self._source.origin == BUILT_IN else pixels.copy()
-        came = self._source.call(search, given, *box)
+        given = pixels if self.source.origin == BUILT_IN else pixels.copy()
+        came = self.source.call(search, given, *box)
         wanted = "a list of facecrypt.plugin.Found, one per face"
         if isinstance(came, Found) or not isinstance(came, list | tuple):
-            raise self._source.fault(f"returned {type(came).__name__}", wanted)
+            raise self.source.fault(f"returned {type(came).__name__}", wanted)
         faces = []
         for face in came:
             if not isinstance(face, Found):
-                raise self._source.fault(f"returned {type(face).__name__} among others", wanted)
+                raise self.source.fault(f"returned {type(face).__name__} among others", wanted)
             self._check(face)
             faces.append(face)
         return faces
@@ -304,38 +341,39 @@ class _Detector:
         for name, value, shape in (("box", face.box, (4,)), ("landmarks", face.landmarks, (5, 2))):
             if not isinstance(value, np.ndarray) or value.shape != shape or value.dtype.kind not in "fiu":
                 given = f"{value.shape} in {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
-                raise self._source.fault(f"found a face with {name} of {given}", f"an array {shape} of numbers")
+                raise self.source.fault(f"found a face with {name} of {given}", f"an array {shape} of numbers")
             if not np.isfinite(value).all():
-                raise self._source.fault(f"found a face with {name} {value.tolist()}", "finite numbers")
+                raise self.source.fault(f"found a face with {name} {value.tolist()}", "finite numbers")
         left, top, right, bottom = face.box
         if left >= right or top >= bottom:
-            raise self._source.fault(f"found a face in the box {face.box.tolist()}", "left, top, right, bottom")
+            raise self.source.fault(f"found a face in the box {face.box.tolist()}", "left, top, right, bottom")
         if len(np.unique(face.landmarks, axis=0)) < 2:
-            raise self._source.fault(f"found a face with landmarks {face.landmarks.tolist()}", "five different points")
+            raise self.source.fault(f"found a face with landmarks {face.landmarks.tolist()}", "five different points")
         if not 0 <= face.probability <= 1:
-            raise self._source.fault(f"found a face with the probability {face.probability}", "one from 0 to 1")
+            raise self.source.fault(f"found a face with the probability {face.probability}", "one from 0 to 1")
 
 
-class _Region:
+class _Region(Guard):
+    methods = ("map",)
+
     def __init__(self, source: Source, region: Region) -> None:
-        source.require(region, "map")
-        self._source, self._region = source, region
+        super().__init__(source, region)
         if callable(getattr(region, "start", None)):
             self.start = self._start
 
     def map(self, pixels: Tensor, landmarks: Tensor) -> Tensor:
-        came = self._source.call(self._region.map, pixels, landmarks)
+        came = self.source.call(self.wrapped.map, pixels, landmarks)
         shape = (1, *pixels.shape[1:])
-        share = self._source.check(came, pixels, shape, torch.float32, "the share of epsilon at each pixel")
+        share = self.source.check(came, pixels, shape, torch.float32, "the share of epsilon at each pixel")
         least, most = (value.item() for value in share.aminmax())
         if least < 0 or most > 1:
-            raise self._source.fault(f"returned shares from {least:.3g} to {most:.3g}", "shares from 0 to 1")
+            raise self.source.fault(f"returned shares from {least:.3g} to {most:.3g}", "shares from 0 to 1")
         return share.detach()
 
     def _start(self, pixels: Tensor, landmarks: Tensor, generator: torch.Generator) -> Tensor:
-        start: Callable[..., object] = getattr(self._region, "start")  # noqa: B009  # no part of the protocol
-        came = self._source.call(start, pixels, landmarks, generator)
-        return self._source.check(came, pixels, tuple(pixels.shape), torch.float32, "the first mask").detach()
+        start: Callable[..., object] = getattr(self.wrapped, "start")  # noqa: B009  # no part of the protocol
+        came = self.source.call(start, pixels, landmarks, generator)
+        return self.source.check(came, pixels, tuple(pixels.shape), torch.float32, "the first mask").detach()
 
 
 _GUARDS: dict[str, Callable[[Source, Any], Any]] = {
@@ -350,6 +388,10 @@ _GUARDS: dict[str, Callable[[Source, Any], Any]] = {
 }
 
 
+GUARDED = tuple(_GUARDS)
+"""Kinds whose components are called behind a guard."""
+
+
 def guard(component: Component, built: Any) -> Any:
     """Return a component behind the protocol of its kind, whose every result is checked.
 
@@ -361,6 +403,33 @@ def guard(component: Component, built: Any) -> Any:
         PluginError: If it lacks a method of its protocol.
     """
     return _GUARDS[component.kind](Source(component.kind, component.name, component.origin), built)
+
+
+def blame(users: Iterable[tuple[object, Callable[[Tensor], Tensor], Tensor]]) -> PluginError | None:
+    """Return the error for the first component whose gradient fails or is not finite; None where each is fine alone.
+
+    Gradients are taken of all components together, so a wrong one shows only in the sum. This looks at one by one, and
+    is called where something is wrong.
+
+    Args:
+        users: Components, each as a function of one tensor, and that tensor.
+    """
+    for component, function, at in users:
+        if not isinstance(component, Guard):
+            continue
+        leaf = at.detach().clone().requires_grad_()
+        try:
+            with torch.enable_grad():
+                (gradient,) = torch.autograd.grad(function(leaf).sum(), leaf)
+        except PluginError as error:
+            return error
+        except Exception as error:  # What a component's own backward pass may raise.
+            return component.source.fault(f"its gradient raised {type(error).__name__}: {error}", "a gradient")
+        if not gradient.isfinite().all():
+            count = int((~gradient.isfinite()).sum())
+            came = f"its gradient holds {count} of {gradient.numel()} numbers that are not finite"
+            return component.source.fault(came, "a finite gradient everywhere")
+    return None
 
 
 def embed_crops(source: Source, embedder: Embedder, crops: Tensor) -> Tensor:
@@ -384,4 +453,9 @@ def embed_crops(source: Source, embedder: Embedder, crops: Tensor) -> Tensor:
         )
     embeddings = source.check(came, crops, shape, torch.float32, "a unit embedding per crop")
     source.check_graph(embeddings, crops)
+    if source.origin != BUILT_IN:
+        lengths = embeddings.detach().norm(dim=1)
+        if ((lengths - 1).abs() > _UNIT).any():
+            came = f"returned embeddings of length {lengths.min().item():.3g} to {lengths.max().item():.3g}"
+            raise source.fault(came, "unit embeddings, of length 1")
     return embeddings

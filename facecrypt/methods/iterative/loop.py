@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from facecrypt.choices import Norm, Trait
+from facecrypt.choices import Norm, TargetEmbedding, Trait
 from facecrypt.errors import FacecryptError
 from facecrypt.evaluation.traits import measure_trait
 from facecrypt.faces.patches import FaceImage
 from facecrypt.gradients.base import Gradient, Plain
+from facecrypt.methods.aims import embed_targets, target_rows
 from facecrypt.methods.base import Masks, OnStep, Uses
 from facecrypt.methods.iterative.batch import Batch, seeds_at
 from facecrypt.methods.iterative.boundary import Source
@@ -32,7 +33,6 @@ from facecrypt.regions.base import Region
 from facecrypt.registry import BUILT_IN
 from facecrypt.surrogates.crops import crops
 from facecrypt.surrogates.embedder import Embedder
-from facecrypt.surrogates.judging import embed
 from facecrypt.targets.selectors import Target, TargetSelector
 from facecrypt.views.base import View
 
@@ -74,6 +74,7 @@ class Settings:
         steps: Number of iterations.
         target_weight: Weight of the distance from the target in Eq. 2; with 0 masks lead away from the own identity,
             wherever that is.
+        target_embedding: What of a target's photos counts: see `methods.aims.embed_targets`.
         self_weight: Weight of the distance from the own identity in Eq. 2.
         own_weight: Weight of the cosine with the own identity above `own_hinge`, a term of its own.
         own_hinge: Cosine with the own identity below which that term is 0.
@@ -94,6 +95,7 @@ class Settings:
     norm: Norm
     steps: int
     target_weight: float = 1.0
+    target_embedding: TargetEmbedding = "first"
     self_weight: float = 1.0
     own_weight: float = 0.0
     own_hinge: float = 0.0
@@ -131,8 +133,7 @@ class ProtectionLoop(nn.Module):
         views: Random views, applied one after the other.
         settings: The numbers.
         gradient: Chooses the gradient that is followed; that at the masks by default.
-        own_photos: Further photos of the people, as these surrogates see them: the own identity of a face is then the
-            mean of its person's photos and of itself.
+        own_photos: Photos of the people, as these surrogates see them, and what those of one person share.
 
     Raises:
         FacecryptError: If a surrogate has no features to drop and is asked to.
@@ -169,15 +170,25 @@ class ProtectionLoop(nn.Module):
             for surrogate in surrogates
         ]
         self.own_photos = own_photos
-        self._aims = aims = [target.aim for target in targets]
+        self.aims = [target.aim for target in targets]
+        weights = [target.weight for target in targets]
+        self.rows: Tensor | None
+        self.target_weights: Tensor | None
+        self.register_buffer("rows", target_rows(targets, settings.target_embedding), persistent=False)
+        weighted = None if set(weights) <= {1.0} else torch.tensor(weights)
+        self.register_buffer("target_weights", weighted, persistent=False)
         self._traits: dict[Trait, Tensor] = {}
         for number, surrogate in enumerate(surrogates):
-            self.register_buffer(f"targets_{number}", embed(surrogate.embedder, aims), persistent=False)
+            self.register_buffer(
+                f"targets_{number}",
+                embed_targets(surrogate.embedder, targets, settings.target_embedding),
+                persistent=False,
+            )
             if own_photos:
                 sums = own_photos.sums[number].to(next(surrogate.embedder.buffers()).device)
                 self.register_buffer(f"own_{number}", sums, persistent=False)
             if surrogate.mixup:
-                self.register_buffer(f"aims_{number}", crops(surrogate.embedder, aims), persistent=False)
+                self.register_buffer(f"aims_{number}", crops(surrogate.embedder, self.aims), persistent=False)
 
     def surrogates_at(self, step: int) -> list[int]:
         """Return the numbers of the surrogates that give gradients at an iteration, in ascending order.
@@ -203,7 +214,7 @@ class ProtectionLoop(nn.Module):
             trait: Which trait.
         """
         if trait not in self._traits:
-            self._traits[trait] = measure_trait(trait, self._aims)
+            self._traits[trait] = measure_trait(trait, self.aims)
         own = measure_trait(trait, faces)
         return (own.unsqueeze(1) - self._traits[trait]).abs().to(next(self.buffers()).device)
 

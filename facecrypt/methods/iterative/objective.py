@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from facecrypt.errors import EmbeddingError
+from facecrypt.errors import EmbeddingError, FacecryptError
 from facecrypt.faces.alignment import crop
 from facecrypt.gradients.base import Landscape
 from facecrypt.methods.iterative.batch import Batch, seeds_at
+from facecrypt.methods.iterative.boundary import blame
+from facecrypt.naturalness.base import Naturalness
 from facecrypt.optimizers.base import normalize
 from facecrypt.targets.selectors import Distances, Situation
 from facecrypt.views.base import Params, draw
@@ -47,9 +50,17 @@ class Look:
 
     def situation(self, previous: Tensor | None) -> Situation:
         """Return what the target selector may know."""
-        apart = partial(self.loop.apart, self.batch.faces)
+        own = self.loop.own_photos
         return Situation(
-            self.step, previous, self.now, self._try_targets, self._draw_indices, people=self.batch.people, apart=apart
+            self.step,
+            previous,
+            self.now,
+            self._try_targets,
+            self._draw_indices,
+            people=self.batch.people,
+            apart=partial(self.loop.apart, self.batch.faces),
+            weights=self.loop.target_weights,
+            shared=own is not None and own.shares.target,
         )
 
     def landscape(self, chosen: Tensor) -> Landscape:
@@ -97,8 +108,27 @@ class Look:
                     for term, weight in self.loop.naturalness
                 ]
             ).sum()
-            (gradient,) = torch.autograd.grad(loss, self.masks)
+            terms = [
+                (term, partial(_penalty, term, original.view(shape)), protected.view(shape))
+                for term, _ in self.loop.naturalness
+            ]
+            gradient = _differentiate(loss, self.masks, terms)
+        if not gradient.isfinite().all():
+            raise blame([*terms, *self._viewed()]) or EmbeddingError(
+                f"naturalness: the gradient of its terms at step {self.step + 1} holds numbers that are not finite, so "
+                "no mask can be made. Leave one out after the other to see which it is."
+            )
         return gradient
+
+    def _viewed(self) -> Iterator[Use]:
+        """Yield the views of this iteration with the pictures that each was given."""
+        images = (self.batch.pixels + self.masks).detach()
+        if self._draws:
+            images = images.repeat_interleave(self.loop.settings.views_per_step, dim=0)
+        for view, params in zip(self.loop.views, self._draws, strict=True):
+            yield view, partial(view.apply, params=params), images
+            with torch.no_grad():
+                images = view.apply(images, params)
 
     def _view(self, images: Tensor) -> Tensor:
         """Return the views of this iteration, ``(B * V, 3, S, S)``; the same for protected and original faces."""
@@ -124,9 +154,13 @@ class Look:
             with torch.enable_grad():
                 to_target = each.to_targets.gather(1, targets.unsqueeze(1)).squeeze(1)
                 aim = settings.target_weight * to_target
+                if self.loop.target_weights is not None:
+                    aim = aim * self.loop.target_weights[targets]
                 loss = (aim - settings.self_weight * each.to_self + settings.own_weight * own).sum()
-            gradient = torch.autograd.grad(loss, self.masks, retain_graph=keep)[0]
+            gradient = _differentiate(loss, self.masks, self._viewed(), keep=keep)
             if not gradient.isfinite().all():
+                if (wrong := blame(self._viewed())) is not None:
+                    raise wrong
                 name = self.loop.names[self._surrogates[number]]
                 raise EmbeddingError(
                     f"surrogate {name}: its gradient at step {self.step + 1} holds numbers that are not finite, so no "
@@ -168,9 +202,42 @@ class Look:
         return Distances(to_self, to_targets)
 
     def _draw_indices(self, below: int) -> Tensor:
-        generators = [torch.Generator().manual_seed(seed + self.step) for seed in self.batch.seeds]
+        seeds = self.batch.seeds
+        own = self.loop.own_photos
+        if own is not None and own.shares.target:  # One person, one draw.
+            shared = seeds_at([self.loop.settings.seed], 0, "person")[0]
+            seeds = [
+                seed if person is None else seeds_at([shared], 0, person.name)[0]
+                for seed, person in zip(seeds, self.batch.people, strict=True)
+            ]
+        generators = [torch.Generator().manual_seed(seed + self.step) for seed in seeds]
         indices = [torch.randint(below, (), generator=generator) for generator in generators]
         return torch.stack(indices).to(self.masks.device)
+
+
+Use: TypeAlias = tuple[object, Callable[[Tensor], Tensor], Tensor]
+"""A component, as a function of one tensor, and that tensor."""
+
+
+def _penalty(term: Naturalness, original: Tensor, protected: Tensor) -> Tensor:
+    return term(protected, original)
+
+
+def _differentiate(loss: Tensor, masks: Tensor, users: Iterable[Use], *, keep: bool = False) -> Tensor:
+    """Return the gradient of a loss by the masks.
+
+    Raises:
+        PluginError: If the backward pass of a component raises something.
+    """
+    try:
+        gradient: Tensor = torch.autograd.grad(loss, masks, retain_graph=keep)[0]
+    except (FacecryptError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        if (wrong := blame(users)) is not None:
+            raise wrong from error
+        raise
+    return gradient
 
 
 def own_identity(to_self: Tensor, hinge: float) -> Tensor:

@@ -132,7 +132,7 @@ WRONG: list[tuple[Kind, object, str]] = [
     ("target_selector", Chooses(lambda s: s.now.to_targets.amin(dim=1)), r"returned \(1,\) in torch.float32"),
     ("target_selector", Chooses(lambda s: torch.tensor(0)), r"returned \(\) in torch.int64"),
     ("target_selector", Chooses(lambda s: 0), "returned int"),
-    ("target_selector", Chooses(lambda s: s.now.to_targets.mul_(2).argmin(dim=1)), "changed the distances"),
+    ("target_selector", Chooses(lambda s: s.now.to_targets.mul_(2).argmin(dim=1)), "changed a tensor that it"),
     ("optimizer", Steps(to_nan), "numbers that are not finite; expected a step per mask"),
     ("optimizer", Steps(lambda g: g[:, :1]), r"returned \(1, 1, \d+, \d+\) in torch.float32"),
     ("optimizer", Steps(lambda g: g.half()), "in torch.float16"),
