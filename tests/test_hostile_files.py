@@ -136,6 +136,7 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @POSIX
 def test_a_folder_loses_the_bad_photos_alone(photos: Path, tmp_path: Path) -> None:
     written(flat_png(14_000, 1, 0), photos / "bad-large.png")

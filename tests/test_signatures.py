@@ -57,6 +57,7 @@ SPARED = ("timm", "facenet_pytorch", "onnx", "onnxruntime", "huggingface_hub", "
 """What no run of plain recognisers needs before its first photo is read, and many never."""
 
 
+@pytest.mark.slow
 def test_a_run_starts_without_what_it_may_never_need() -> None:
     """Torchmetrics is no part of this, nor what it imports: Lightning needs it."""
     program = (

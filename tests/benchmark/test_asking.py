@@ -131,6 +131,7 @@ def test_a_judge_that_names_nobody_identifies_nobody(server: JudgeServer, tmp_pa
     assert (row["rank1_ut"], row["rank1_t"], row["no_face"]) == (100, 0, 0)
 
 
+@pytest.mark.slow
 def test_a_plugins_judge_on_this_machine_sees_everything(tmp_path: Path) -> None:
     pytest.importorskip("facecrypt_example", reason="plugins/facecrypt-example is not installed")
     assert evaluate(tmp_path, [{"name": "thumbnails"}]) == cli.DONE

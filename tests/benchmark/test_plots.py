@@ -17,6 +17,7 @@ from facecrypt.errors import FacecryptError
 from tests.benchmark.test_tables import CLEAN, ROWS, row
 
 
+@pytest.mark.slow
 def test_plots_show_the_first_transform(tmp_path: Path) -> None:
     rows = [row("a"), row("a", transform="blur", rates=(1.0, 1.0))]
     both, first = tmp_path / "both", tmp_path / "first"
@@ -52,6 +53,7 @@ def test_plots_are_files_that_open(tmp_path: Path) -> None:
             assert ElementTree.parse(file).getroot().tag == "{http://www.w3.org/2000/svg}svg"
 
 
+@pytest.mark.slow
 def test_plots_are_the_same_twice_whatever_the_users_settings(tmp_path: Path) -> None:
     rows = [row("a $x_1$", "_x"), row("a $x_1$", "y", (3, 4), white_box=True)]
     first = [file.read_bytes() for file in plots.plot(rows, tmp_path)]
@@ -61,6 +63,7 @@ def test_plots_are_the_same_twice_whatever_the_users_settings(tmp_path: Path) ->
     assert first == second
 
 
+@pytest.mark.slow
 def test_long_names_fit(tmp_path: Path) -> None:
     # matplotlib warns where names leave the axes no room, and warnings are errors.
     words, networks = " ".join(["views"] * 9), [f"another_network_{i}" for i in range(6)]

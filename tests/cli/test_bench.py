@@ -87,6 +87,7 @@ def test_a_wrong_number_of_faces_and_no_face(tmp_path: Path, capsys: pytest.Capt
     assert "none of them shows a face" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_memory_of_a_face_is_measured(
     sface_embedder: Embedder, targets: list[Target], monkeypatch: pytest.MonkeyPatch
 ) -> None:

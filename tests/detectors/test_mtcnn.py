@@ -145,6 +145,7 @@ def test_an_aligned_face_is_not_searched(photo: Photo, detector: FaceDetector, s
     assert searches == []
 
 
+@pytest.mark.slow
 def test_lower_thresholds_change_no_face(photo: Photo, detector: FaceDetector) -> None:
     """Against MTCNN as its package sets it up."""
     reference = MTCNN(keep_all=True, min_face_size=20, device="cpu")
@@ -180,6 +181,7 @@ def test_it_is_seen_again_in_the_same_turn(
     assert float(first @ second) > 0.9
 
 
+@pytest.mark.slow
 def test_rules_of_faces_hold_for_those_on_their_side(photo: Photo, detector: FaceDetector) -> None:
     lying = turned(photo, 3)
     assert len(choose_faces(lying, Faces(index=[1]), detector).faces) == 1

@@ -141,6 +141,7 @@ def test_files_that_are_none(tmp_path: Path, change: Any, says: str) -> None:
     assert "held_out" not in str(error.value)  # That is no way out for a detector.
 
 
+@pytest.mark.slow
 def test_a_large_face_is_found_too(photo: Photo, face: Face, yunet: Yunet) -> None:
     """Larger than the network knows."""
     left, top, right, bottom = (round(value) for value in face.box)

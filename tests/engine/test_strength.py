@@ -206,6 +206,7 @@ def test_a_run_says_who_chose_and_whether_it_was_enough(
     assert "held-out</strong>" not in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("intercept", "level", "status"), [(9.0, "epsilon: 2", cli.DONE), (-9.0, "epsilon: 5, steps: 2", cli.WEAK)]
 )
@@ -274,6 +275,7 @@ def test_protection_that_nobody_can_expect_ends_a_run_before_the_first_mask(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::facecrypt.errors.FacecryptWarning")
 def test_who_judges_computes_in_full_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that choose and those that judge the saved file, whatever the networks that give gradients do."""

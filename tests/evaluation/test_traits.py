@@ -43,6 +43,7 @@ def test_the_cheeks_count_and_not_what_is_around() -> None:
     assert measure_trait("skin", [changed]).item() == pytest.approx(measure_trait("skin", [face]).item(), abs=0.5)
 
 
+@pytest.mark.slow
 def test_the_sex_of_virtual_people_is_told_as_eyes_tell_it(detector: FaceDetector) -> None:
     rows = [row for row in csv.DictReader((PACK / "labels.csv").read_text().splitlines()) if row["sex"] != "unclear"]
     photos = [read_photo(PACK / row["name"] / "0.png") for row in rows]

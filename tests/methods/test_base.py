@@ -201,6 +201,7 @@ def test_nothing_is_expected_of_masks_of_another_kind() -> None:
         check_recipe(keys | {"method": {"name": "blurr"}})
 
 
+@pytest.mark.slow
 def test_a_native_method_sees_the_photo_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sides: list[tuple[int, tuple[float, ...]]] = []
 

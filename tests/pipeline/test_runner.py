@@ -451,6 +451,7 @@ def test_a_report_that_cannot_be_written_hides_no_photo(
     assert again.report["photos"][0]["carried_over"]  # What was measured was not lost.
 
 
+@pytest.mark.slow
 def test_the_resolved_recipe_runs_again_where_it_lies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "out"
     assert run(capsys, output, *LEAST).status == cli.DONE
@@ -558,6 +559,7 @@ def test_without_a_fallback_missing_weights_are_an_error(tmp_path: Path, capsys:
     assert "nowhere" in line
 
 
+@pytest.mark.slow
 def test_an_optional_surrogate_may_be_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     missing = f"{{name: arcface_vit_tiny, optional: true, args: {{folder: {tmp_path / 'nowhere'}}}}}"
     result = run(capsys, tmp_path / "out", f"surrogates=[{{name: sface}}, {missing}]")
@@ -621,6 +623,7 @@ def test_aligned_faces(tmp_path: Path, capsys: pytest.CaptureFixture[str], photo
     assert read_photo(result.output / "crop.png").pixels.shape == (112, 112, 3)
 
 
+@pytest.mark.slow
 def test_many_faces_and_the_largest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scene = Image.new("RGB", (560, 256))
     scene.paste(sample(), (0, 0))
@@ -714,6 +717,7 @@ def test_faces_given_by_hand_are_those_of_one_photo(tmp_path: Path, capsys: pyte
     assert "faces.box: gives a face of one photo by hand, but photos names 2. Name that photo alone" in result.stderr
 
 
+@pytest.mark.slow
 def test_another_choice_of_faces_in_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What is protected already is not protected twice, but a run that could not follow its recipe says so."""
     sample().save(tmp_path / "me.png")
@@ -825,6 +829,7 @@ def test_the_saved_photo_keeps_the_budget_of_ssim(
     assert found.patch.side > side  # The last one was upsampled.
 
 
+@pytest.mark.slow
 def test_backups_among_the_photos_count_as_no_photos(tmp_path: Path) -> None:
     """Neither of all that are to be written, nor of those that are, when a run is stopped."""
     folder = tmp_path / "photos"

@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from facecrypt import registry
+from facecrypt.cli.main import main
 from facecrypt.data import make_frbench_table
 from facecrypt.errors import WeightsError
 from facecrypt.surrogates import frbench_table, frbench_zoo, weights
@@ -181,10 +182,14 @@ def test_every_model_is_listed_and_nothing_heavy_imported() -> None:
     *lines, heavy = result.stdout.splitlines()
     assert heavy == "[]"
     assert len(lines) - 1 >= 60
-    assert len([line for line in lines if line.split()[1].startswith("frbench_")]) == 45
-    (row,) = [line for line in lines if line.split()[1] == "frbench_irse50_arcface"]
-    assert "LFW 99.8 %" in row
-    assert "MIT" in row
+    assert len([line for line in lines if line.strip().startswith("frbench_")]) == 45
+
+
+def test_what_frbench_says_of_a_model_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "surrogate", "frbench_irse50_arcface"]) == 0
+    said = capsys.readouterr().out
+    assert "accuracy: LFW 99.8 %" in said
+    assert "licence: MIT" in said
 
 
 def test_offline_mode_asks_frbench_for_no_download(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

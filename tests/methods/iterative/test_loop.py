@@ -121,6 +121,7 @@ def test_selectors_choose_as_algorithm_1_transcribed(
     assert len({choice for step in spy.choices for choice in step}) > 1  # Else any constant would pass.
 
 
+@pytest.mark.slow
 def test_only_contested_targets_are_tried(
     people: list[FaceImage], sface_embedder: Embedder, targets: list[Target]
 ) -> None:
@@ -686,6 +687,7 @@ def test_region_shapes_an_l2_mask(face_image: FaceImage, sface_embedder: Embedde
     assert mask[:, 0].abs().max() == 0
 
 
+@pytest.mark.slow
 def test_the_low_pass_smooths_the_mask_within_its_bound(
     face_image: FaceImage, sface_embedder: Embedder, targets: list[Target]
 ) -> None:

@@ -169,6 +169,7 @@ def test_recipes_that_make_no_sense(keys: dict[str, object], says: str) -> None:
     assert says in str(caught.value)
 
 
+@pytest.mark.slow
 def test_photos_of_one_person_share_a_target_or_an_identity(
     album: Path, detector: FaceDetector, sface_embedder: Embedder, targets: list[Target]
 ) -> None:

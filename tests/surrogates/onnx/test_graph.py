@@ -365,6 +365,7 @@ def stand_ins() -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 @pytest.mark.parametrize(("name", "dimension"), [("mobilefacenet_arcface", 128), ("mobileface_v2", 256)])
 def test_real_recogniser(

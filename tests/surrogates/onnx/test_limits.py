@@ -102,6 +102,7 @@ def test_a_loop_is_ended(write: Callable[[Path], Path], tmp_path: Path) -> None:
         build(path=str(path), dimension=3, size=8)
 
 
+@pytest.mark.slow
 @POSIX
 @pytest.mark.usefixtures("few_seconds")
 def test_a_loop_on_some_faces_is_ended_once(tmp_path: Path) -> None:
@@ -162,6 +163,7 @@ def test_a_tensor_of_a_million_millions_is_refused_by_a_judge(operator: str, tmp
         build(path=str(path), dimension=3, size=8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operator", HUGE)
 def test_so_it_is_by_a_surrogate_that_onnxruntime_has_not_tried(operator: str, tmp_path: Path) -> None:
     path = huge(operator)(tmp_path / "net.onnx")
@@ -194,6 +196,7 @@ def less_memory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(onnx_graph, "_MOST_BYTES", 1 << 30)
 
 
+@pytest.mark.slow
 def test_a_network_of_very_many_operations_gives_no_gradients(tmp_path: Path) -> None:
     chain = [node("Identity", f"i{n}" if n else "e", f"i{n + 1}") for n in range(20_001)]
     path = save(tmp_path / "net.onnx", [*chain, node("Relu", "i20001")])
