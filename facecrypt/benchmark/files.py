@@ -23,11 +23,11 @@ from facecrypt.engine.callbacks import PhotoWriter, StepProgress
 from facecrypt.engine.data import PhotoShares
 from facecrypt.engine.dataset import Job, Photos, save
 from facecrypt.engine.digest import deciding_receipt
-from facecrypt.engine.strength import Ladder
+from facecrypt.engine.strength import Ladder, goal_of
 from facecrypt.engine.trainer import ProtectionModule, predict, trainer_arguments
 from facecrypt.errors import PhotoError
 from facecrypt.evaluation.looks import WAYS, Looks, measure
-from facecrypt.evaluation.verification import make_judge
+from facecrypt.evaluation.verification import Jury, make_judge
 from facecrypt.faces.face import Face
 from facecrypt.faces.patches import face_area
 from facecrypt.methods.iterative.loop import Surrogate
@@ -41,7 +41,7 @@ from facecrypt.report.writer import write_text
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.system.regular import read_text
 from facecrypt.targets.selectors import Target
-from facecrypt.transforms.base import Published
+from facecrypt.transforms.base import Published, publish_all
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,15 @@ def _protect(
         judges = [make_judge(name, embedder, False, targets, chooses=True) for name, embedder in choosers]
         if recipe.protect is not None:
             judges = [make_judge(each.name, each.embedder, True, targets) for each in surrogates]
-        ladder = Ladder(recipe, levels, judges, targets, detectors.judges) if judges else None
+        jury = Jury(
+            targets=targets,
+            judges=judges,
+            detector=detectors.judges,
+            choice=recipe.faces,
+            another=recipe.receipt.detector is not None,
+            transforms=publish_all(recipe.receipt.transforms),
+        )
+        ladder = Ladder(goal_of(recipe), levels, jury, recipe.metadata) if judges else None
         paths, wanted = [probes[number].path for number in todo], [files[number] for number in todo]
 
         def finish(job: Job) -> None:

@@ -26,11 +26,11 @@ from facecrypt.engine.data import PhotoShares
 from facecrypt.engine.dataset import Job, Photos, save
 from facecrypt.engine.planned import PlannedPhoto
 from facecrypt.engine.records import RECORDS, Records
-from facecrypt.engine.strength import Ladder, level_keys, strength_notes
+from facecrypt.engine.strength import Goal, Ladder, goal_of, level_keys, strength_notes
 from facecrypt.engine.trainer import Prepared, ProtectionModule, predict, trainer_arguments
 from facecrypt.errors import EmbeddingError, FacecryptError, PhotoError
 from facecrypt.evaluation.robustness import Gallery, People
-from facecrypt.evaluation.verification import FaceReport, Hear, Judge, make_judge, verify
+from facecrypt.evaluation.verification import FaceReport, Judge, Jury, make_judge, verify
 from facecrypt.judges.enrolment import Enrolment, digests_of
 from facecrypt.methods.base import ITERATIVE, Bounds, Method, MethodModule
 from facecrypt.methods.iterative.boundary import guard
@@ -56,7 +56,7 @@ from facecrypt.system.places import check_unchanged
 from facecrypt.system.private_files import sweep_temporary_folders
 from facecrypt.system.timing import stage
 from facecrypt.targets.selectors import Target, load_targets
-from facecrypt.transforms.base import Published, publish_all
+from facecrypt.transforms.base import publish_all
 from facecrypt.verdicts.verdict import worst
 from facecrypt.views.base import OneOf, View
 
@@ -222,8 +222,18 @@ def _prepare(
         levels = level_recipes(recipe)
         makers = [build_maker(level, method, crew.surrogates, targets, own_photos) for level in levels]
         deciding = judges[: len(crew.surrogates)] if recipe.protect is not None else choosers
-        ladder = Ladder(recipe, levels, deciding, targets, detectors.judges) if deciding else None
+        goal = goal_of(recipe)
+        seen = Jury(
+            targets=targets,
+            judges=deciding,
+            detector=detectors.judges,
+            choice=recipe.faces,
+            another=recipe.receipt.detector is not None,
+            transforms=transforms,
+        )
+        ladder = Ladder(goal, levels, seen, recipe.metadata) if deciding else None
         judges += choosers
+        jury = replace(seen, judges=judges, asked=recipe.protect, expects=is_measured(recipe), hear=hear)
         module = ProtectionModule(makers, judges, recipe, ladder)
     earlier = writer.read_earlier(output, records.folder)
     journal = Journal(records.folder / JOURNAL, _known(plan))
@@ -235,9 +245,8 @@ def _prepare(
 
     def finish(job: Job) -> None:
         planned = plan.photos[job.index]
-        photo = _write_and_verify(
-            job, planned, recipe, levels, targets, judges, detectors.judges, transforms, journal, hear
-        )
+        save(job, recipe, levels, planned, lambda digest: journal.announce(job.index, job.destination, digest))
+        photo = _verified(job, planned, jury, goal)
         photo = replace(photo, reason=material.tell(photo.reason))
         (entry,) = writer.carry_over([asdict(photo)], [job.destination], earlier, originals)
         asked = unheard(entry, crew.hearings) if entry["carried_over"] else crew.hearings
@@ -246,14 +255,11 @@ def _prepare(
                 photo,
                 job.destination,
                 planned.manifest.find_original(job.source, job.destination),
-                recipe=recipe,
                 choose=jobs.choose,
-                targets=targets,
                 surrogates=crew.surrogates,
-                judges=judges,
-                detector=detectors.judges,
-                transforms=transforms,
-                hear=hear_all(asked),
+                jury=replace(jury, hear=hear_all(asked)),
+                goal=goal,
+                in_place=recipe.in_place,
             )
             if entry["carried_over"]:
                 add_heard(entry, asdict(late), asked, recipe)
@@ -276,7 +282,7 @@ def _prepare(
         if ended.first:
             fresh = [photo for photo in photos if not photo["already"]]
             notes = (
-                *strength_notes(recipe, fresh),
+                *strength_notes(goal, fresh),
                 encoder_note(recipe, fresh),
                 by_hand_note(fresh),
                 late_note(photos),
@@ -539,43 +545,17 @@ def _build(kind: Kind, slot: Slot | TermSlot) -> Any:
     return guard(registry.get(kind, slot.name), registry.build(kind, slot.name, slot.args))
 
 
-def _write_and_verify(
-    job: Job,
-    planned: PlannedPhoto,
-    recipe: Recipe,
-    levels: Sequence[Recipe],
-    targets: Sequence[Target],
-    judges: Sequence[Judge],
-    detector: FaceDetector,
-    transforms: Sequence[Published],
-    journal: Journal,
-    hear: Hear,
-) -> writer.PhotoReport:
-    save(job, recipe, levels, planned, lambda digest: journal.announce(job.index, job.destination, digest))
+def _verified(job: Job, planned: PlannedPhoto, jury: Jury, goal: Goal) -> writer.PhotoReport:
+    """Return what became of a photo that was saved, if it could be."""
     faces: list[FaceReport] = []
     if not job.error and job.photo is not None:
         try:
-            faces = verify(
-                job.destination,
-                job.photo,
-                job.faces,
-                job.targets,
-                job.seconds,
-                targets=targets,
-                judges=judges,
-                detector=detector,
-                another=recipe.receipt.detector is not None,
-                choice=recipe.faces,
-                transforms=transforms,
-                asked=recipe.protect,
-                expects=is_measured(recipe),
-                hear=hear,
-            )
+            faces = verify(job.destination, job.photo, job.faces, job.targets, job.seconds, jury)
         except PhotoError as error:
             job.fail(error)
     if faces:
         levelled = zip(faces, job.levels, strict=True)
-        faces = [replace(face, **level_keys(recipe, face, level)) for face, level in levelled]
+        faces = [replace(face, **level_keys(goal, face, level)) for face, level in levelled]
         faces = [replace(face, queries=queries) for face, queries in zip(faces, job.queries, strict=True)]
     return writer.PhotoReport(
         source=str(planned.known_as),
