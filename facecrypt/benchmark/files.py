@@ -36,6 +36,7 @@ from facecrypt.photos.files import Photo, read_photo, write_photo
 from facecrypt.pipeline.builders import build_choosers, build_detectors, build_surrogates, warn
 from facecrypt.pipeline.runner import build_maker, build_method, load_own_photos
 from facecrypt.recipe.check import Recipe, dump_recipe, level_recipes
+from facecrypt.recipe.face_rules import face_rules
 from facecrypt.recipe.trainer_options import HARDWARE, TrainerOptions
 from facecrypt.report.writer import write_text
 from facecrypt.surrogates.embedder import Embedder
@@ -145,12 +146,19 @@ def _protect(
             # The time goes first: a photo that is there counts as done.
             if not job.error:
                 write_text(_sidecar(job.destination), json.dumps(sum(job.seconds) / len(job.seconds)))
-            save(job, recipe, levels)
+            save(job, levels, recipe.metadata)
             if job.error:
                 raise PhotoError(job.error)
 
-        module = ProtectionModule(makers, judges, recipe, ladder)
-        shares = PhotoShares(recipe, Photos(paths, wanted, recipe, detectors.masks), module.loop)
+        module = ProtectionModule(makers, judges, recipe.seed, ladder)
+        shares = PhotoShares(
+            Photos(paths, wanted, recipe.faces, detectors.masks),
+            module.loop,
+            batch_size=recipe.batch_size,
+            workers=recipe.workers,
+            allowed=recipe.limits,
+            aligned=face_rules(recipe.faces).choose == "aligned",
+        )
         # Nothing else of its trainer: with a limit, photos would count as they are.
         hardware = TrainerOptions(**{name: getattr(recipe.trainer, name) for name in HARDWARE})
         arguments = trainer_arguments(hardware)

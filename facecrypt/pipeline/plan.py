@@ -81,7 +81,7 @@ def make_plan(
             damaged.
     """
     output = expand_home(recipe.output)
-    manifests = open_manifests(recipe, [destination for _, destination in chosen])
+    manifests = open_manifests(output, [destination for _, destination in chosen], recipe.in_place)
     known = Known([*manifests.values(), *find_manifests([path for pair in chosen for path in pair])])
     settings = recipe_digest(recipe)
     checker = _Checker(recipe, output, known, recipe_file, bases)

@@ -178,7 +178,7 @@ def _prepare(
         jobs = Photos(
             [photo.source for photo in plan.photos],
             [photo.destination for photo in plan.photos],
-            recipe,
+            recipe.faces,
             detector,
             {index: photo.no_work for index, photo in enumerate(plan.photos) if photo.no_work},
             plan.settings,
@@ -234,7 +234,7 @@ def _prepare(
         ladder = Ladder(goal, levels, seen, recipe.metadata) if deciding else None
         judges += choosers
         jury = replace(seen, judges=judges, asked=recipe.protect, expects=is_measured(recipe), hear=hear)
-        module = ProtectionModule(makers, judges, recipe, ladder)
+        module = ProtectionModule(makers, judges, recipe.seed, ladder)
     earlier = writer.read_earlier(output, records.folder)
     journal = Journal(records.folder / JOURNAL, _known(plan))
     counted = [_is_to_be_written(photo) for photo in plan.photos]
@@ -245,7 +245,7 @@ def _prepare(
 
     def finish(job: Job) -> None:
         planned = plan.photos[job.index]
-        save(job, recipe, levels, planned, lambda digest: journal.announce(job.index, job.destination, digest))
+        save(job, levels, recipe.metadata, planned, lambda digest: journal.announce(job.index, job.destination, digest))
         photo = _verified(job, planned, jury, goal)
         photo = replace(photo, reason=material.tell(photo.reason))
         (entry,) = writer.carry_over([asdict(photo)], [job.destination], earlier, originals)
@@ -304,7 +304,14 @@ def _prepare(
 
     journal_open = stack.enter_context(ExitStack())
     journal_open.enter_context(closing(journal))
-    shares = PhotoShares(recipe, jobs, module.loop)
+    shares = PhotoShares(
+        jobs,
+        module.loop,
+        batch_size=recipe.batch_size,
+        workers=recipe.workers,
+        allowed=recipe.limits,
+        aligned=aligned,
+    )
     photo_writer = PhotoWriter(finish)
     arguments["devices"] = on_one_device(recipe, crew.hearings).trainer.devices
     bar = [StepProgress(shares)] if recipe.trainer.enable_progress_bar else []

@@ -76,7 +76,7 @@ def test_the_first_level_that_escapes_is_kept(
     for level, strength in enumerate(STRENGTHS):
         job = job_of(photo, [face], tmp_path)
         job.masks, job.levels = [noise(photo, face, strength)], [level]
-        save(job, recipe, levels)
+        save(job, levels, recipe.metadata)
         again = read_photo(tmp_path / "saved.png")
         similarities.append(float(embed(sface_embedder, [cut(again, detector.find(again, "all")[0])])[0] @ original))
     assert similarities == sorted(similarities, reverse=True)
@@ -120,7 +120,7 @@ def test_the_first_level_that_reaches_what_is_asked_is_kept(
         for level, strength in enumerate(STRENGTHS):
             job = job_of(photo, [face], tmp_path)
             job.masks, job.levels, job.targets = [noise(photo, face, strength)], [level], [0]
-            save(job, recipe, levels)
+            save(job, levels, recipe.metadata)
             (known,) = verify(tmp_path / "saved.png", photo, [face], [0], [0.0], jury)
             assert known.expected is not None
             seen.append(known.expected)
@@ -142,7 +142,7 @@ def test_every_face_keeps_the_bounds_of_its_own_level(photo: Photo, face: Face, 
         job = job_of(photo, [face, other], tmp_path)
         job.masks = [noise(photo, each, 9) for each in (face, other)]
         job.levels = numbers
-        save(job, recipe, level_recipes(recipe))
+        save(job, level_recipes(recipe), recipe.metadata)
         assert not job.error
         after = read_photo(tmp_path / "saved.png")
         for each, level in zip((face, other), numbers, strict=True):
