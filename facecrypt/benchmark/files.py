@@ -93,7 +93,7 @@ def make_files(row: Row, probes: Sequence[Probe], targets: Sequence[Target], out
     assert recipe is not None
     notes: list[str] = []
     surrogates = build_surrogates(recipe, notes)
-    choosers = build_choosers(recipe, notes)
+    choosers = build_choosers(recipe.strength, notes, permissive_only=recipe.permissive_only)
     for note in notes:
         warn(note)
     weights = recipe.target_weights
@@ -123,7 +123,7 @@ def _protect(
     todo = [number for number, file in enumerate(files) if probes[number].face is not None and not file.is_file()]
     if todo:
         levels = level_recipes(recipe)
-        detectors = build_detectors(recipe)
+        detectors = build_detectors(recipe.detector, recipe.receipt.detector)
         own_photos = load_own_photos(recipe, surrogates, detectors.masks, [probe.path for probe in probes])
         makers = [build_maker(level, method, surrogates, targets, own_photos) for level in levels]
         judges = [make_judge(name, embedder, False, targets, chooses=True) for name, embedder in choosers]
@@ -214,7 +214,7 @@ def folder_of(row: Row, probes: Sequence[Probe], targets: Sequence[Target]) -> s
         bare = replace(
             recipe,
             output="",
-            receipt=deciding_receipt(recipe),
+            receipt=deciding_receipt(recipe.receipt, recipe.protect, recipe.strength),
             report=type(recipe.report)(),
             limits=type(recipe.limits)(),
             trainer=trainer,

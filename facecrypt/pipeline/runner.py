@@ -39,13 +39,13 @@ from facecrypt.methods.iterative.own_photos import OwnPhotos, own_album, person_
 from facecrypt.photos.files import file_digest, sweep
 from facecrypt.photos.metadata import policy_note
 from facecrypt.pipeline.builders import assemble, build_detectors, build_region, warn
-from facecrypt.pipeline.hearings import account, add_heard, hear_all, on_one_device, unheard
+from facecrypt.pipeline.hearings import account, add_heard, devices_for, hear_all, unheard
 from facecrypt.pipeline.material import Material, delivered, gather
 from facecrypt.pipeline.plan import Plan, make_plan
 from facecrypt.pipeline.recovery import measure_again
-from facecrypt.recipe.check import Recipe, dump_recipe, is_measured, level_recipes
+from facecrypt.recipe.check import Recipe, dump_recipe, is_measured, level_recipes, recipe_values
 from facecrypt.recipe.face_rules import face_rules
-from facecrypt.recipe.schema import Slot, TermSlot
+from facecrypt.recipe.schema import Receipt, Slot, TermSlot
 from facecrypt.registry import Kind
 from facecrypt.report import writer
 from facecrypt.system import limits
@@ -170,7 +170,7 @@ def _prepare(
     stack: ExitStack,
 ) -> Prepared:
     with stage("build"):
-        detectors = build_detectors(recipe)
+        detectors = build_detectors(recipe.detector, recipe.receipt.detector)
         detector = detectors.masks
         aligned = face_rules(recipe.faces).choose == "aligned"
         shown: FaceChoice = "aligned" if aligned else "largest"
@@ -191,7 +191,7 @@ def _prepare(
             ahead=any(photo.no_work is None for photo in plan.photos),
         )
         hear = hear_all(crew.hearings)
-        gallery = _open_gallery(recipe, detectors.judges, aligned)
+        gallery = _open_gallery(recipe.receipt, detectors.judges, aligned)
         sources = [photo.source for photo in plan.photos]
         own_photos = load_own_photos(recipe, crew.surrogates, detector, sources)
         judges = [make_judge(name, embedder, white, targets) for name, embedder, white in crew.judges]
@@ -262,7 +262,7 @@ def _prepare(
                 in_place=recipe.in_place,
             )
             if entry["carried_over"]:
-                add_heard(entry, asdict(late), asked, recipe)
+                add_heard(entry, asdict(late), asked, asked=jury.asked, expects=jury.expects)
             else:
                 entry = asdict(late)
         try:
@@ -283,7 +283,7 @@ def _prepare(
             fresh = [photo for photo in photos if not photo["already"]]
             notes = (
                 *strength_notes(goal, fresh),
-                encoder_note(recipe, fresh),
+                encoder_note(recipe.views, fresh),
                 by_hand_note(fresh),
                 late_note(photos),
             )
@@ -293,8 +293,8 @@ def _prepare(
                     warn(note)
                     crew.notes.append(note)
         known = gallery.describe(people) if gallery and people else None
-        seconds, asked = time.monotonic() - started, account(crew.hearings)
-        result = prepared.report = writer.make(recipe, crew.notes, photos, seconds, ended.device, known, asked)
+        seconds, asked, values = time.monotonic() - started, account(crew.hearings), recipe_values(recipe)
+        result = prepared.report = writer.make(values, crew.notes, photos, seconds, ended.device, known, asked)
         ended.wait()
         if ended.first:
             _deliver(result, material, plan)
@@ -313,7 +313,7 @@ def _prepare(
         aligned=aligned,
     )
     photo_writer = PhotoWriter(finish)
-    arguments["devices"] = on_one_device(recipe, crew.hearings).trainer.devices
+    arguments["devices"] = devices_for(crew.hearings, recipe.trainer.devices)
     bar = [StepProgress(shares)] if recipe.trainer.enable_progress_bar else []
     progress = [ProgressTeller(shares, on_progress)] if on_progress else bar
     arguments["callbacks"][:0] = [photo_writer, ReportWriter(photo_writer, report), *progress]
@@ -389,10 +389,10 @@ def _write_report(
         records.remove()
 
 
-def encoder_note(recipe: Recipe, photos: Sequence[dict[str, Any]]) -> str | None:
+def encoder_note(views: Sequence[Slot], photos: Sequence[dict[str, Any]]) -> str | None:
     """Return what to know of photos that were written with loss by a recipe that did not prepare for it."""
     formats = sorted({str(photo["encoding"]).split()[1] for photo in photos if "lossy" in (photo["encoding"] or "")})
-    if not formats or any(view.name == "jpeg" for view in recipe.views):
+    if not formats or any(view.name == "jpeg" for view in views):
         return None
     return f"photos were written with loss ({', '.join(formats)}); the numbers are those of these files"
 
@@ -600,8 +600,7 @@ def _is_to_be_written(photo: PlannedPhoto) -> bool:
     return photo.manifest.expected(photo.destination) is not None
 
 
-def _open_gallery(recipe: Recipe, detector: FaceDetector, aligned: bool) -> Gallery | None:
-    options = recipe.receipt
+def _open_gallery(options: Receipt, detector: FaceDetector, aligned: bool) -> Gallery | None:
     if options.gallery is None:
         return None
     return Gallery(options.gallery, detector, aligned=aligned, cache=options.cache)

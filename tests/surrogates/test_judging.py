@@ -514,7 +514,8 @@ def test_who_cannot_judge_chooses_no_strength(register: Register) -> None:
     def choosers(*judges: dict[str, Any]) -> tuple[list[str], list[str]]:
         strength = {"judges": list(judges), "levels": levels}
         notes: list[str] = []
-        found = build_choosers(check_recipe({"surrogates": [{"name": "sface"}], "strength": strength}), notes)
+        recipe = check_recipe({"surrogates": [{"name": "sface"}], "strength": strength})
+        found = build_choosers(recipe.strength, notes, permissive_only=False)
         return [name for name, _ in found], notes
 
     with pytest.raises(RecipeError, match=r"judges\[0\]: 'wrong' could not judge: it gives 5 different people"):
