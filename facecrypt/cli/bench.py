@@ -53,7 +53,7 @@ _PRECISIONS = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 @dataclass(frozen=True)
-class Row:
+class StageTime:
     """A stage of a run.
 
     Attributes:
@@ -138,7 +138,7 @@ class Figures:
     seconds_per_face_and_step: float
     peak_memory: int | None
     gpu_peak_memory: int | None
-    stages: list[Row]
+    stages: list[StageTime]
     arithmetic: Arithmetic
     literal: LiteralTime | None
 
@@ -262,7 +262,7 @@ def _by_stage(watch: Stopwatch) -> dict[str, float]:
     return seconds
 
 
-def _rows(seconds: dict[str, float], parts: dict[str, float]) -> list[Row]:
+def _rows(seconds: dict[str, float], parts: dict[str, float]) -> list[StageTime]:
     whole, inside = sum(seconds.values()), sum(parts.values())
     rows = []
     for name, spent in seconds.items():
@@ -270,9 +270,9 @@ def _rows(seconds: dict[str, float], parts: dict[str, float]) -> list[Row]:
             continue
         if name == "protect":
             split = [(f"protect: {part}", spent * value / inside) for part, value in parts.items()]
-            rows += [Row(part, value, value / whole) for part, value in split]
+            rows += [StageTime(part, value, value / whole) for part, value in split]
         else:
-            rows.append(Row(name, spent, spent / whole))
+            rows.append(StageTime(name, spent, spent / whole))
     return rows
 
 
