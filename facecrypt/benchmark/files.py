@@ -23,11 +23,11 @@ from facecrypt.engine.callbacks import PhotoWriter, StepProgress
 from facecrypt.engine.data import PhotoShares
 from facecrypt.engine.dataset import Job, Photos, save
 from facecrypt.engine.digest import deciding_receipt
-from facecrypt.engine.strength import Ladder
+from facecrypt.engine.strength import Ladder, goal_of
 from facecrypt.engine.trainer import ProtectionModule, predict, trainer_arguments
 from facecrypt.errors import PhotoError
 from facecrypt.evaluation.looks import WAYS, Looks, measure
-from facecrypt.evaluation.verification import make_judge
+from facecrypt.evaluation.verification import Jury, make_judge
 from facecrypt.faces.face import Face
 from facecrypt.faces.patches import face_area
 from facecrypt.methods.iterative.loop import Surrogate
@@ -36,12 +36,13 @@ from facecrypt.photos.files import Photo, read_photo, write_photo
 from facecrypt.pipeline.builders import build_choosers, build_detectors, build_surrogates, warn
 from facecrypt.pipeline.runner import build_maker, build_method, load_own_photos
 from facecrypt.recipe.check import Recipe, dump_recipe, level_recipes
+from facecrypt.recipe.face_rules import face_rules
 from facecrypt.recipe.trainer_options import HARDWARE, TrainerOptions
 from facecrypt.report.writer import write_text
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.system.regular import read_text
 from facecrypt.targets.selectors import Target
-from facecrypt.transforms.base import Published
+from facecrypt.transforms.base import Published, publish_all
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def make_files(row: Row, probes: Sequence[Probe], targets: Sequence[Target], out
     assert recipe is not None
     notes: list[str] = []
     surrogates = build_surrogates(recipe, notes)
-    choosers = build_choosers(recipe, notes)
+    choosers = build_choosers(recipe.strength, notes, permissive_only=recipe.permissive_only)
     for note in notes:
         warn(note)
     weights = recipe.target_weights
@@ -122,13 +123,21 @@ def _protect(
     todo = [number for number, file in enumerate(files) if probes[number].face is not None and not file.is_file()]
     if todo:
         levels = level_recipes(recipe)
-        detectors = build_detectors(recipe)
+        detectors = build_detectors(recipe.detector, recipe.receipt.detector)
         own_photos = load_own_photos(recipe, surrogates, detectors.masks, [probe.path for probe in probes])
         makers = [build_maker(level, method, surrogates, targets, own_photos) for level in levels]
         judges = [make_judge(name, embedder, False, targets, chooses=True) for name, embedder in choosers]
         if recipe.protect is not None:
             judges = [make_judge(each.name, each.embedder, True, targets) for each in surrogates]
-        ladder = Ladder(recipe, levels, judges, targets, detectors.judges) if judges else None
+        jury = Jury(
+            targets=targets,
+            judges=judges,
+            detector=detectors.judges,
+            choice=recipe.faces,
+            another=recipe.receipt.detector is not None,
+            transforms=publish_all(recipe.receipt.transforms),
+        )
+        ladder = Ladder(goal_of(recipe), levels, jury, recipe.metadata) if judges else None
         paths, wanted = [probes[number].path for number in todo], [files[number] for number in todo]
 
         def finish(job: Job) -> None:
@@ -137,12 +146,19 @@ def _protect(
             # The time goes first: a photo that is there counts as done.
             if not job.error:
                 write_text(_sidecar(job.destination), json.dumps(sum(job.seconds) / len(job.seconds)))
-            save(job, recipe, levels)
+            save(job, levels, recipe.metadata)
             if job.error:
                 raise PhotoError(job.error)
 
-        module = ProtectionModule(makers, judges, recipe, ladder)
-        shares = PhotoShares(recipe, Photos(paths, wanted, recipe, detectors.masks), module.loop)
+        module = ProtectionModule(makers, judges, recipe.seed, ladder)
+        shares = PhotoShares(
+            Photos(paths, wanted, recipe.faces, detectors.masks),
+            module.loop,
+            batch_size=recipe.batch_size,
+            workers=recipe.workers,
+            allowed=recipe.limits,
+            aligned=face_rules(recipe.faces).choose == "aligned",
+        )
         # Nothing else of its trainer: with a limit, photos would count as they are.
         hardware = TrainerOptions(**{name: getattr(recipe.trainer, name) for name in HARDWARE})
         arguments = trainer_arguments(hardware)
@@ -198,7 +214,7 @@ def folder_of(row: Row, probes: Sequence[Probe], targets: Sequence[Target]) -> s
         bare = replace(
             recipe,
             output="",
-            receipt=deciding_receipt(recipe),
+            receipt=deciding_receipt(recipe.receipt, recipe.protect, recipe.strength),
             report=type(recipe.report)(),
             limits=type(recipe.limits)(),
             trainer=trainer,

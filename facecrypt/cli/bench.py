@@ -35,9 +35,8 @@ from facecrypt.recipe.check import Recipe, level_recipes, tried_levels
 from facecrypt.recipe.face_rules import face_rules
 from facecrypt.recipe.judge_rules import is_remote
 from facecrypt.recipe.presets import name_level
-from facecrypt.recipe.schema import Slot
+from facecrypt.recipe.schema import Args, Slot
 from facecrypt.report.writer import Report
-from facecrypt.system import limits
 from facecrypt.system.private_files import temporary_folder
 from facecrypt.system.timing import Path as Stages
 from facecrypt.system.timing import Stopwatch, stage
@@ -54,7 +53,7 @@ _PRECISIONS = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 @dataclass(frozen=True)
-class Row:
+class StageTime:
     """A stage of a run.
 
     Attributes:
@@ -139,12 +138,11 @@ class Figures:
     seconds_per_face_and_step: float
     peak_memory: int | None
     gpu_peak_memory: int | None
-    stages: list[Row]
+    stages: list[StageTime]
     arithmetic: Arithmetic
     literal: LiteralTime | None
 
 
-@limits.bounded
 def measure(recipe: Recipe, faces: int, literal: bool, started: float = 0.0) -> Figures:
     """Run a recipe's pipeline on some faces and return where its time goes.
 
@@ -189,7 +187,7 @@ def measure(recipe: Recipe, faces: int, literal: bool, started: float = 0.0) -> 
     done = sum(len(photo["faces"]) for photo in report.photos)
     seconds = _by_stage(watch) | {"start-up": started}
     levels = level_recipes(recipe)
-    each = seconds["protect"] / _iterations(report, levels, recipe)
+    each = seconds["protect"] / _iterations(report, levels, tried_levels(recipe))
     inside = _Inside(levels[-1], device)
     at_once = recipe.batch_size if isinstance(recipe.batch_size, int) else faces_at_once(inside.loop)
     parts = inside.parts(images[: min(at_once, done)])
@@ -249,9 +247,8 @@ def _fill(recipe: Recipe, folder: Path, faces: int) -> list[FaceImage]:
     return list(itertools.islice(itertools.cycle(images), min(room, shown)))
 
 
-def _iterations(report: Report, levels: Sequence[Recipe], recipe: Recipe) -> int:
+def _iterations(report: Report, levels: Sequence[Recipe], tried: Sequence[Args]) -> int:
     """Return the iterations of all faces together, those at lighter levels than a face's own included."""
-    tried = tried_levels(recipe)
     names = [name_level(level) for level in tried] if tried else [None]
     reached = [names.index(face["level"]) for photo in report.photos for face in photo["faces"]]
     return sum(level.steps for last in reached for level in levels[: last + 1])
@@ -265,7 +262,7 @@ def _by_stage(watch: Stopwatch) -> dict[str, float]:
     return seconds
 
 
-def _rows(seconds: dict[str, float], parts: dict[str, float]) -> list[Row]:
+def _rows(seconds: dict[str, float], parts: dict[str, float]) -> list[StageTime]:
     whole, inside = sum(seconds.values()), sum(parts.values())
     rows = []
     for name, spent in seconds.items():
@@ -273,9 +270,9 @@ def _rows(seconds: dict[str, float], parts: dict[str, float]) -> list[Row]:
             continue
         if name == "protect":
             split = [(f"protect: {part}", spent * value / inside) for part, value in parts.items()]
-            rows += [Row(part, value, value / whole) for part, value in split]
+            rows += [StageTime(part, value, value / whole) for part, value in split]
         else:
-            rows.append(Row(name, spent, spent / whole))
+            rows.append(StageTime(name, spent, spent / whole))
     return rows
 
 

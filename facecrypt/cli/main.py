@@ -291,10 +291,12 @@ def _bench(arguments: argparse.Namespace) -> int:
 
     recipe = load_recipe(arguments.recipe, arguments.overrides, allow_env=arguments.allow_env)
     from facecrypt.cli import bench
+    from facecrypt.system import limits
 
     started += time.perf_counter() - began
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    figures = bench.measure(recipe, arguments.faces, arguments.literal, started)
+    with limits.applied(limits.resolve(recipe.limits)):
+        figures = bench.measure(recipe, arguments.faces, arguments.literal, started)
     if arguments.json:
         from dataclasses import asdict
 

@@ -8,7 +8,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import torch
@@ -21,8 +21,7 @@ from facecrypt.errors import FacecryptError
 from facecrypt.methods.base import MethodModule
 from facecrypt.methods.iterative.batch_size import faces_at_once
 from facecrypt.methods.iterative.loop import ProtectionLoop
-from facecrypt.recipe.check import Recipe
-from facecrypt.recipe.face_rules import face_rules
+from facecrypt.recipe.schema import Limits
 from facecrypt.system import interrupts, limits
 
 _FACES_OF_A_METHOD = 8
@@ -37,24 +36,39 @@ class PhotoShares(lightning.LightningDataModule):
     one face.
 
     Args:
-        recipe: For the batch size, the workers and the choice of faces.
         photos: All photos of the run.
-        loop: Makes the masks, at the strongest level; what it needs for a face is measured where the recipe leaves the
-            batch size open.
+        loop: Makes the masks, at the strongest level; what it needs for a face is measured where the batch
+            size is left open.
+        batch_size: Faces together, or ``auto``.
+        workers: Processes that read photos ahead.
+        allowed: What photos may take of memory and time.
+        aligned: Whether each photo is one aligned face.
 
     Raises:
         FacecryptError: If processes that read ahead could not send what they read.
     """
 
-    def __init__(self, recipe: Recipe, photos: Photos, loop: ProtectionLoop | MethodModule) -> None:
+    def __init__(
+        self,
+        photos: Photos,
+        loop: ProtectionLoop | MethodModule,
+        *,
+        batch_size: int | Literal["auto"],
+        workers: int,
+        allowed: Limits,
+        aligned: bool,
+    ) -> None:
         super().__init__()
-        if recipe.workers:
+        if workers:
             _check_temporary_folder(tempfile.gettempdir())
         # More processes than photos: those without one have nothing to do, which is no fault.
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.share: list[int] = []
         self.faces_per_batch = 0
-        self._recipe = recipe
+        self._batch_size = batch_size
+        self._workers = workers
+        self._allowed = allowed
+        self._aligned = aligned
         self._photos = photos
         self._loop = loop
         self._on_sigterm = signal.getsignal(signal.SIGTERM)
@@ -69,17 +83,17 @@ class PhotoShares(lightning.LightningDataModule):
         ranks, rank = trainer.world_size, trainer.global_rank
         # The processes of one machine share its main memory, and each has a graphics card of its own.
         here = max(1, ranks // trainer.num_nodes)
-        self._photos.bounds = limits.resolve(self._recipe.limits, here)
-        if self._recipe.batch_size == "auto" and isinstance(self._loop, MethodModule):
+        self._photos.bounds = limits.resolve(self._allowed, here)
+        if self._batch_size == "auto" and isinstance(self._loop, MethodModule):
             self.faces_per_batch = _FACES_OF_A_METHOD
-        elif self._recipe.batch_size == "auto":
+        elif self._batch_size == "auto":
             assert isinstance(self._loop, ProtectionLoop)
             self.faces_per_batch = faces_at_once(self._loop, here)
         else:
-            self.faces_per_batch = self._recipe.batch_size
+            self.faces_per_batch = self._batch_size
         if ranks == 1:
             self.share = list(range(len(self._photos)))
-        elif face_rules(self._recipe.faces).choose == "aligned":
+        elif self._aligned:
             self.share = list(range(rank, len(self._photos), ranks))
         else:
             self._photos.found = self._search(ranks, rank)
@@ -88,14 +102,14 @@ class PhotoShares(lightning.LightningDataModule):
                 counts[index] = len(selection.faces)
             self.share = share_out(counts, ranks)[rank]
         # Two batches for each worker are in flight beside the one whose masks are being made.
-        ahead = _READ_AHEAD * self._recipe.workers
+        ahead = _READ_AHEAD * self._workers
         return DataLoader(
             _Together(self._photos),
             batch_size=None,
-            sampler=_Batches(self.share, self.faces_per_batch, self._photos, self._recipe.workers, ahead),
-            num_workers=self._recipe.workers,
+            sampler=_Batches(self.share, self.faces_per_batch, self._photos, self._workers, ahead),
+            num_workers=self._workers,
             collate_fn=_as_it_is,
-            prefetch_factor=_READ_AHEAD if self._recipe.workers else None,
+            prefetch_factor=_READ_AHEAD if self._workers else None,
             worker_init_fn=interrupts.start_worker,
         )
 
@@ -107,14 +121,14 @@ class PhotoShares(lightning.LightningDataModule):
         """Return the choice of faces in all photos that can be read, by the number of the photo, from all processes."""
         mine = range(rank, len(self._photos), ranks)
         # Only what is found comes out of the workers: a photo has many millions of bytes.
-        ahead = max(0, _READ_AHEAD * self._recipe.workers - 1)
+        ahead = max(0, _READ_AHEAD * self._workers - 1)
         loader = DataLoader(
             _Search(self._photos),
             batch_size=None,
-            sampler=_Batches(mine, 1, self._photos, self._recipe.workers, ahead),
-            num_workers=self._recipe.workers,
+            sampler=_Batches(mine, 1, self._photos, self._workers, ahead),
+            num_workers=self._workers,
             collate_fn=_as_it_is,
-            prefetch_factor=_READ_AHEAD if self._recipe.workers else None,
+            prefetch_factor=_READ_AHEAD if self._workers else None,
             worker_init_fn=interrupts.start_worker,
         )
         found = {index: selection for batch in loader for index, selection in batch if selection is not None}

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from facecrypt.choices import MetadataPolicy
+from facecrypt.choices import FaceChoice, MetadataPolicy
 from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.planned import NoWork, PlannedPhoto, write_planned
 from facecrypt.engine.selection import Selection, choose_faces, load_references
@@ -22,6 +22,7 @@ from facecrypt.methods.budget import fit_photo
 from facecrypt.photos.files import Photo, read_photo, write_photo
 from facecrypt.photos.reading import measure_photo
 from facecrypt.recipe.check import Recipe
+from facecrypt.recipe.face_rules import Faces
 from facecrypt.system import limits
 from facecrypt.system.private_files import temporary_folder
 from facecrypt.system.timing import stage
@@ -99,7 +100,7 @@ class Photos(Dataset[Job]):
     Args:
         paths: The photos.
         destinations: Where the protected version of each goes.
-        recipe: For the choice of faces.
+        choice: What the recipe says of faces.
         detector: Finds the faces.
         no_work: Why nothing is done with some photos, by their numbers.
         settings: From `facecrypt.engine.digest.recipe_digest`, where a manifest notes what is made.
@@ -112,7 +113,7 @@ class Photos(Dataset[Job]):
         self,
         paths: Sequence[Path],
         destinations: Sequence[Path],
-        recipe: Recipe,
+        choice: FaceChoice | Faces,
         detector: FaceDetector,
         no_work: Mapping[int, NoWork] | None = None,
         settings: str = "",
@@ -122,10 +123,10 @@ class Photos(Dataset[Job]):
         self._paths = list(paths)
         self._destinations = list(destinations)
         self._no_work = dict(no_work or {})
-        self._recipe = recipe
+        self._choice = choice
         self._settings = settings
         self._detector = detector
-        self._references = load_references(recipe.faces, detector)
+        self._references = load_references(choice, detector)
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -165,7 +166,7 @@ class Photos(Dataset[Job]):
         Raises:
             PhotoError: If there are none of the kind that it wants, or a face given by hand lies outside the photo.
         """
-        return choose_faces(photo, self._recipe.faces, self._detector, self._references)
+        return choose_faces(photo, self._choice, self._detector, self._references)
 
     def _read(self, index: int) -> Job:
         """Return a photo without its faces."""
@@ -183,8 +184,8 @@ class Photos(Dataset[Job]):
 @stage("write")
 def save(
     job: Job,
-    recipe: Recipe,
     levels: Sequence[Recipe],
+    metadata: MetadataPolicy,
     planned: PlannedPhoto | None = None,
     announce: Callable[[str], None] | None = None,
 ) -> None:
@@ -192,19 +193,19 @@ def save(
 
     Args:
         job: The photo with its masks.
-        recipe: The recipe of the run.
         levels: The recipe at each level of its strength, as `level_recipes` returns it.
+        metadata: What the file keeps.
         planned: What was planned for it; without it, its destination is replaced and noted nowhere.
         announce: Called with the SHA-256 of the file just before it appears.
     """
     if job.error or job.photo is None:
         return
     try:
-        pixels = draw(job, job.photo, levels, recipe.metadata)
+        pixels = draw(job, job.photo, levels, metadata)
         if planned is None:
-            job.encoding = write_photo(job.photo, pixels, job.destination, recipe.metadata, announce=announce)
+            job.encoding = write_photo(job.photo, pixels, job.destination, metadata, announce=announce)
         else:
-            job.encoding = write_planned(planned, job.photo, pixels, recipe.metadata, job.settings, announce)
+            job.encoding = write_planned(planned, job.photo, pixels, metadata, job.settings, announce)
     except PhotoError as error:
         job.fail(error)
 

@@ -22,7 +22,7 @@ from facecrypt.errors import FacecryptError
 from facecrypt.photos.files import file_digest
 from facecrypt.photos.finding import files_below, find_photos
 from facecrypt.recipe.check import RECIPE_SCHEMA, Recipe, level_recipes
-from facecrypt.recipe.schema import Receipt, Region, Slot
+from facecrypt.recipe.schema import Receipt, Region, Slot, StrengthChoice
 from facecrypt.registry import BUILT_IN, ENTRY_POINT_GROUP, Kinds
 from facecrypt.system.naming import expand_home
 from facecrypt.targets.selectors import VIRTUAL
@@ -40,21 +40,27 @@ _LATER = ("detector", "region")
 
 def recipe_digest(recipe: Recipe) -> str:
     """Return the SHA-256 of everything that changes what a photo becomes, apart from the photo."""
-    levels = [_resolve(each) for each in level_recipes(recipe)]
-    deciding = [_plain(each) for each in (recipe.strength, recipe.protect, deciding_receipt(recipe))]
+    tried, receipt = level_recipes(recipe), deciding_receipt(recipe.receipt, recipe.protect, recipe.strength)
+    levels = [_resolve(each) for each in tried]
+    deciding = [_plain(each) for each in (recipe.strength, recipe.protect, receipt)]
     whole = {"facecrypt": metadata.version("facecrypt"), "levels": levels, "chosen by": deciding}
-    if publishers := _publishers(recipe):
+    if publishers := _publishers(receipt, [view for each in tried for view in each.views]):
         whole["transforms of"] = publishers
     return hashlib.sha256(json.dumps(whole, sort_keys=True, default=repr).encode()).hexdigest()
 
 
-def deciding_receipt(recipe: Recipe) -> Receipt:
-    """Return the part of a recipe's receipt that changes what a photo becomes: that by which masks are tried."""
-    receipt = recipe.receipt
-    if recipe.protect is None and recipe.strength is None:
+def deciding_receipt(receipt: Receipt, protect: float | None, strength: StrengthChoice | None) -> Receipt:
+    """Return the part of a receipt that changes what a photo becomes: that by which masks are tried.
+
+    Args:
+        receipt: Of a recipe.
+        protect: Its key of that name; of the two, one at most is given.
+        strength: Likewise.
+    """
+    if protect is None and strength is None:
         return Receipt()
     return Receipt(
-        transforms=Receipt().transforms if recipe.protect is None else receipt.transforms, detector=receipt.detector
+        transforms=Receipt().transforms if protect is None else receipt.transforms, detector=receipt.detector
     )
 
 
@@ -69,12 +75,11 @@ def detector_identity(slot: Slot) -> str:
     return hashlib.sha256(json.dumps(_component("detector", slot), sort_keys=True).encode()).hexdigest()
 
 
-def _publishers(recipe: Recipe) -> list[list[str]]:
+def _publishers(receipt: Receipt, views: Sequence[Slot]) -> list[list[str]]:
     """Return the plugins whose transforms masks are tried by or shown to, and their versions."""
-    entries = [*deciding_receipt(recipe).transforms]
-    for level in level_recipes(recipe):
-        for view in level.views:
-            entries += view.args.get("transforms", []) if view.name == _SHOWS_TRANSFORMS else []
+    entries = [*receipt.transforms]
+    for view in views:
+        entries += view.args.get("transforms", []) if view.name == _SHOWS_TRANSFORMS else []
     names = {name for entry in entries for name, _ in read_entry(entry).steps}
     versions = [_version(registry.get("transform", name).origin) for name in sorted(names)]
     return [version for version in versions if version]
@@ -88,7 +93,7 @@ def _resolve(recipe: Recipe) -> dict[str, Any]:
         photos=None,
         output="protected",
         held_out=[],
-        receipt=deciding_receipt(recipe),
+        receipt=deciding_receipt(recipe.receipt, recipe.protect, recipe.strength),
         report=type(recipe.report)(),
         batch_size=1,
         workers=0,

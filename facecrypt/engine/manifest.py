@@ -19,9 +19,7 @@ from typing import Any
 
 from facecrypt.errors import FacecryptError, PhotoError
 from facecrypt.photos.files import file_digest, write_bytes
-from facecrypt.recipe.check import Recipe
 from facecrypt.system.locks import lock
-from facecrypt.system.naming import expand_home
 from facecrypt.system.places import FileId, file_id, fold
 from facecrypt.system.private_files import narrow
 from facecrypt.system.regular import read_text
@@ -340,12 +338,16 @@ def manifest_path(destination: Path, output: Path, in_place: bool) -> Path:
     return destination.parent / NAME_IN_PLACE if in_place else output / NAME
 
 
-def open_manifests(recipe: Recipe, destinations: Sequence[Path]) -> dict[Path, Manifest]:
+def open_manifests(output: Path, destinations: Sequence[Path], in_place: bool) -> dict[Path, Manifest]:
     """Return the manifests of a run by their paths, that of the output folder, which tells of its report, among them.
+
+    Args:
+        output: The output folder.
+        destinations: The protected photos.
+        in_place: As for `manifest_path`.
 
     Raises:
         FacecryptError: If a file of that name is no manifest.
     """
-    output = expand_home(recipe.output)
-    paths = {manifest_path(destination, output, recipe.in_place) for destination in destinations}
+    paths = {manifest_path(destination, output, in_place) for destination in destinations}
     return {path: Manifest(path) for path in sorted({*paths, output / NAME})}

@@ -7,20 +7,40 @@ recipe asks for.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from facecrypt.detectors.search import FaceDetector
+from facecrypt.choices import MetadataPolicy
 from facecrypt.engine.dataset import Job, draw
 from facecrypt.errors import PhotoError
-from facecrypt.evaluation.verification import FaceReport, Judge, verify
+from facecrypt.evaluation.verification import FaceReport, Jury, verify
 from facecrypt.photos.files import write_photo
 from facecrypt.recipe.check import Recipe, tried_levels
 from facecrypt.recipe.presets import name_level
+from facecrypt.recipe.schema import Args
 from facecrypt.system.private_files import temporary_folder
 from facecrypt.system.timing import stage
-from facecrypt.targets.selectors import Target
-from facecrypt.transforms.base import publish_all
 from facecrypt.verdicts.sentences import face_names
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What masks are to reach, and what is tried for it.
+
+    Attributes:
+        tried: What is tried with each face, from the lightest on; nothing where there is no choice.
+        protect: Share of unseen recognisers that are to take each face for somebody else; None where judges choose.
+        margin: How far below its threshold the similarity of each judge that chooses must fall; None where none does.
+    """
+
+    tried: Sequence[Args] = ()
+    protect: float | None = None
+    margin: float | None = None
+
+
+def goal_of(recipe: Recipe) -> Goal:
+    """Return what a recipe wants its masks to reach."""
+    return Goal(tried_levels(recipe), recipe.protect, recipe.strength.margin if recipe.strength else None)
 
 
 class Ladder:
@@ -30,27 +50,17 @@ class Ladder:
     lighter one escapes is likely, but not certain, so nothing is skipped.
 
     Args:
-        recipe: The recipe of the run, with `strength` or `protect`.
+        goal: What is to be reached: a margin or a share.
         levels: The recipe at each level.
-        judges: Recognisers that choose; for `protect`, the surrogates.
-        targets: The target identities.
-        detector: Finds the faces of the saved photo.
+        jury: Who chooses; for a share, the surrogates. Transforms play a part for a share alone.
+        metadata: What the saved file will keep.
     """
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        levels: Sequence[Recipe],
-        judges: Sequence[Judge],
-        targets: Sequence[Target],
-        detector: FaceDetector,
-    ) -> None:
-        self._recipe = recipe
+    def __init__(self, goal: Goal, levels: Sequence[Recipe], jury: Jury, metadata: MetadataPolicy = "strip") -> None:
+        self._goal = goal
         self._levels = levels
-        self._judges = judges
-        self._targets = targets
-        self._detector = detector
-        self._transforms = publish_all([] if recipe.protect is None else recipe.receipt.transforms)
+        self._jury = jury if goal.protect is not None else replace(jury, transforms=())
+        self._metadata = metadata
 
     @stage("strength")
     def climb(self, job: Job) -> list[int]:
@@ -67,60 +77,45 @@ class Ladder:
         try:
             with temporary_folder("trial") as folder:
                 trial = folder / job.destination.name
-                write_photo(
-                    job.photo, draw(job, job.photo, self._levels, self._recipe.metadata), trial, self._recipe.metadata
-                )
-                seen = verify(
-                    trial,
-                    job.photo,
-                    job.faces,
-                    job.targets,
-                    job.seconds,
-                    targets=self._targets,
-                    judges=self._judges,
-                    detector=self._detector,
-                    another=self._recipe.receipt.detector is not None,
-                    choice=self._recipe.faces,
-                    transforms=self._transforms,
-                )
+                write_photo(job.photo, draw(job, job.photo, self._levels, self._metadata), trial, self._metadata)
+                seen = verify(trial, job.photo, job.faces, job.targets, job.seconds, self._jury)
         except PhotoError as error:
             job.fail(error)
             return []
         last = len(self._levels) - 1
         weak = [
-            number for number, face in enumerate(seen) if job.levels[number] < last and not suffices(self._recipe, face)
+            number for number, face in enumerate(seen) if job.levels[number] < last and not suffices(self._goal, face)
         ]
         for number in weak:
             job.levels[number] += 1
         return weak
 
 
-def suffices(recipe: Recipe, face: FaceReport) -> bool:
-    """Return whether the mask of a face is as strong as its recipe wants it.
+def suffices(goal: Goal, face: FaceReport) -> bool:
+    """Return whether the mask of a face is as strong as it is to be.
 
     Args:
-        recipe: The recipe of the run, with `strength` or `protect`.
+        goal: What is to be reached: a margin or a share.
         face: What was seen of it in the photo as it is saved.
     """
-    if recipe.protect is not None:
-        return face.expected is not None and face.expected >= recipe.protect
-    assert recipe.strength is not None
-    return has_escaped(face, recipe.strength.margin)
+    if goal.protect is not None:
+        return face.expected is not None and face.expected >= goal.protect
+    assert goal.margin is not None
+    return has_escaped(face, goal.margin)
 
 
-def level_keys(recipe: Recipe, face: FaceReport, level: int | None) -> dict[str, Any]:
+def level_keys(goal: Goal, face: FaceReport, level: int | None) -> dict[str, Any]:
     """Return what a report says of the level of a face, as keys of `FaceReport`; nothing where there was no choice.
 
     Args:
-        recipe: The recipe of the run.
+        goal: What was to be reached.
         face: The face as it was saved.
         level: The number of the level; None where that is not known any more.
     """
-    tried = tried_levels(recipe)
-    if not tried:
+    if not goal.tried:
         return {}
-    name = None if level is None else name_level(tried[level])
-    return {"level": name, "escaped": suffices(recipe, face) if recipe.strength else None}
+    name = None if level is None else name_level(goal.tried[level])
+    return {"level": name, "escaped": None if goal.margin is None else has_escaped(face, goal.margin)}
 
 
 def has_escaped(face: FaceReport, margin: float) -> bool:
@@ -143,16 +138,16 @@ def has_escaped(face: FaceReport, margin: float) -> bool:
     )
 
 
-def strength_notes(recipe: Recipe, photos: Sequence[Mapping[str, Any]]) -> list[str]:
+def strength_notes(goal: Goal, photos: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return what to know of a run that chose its strength: who chose, and whom the strongest level did not help.
 
     Args:
-        recipe: The recipe of the run.
+        goal: What was to be reached.
         photos: One `facecrypt.report.PhotoReport` per photo, as a mapping.
     """
-    if recipe.protect is not None:
-        return _protect_notes(recipe, photos)
-    if recipe.strength is None:
+    if goal.protect is not None:
+        return _protect_notes(goal.protect, name_level(goal.tried[-1]), photos)
+    if goal.margin is None:
         return []
     names = {
         name for photo in photos for face in photo["faces"] for name, v in face["recognisers"].items() if v["chooses"]
@@ -165,7 +160,7 @@ def strength_notes(recipe: Recipe, photos: Sequence[Mapping[str, Any]]) -> list[
         )
     left = _named(photos, lambda face: face["escaped"] is False)
     if left:
-        level = name_level(recipe.strength.levels[-1])
+        level = name_level(goal.tried[-1])
         notes.append(
             f"at the strongest level ({level}), a judge that chooses still recognises, no longer finds or cannot judge "
             f"{len(left)} of {sum(len(photo['faces']) for photo in photos)} faces, which were saved at that level: "
@@ -174,9 +169,7 @@ def strength_notes(recipe: Recipe, photos: Sequence[Mapping[str, Any]]) -> list[
     return notes
 
 
-def _protect_notes(recipe: Recipe, photos: Sequence[Mapping[str, Any]]) -> list[str]:
-    asked, strongest = recipe.protect, name_level(tried_levels(recipe)[-1])
-    assert asked is not None
+def _protect_notes(asked: float, strongest: str, photos: Sequence[Mapping[str, Any]]) -> list[str]:
     short = _named(photos, lambda face: face["expected"] is None or face["expected"] < asked)
     if not short:
         return []

@@ -27,7 +27,6 @@ from facecrypt.evaluation.verification import Judge
 from facecrypt.faces.patches import cut
 from facecrypt.methods.base import Asked, Masks, MethodModule, OnStep
 from facecrypt.methods.iterative.loop import ProtectionLoop
-from facecrypt.recipe.check import Recipe
 from facecrypt.recipe.trainer_options import TrainerOptions, given_options
 from facecrypt.report.writer import Report
 from facecrypt.system import interrupts
@@ -114,7 +113,7 @@ class ProtectionModule(lightning.LightningModule):
     Args:
         loops: Make the masks, one per level of strength, the lightest first: of TIP-IM, or of another method.
         judges: Recognisers that must be on the device when files are verified.
-        recipe: For the seed.
+        seed: From which each face gets its own.
         ladder: Says which faces need the next level; without it, all masks are of the first.
     """
 
@@ -122,7 +121,7 @@ class ProtectionModule(lightning.LightningModule):
         self,
         loops: Sequence[ProtectionLoop | MethodModule],
         judges: Sequence[Judge],
-        recipe: Recipe,
+        seed: int,
         ladder: Ladder | None = None,
     ) -> None:
         super().__init__()
@@ -131,7 +130,7 @@ class ProtectionModule(lightning.LightningModule):
         self.judges = nn.ModuleList(judge.embedder for judge in judges)
         self.ladder = ladder
         self.listeners: list[OnStep] = []
-        self._seed = recipe.seed
+        self._seed = seed
 
     @property
     def loop(self) -> ProtectionLoop | MethodModule:

@@ -183,32 +183,11 @@ def make_judge(
     return judge
 
 
-@stage("verify")
-def verify(
-    saved: Path,
-    photo: Photo,
-    faces: Sequence[Face],
-    chosen: Sequence[int],
-    seconds: Sequence[float],
-    *,
-    targets: Sequence[Target],
-    judges: Sequence[Judge],
-    detector: FaceDetector,
-    choice: FaceChoice | Faces,
-    another: bool = False,
-    transforms: Sequence[Published] = (),
-    asked: float | None = None,
-    expects: bool = True,
-    hear: Hear = _ask_nobody,
-) -> list[FaceReport]:
-    """Return what the judges see in a saved photo, face by face.
+@dataclass(frozen=True, kw_only=True)
+class Jury:
+    """Who judges the saved files of a run, and how.
 
-    Args:
-        saved: The protected file.
-        photo: The original.
-        faces: The faces of the original that were protected.
-        chosen: Index of the target of each face.
-        seconds: Time that each face's mask took.
+    Attributes:
         targets: The target identities.
         judges: The recognisers.
         detector: Finds the faces of the saved file.
@@ -220,6 +199,32 @@ def verify(
         asked: Share of unseen recognisers that the recipe wants to take each face for somebody else.
         expects: As in `assess`.
         hear: Asks the judges that are asked for their opinion.
+    """
+
+    targets: Sequence[Target]
+    judges: Sequence[Judge]
+    detector: FaceDetector
+    choice: FaceChoice | Faces
+    another: bool = False
+    transforms: Sequence[Published] = ()
+    asked: float | None = None
+    expects: bool = True
+    hear: Hear = _ask_nobody
+
+
+@stage("verify")
+def verify(
+    saved: Path, photo: Photo, faces: Sequence[Face], chosen: Sequence[int], seconds: Sequence[float], jury: Jury
+) -> list[FaceReport]:
+    """Return what the judges see in a saved photo, face by face.
+
+    Args:
+        saved: The protected file.
+        photo: The original.
+        faces: The faces of the original that were protected.
+        chosen: Index of the target of each face.
+        seconds: Time that each face's mask took.
+        jury: Who judges, and how.
 
     Raises:
         PhotoError: If the saved file cannot be read.
@@ -227,19 +232,19 @@ def verify(
     from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
     protected = read_photo(saved)
-    rules = face_rules(choice)
-    as_is = publish(AS_IS)
-    found = see_again(photo, as_is, faces, detector, rules) if another else [None] * len(faces)
+    rules = face_rules(jury.choice)
+    as_is, detector = publish(AS_IS), jury.detector
+    found = see_again(photo, as_is, faces, detector, rules) if jury.another else [None] * len(faces)
     before: dict[str, list[FoundFace | None]] = {
         "none": [each or FoundFace(cut(photo, face)) for each, face in zip(found, faces, strict=True)]
     }
     after: dict[str, list[FoundFace | None]] = {}
     after["none"] = see_again(protected, as_is, faces, detector, rules)
-    for transform in transforms:
+    for transform in jury.transforms:
         if transform.label not in after:
             before[transform.label] = see_again(photo, transform, faces, detector, rules)
             after[transform.label] = see_again(protected, transform, faces, detector, rules)
-    people = {judge.name: judge.people.without(photo.digest) for judge in judges if judge.people}
+    people = {judge.name: judge.people.without(photo.digest) for judge in jury.judges if judge.people}
     reports = []
     for number, (face, target, spent) in enumerate(zip(faces, chosen, seconds, strict=True)):
         clean, masked = face_area(photo, face), face_area(protected, face)
@@ -249,12 +254,13 @@ def verify(
         masked_looks: Looks = {transform: found[number] for transform, found in after.items()}
         again = masked_looks["none"]
         verdicts: dict[str, HeardVerdict | Verdict] = {
-            judge.name: _judge(judge, clean_looks, masked_looks, target, people.get(judge.name)) for judge in judges
+            judge.name: _judge(judge, clean_looks, masked_looks, target, people.get(judge.name))
+            for judge in jury.judges
         }
-        verdicts |= hear(photo, face, protected, again.face if again else None)
+        verdicts |= jury.hear(photo, face, protected, again.face if again else None)
         report = FaceReport(
             box=tuple(round(value, 1) for value in face.box),  # type: ignore[arg-type]  # four in, four out
-            target=targets[target].name,
+            target=jury.targets[target].name,
             seconds=round(spent, 3),
             max_abs=_largest_change(photo, protected, face),
             psnr=None if unchanged else peak_signal_noise_ratio(masked, clean, data_range=1.0).item(),
@@ -268,7 +274,7 @@ def verify(
             found_again=again.how if again else None,
         )
         values = asdict(report)
-        known = assess(values, asked, expects=expects)
+        known = assess(values, jury.asked, expects=jury.expects)
         reports.append(replace(report, **known, sentence=face_sentence(values["recognisers"], known["expected"])))
     return reports
 

@@ -21,7 +21,7 @@ from facecrypt.methods.iterative.loop import Surrogate
 from facecrypt.methods.iterative.mixup import Mixup
 from facecrypt.recipe.check import Recipe, expectation_fault, permission_fault
 from facecrypt.recipe.judge_rules import choose_way
-from facecrypt.recipe.schema import JudgeSlot, Region, Slot
+from facecrypt.recipe.schema import JudgeSlot, Region, Slot, StrengthChoice
 from facecrypt.regions import base as regions
 from facecrypt.registry import JUDGES
 from facecrypt.surrogates.embedder import Embedder
@@ -82,7 +82,7 @@ def assemble(recipe: Recipe, uses: Uses = "gradients", enrol: Enrol | None = Non
             quiet.append(f"held-out {judge.name} does not judge this run: {error}")
             crew.notes.append(quiet[-1])
             continue
-        _permit(recipe, f"held_out[{index}]", judge.name, embedder)
+        _permit(recipe.permissive_only, f"held_out[{index}]", judge.name, embedder)
         white_box = any(same_network(embedder, surrogate.embedder) for surrogate in crew.surrogates)
         if white_box and not recipe.allow_white_box:
             raise RecipeError(
@@ -103,7 +103,7 @@ def assemble(recipe: Recipe, uses: Uses = "gradients", enrol: Enrol | None = Non
         taken = [*(name for name, _, _ in crew.judges), *(hearing.name for hearing in crew.hearings)]
         crew.judges.append((_unused(judge.name, taken), embedder, white_box))
     crew.notes += [f"{name} could not judge: {fault}" for name, each, _ in crew.judges if (fault := find_fault(each))]
-    crew.choosers = build_choosers(recipe, crew.notes)
+    crew.choosers = build_choosers(recipe.strength, crew.notes, permissive_only=recipe.permissive_only)
     for index, (name, embedder) in enumerate(crew.choosers):
         if any(same_network(embedder, other) for _, other, _ in crew.judges):
             raise RecipeError(
@@ -157,12 +157,15 @@ def _hear(index: int, slot: JudgeSlot, judge: Sworn, enrol: Enrol, crew: Crew, a
     return hearing
 
 
-def build_choosers(recipe: Recipe, notes: list[str]) -> list[tuple[str, Embedder]]:
+def build_choosers(
+    strength: StrengthChoice | None, notes: list[str], *, permissive_only: bool
+) -> list[tuple[str, Embedder]]:
     """Build the recognisers that choose the strength; none where the recipe leaves no choice.
 
     Args:
-        recipe: A checked recipe.
+        strength: What a checked recipe says of the choice; None where there is none.
         notes: Gets a remark for every recogniser that cannot be loaded, where it is optional.
+        permissive_only: Whether licences must be permissive.
 
     Raises:
         WeightsError: If weights cannot be loaded and the recipe names no way out.
@@ -170,7 +173,7 @@ def build_choosers(recipe: Recipe, notes: list[str]) -> list[tuple[str, Embedder
             permitted.
     """
     choosers: list[tuple[str, Embedder]] = []
-    for index, judge in enumerate(recipe.strength.judges if recipe.strength else []):
+    for index, judge in enumerate(strength.judges if strength else []):
         try:
             embedder = build_recogniser(judge.name, judge.args)
         except WeightsError as error:
@@ -179,7 +182,7 @@ def build_choosers(recipe: Recipe, notes: list[str]) -> list[tuple[str, Embedder
             notes.append(f"{judge.name} does not help to choose the strength: {error}")
             continue
         path = f"judges[{index}]"
-        _permit(recipe, f"strength.{path}", judge.name, embedder)
+        _permit(permissive_only, f"strength.{path}", judge.name, embedder)
         if embedder.spec.threshold is None:
             fault = f"{path}: the threshold of {judge.name!r} is unknown, so it cannot say when a face has escaped."
             raise RecipeError("strength", [f"{fault} Name another recogniser."])
@@ -191,7 +194,7 @@ def build_choosers(recipe: Recipe, notes: list[str]) -> list[tuple[str, Embedder
         if any(same_network(embedder, other) for _, other in choosers):
             raise RecipeError("strength", [f"{path}: the network of {judge.name!r} is named twice. Name each once."])
         choosers.append((_unused(judge.name, [name for name, _ in choosers]), embedder))
-    if recipe.strength and not choosers:
+    if strength and not choosers:
         raise RecipeError("strength", ["judges: none of them can be loaded and judge. Name one that can."])
     return choosers
 
@@ -208,15 +211,19 @@ class Detectors(NamedTuple):
     judges: FaceDetector
 
 
-def build_detectors(recipe: Recipe) -> Detectors:
-    """Build the detectors of a recipe.
+def build_detectors(masks: Slot, judges: Slot | None) -> Detectors:
+    """Build the detectors of a run.
+
+    Args:
+        masks: Which finds the faces that masks are made for.
+        judges: Which finds those that are judged; None for the same.
 
     Raises:
         WeightsError: If the file of one cannot be used.
         PluginError: If one lacks what a detector has.
     """
-    masks = build_detector(recipe.detector)
-    return Detectors(masks, masks if recipe.receipt.detector is None else build_detector(recipe.receipt.detector))
+    first = build_detector(masks)
+    return Detectors(first, first if judges is None else build_detector(judges))
 
 
 def build_detector(slot: Slot) -> FaceDetector:
@@ -262,7 +269,7 @@ def build_surrogates(recipe: Recipe, notes: list[str], *, gradients: bool = True
                 raise
             notes.append(f"surrogate {slot.name} gives no gradients in this run: {error}")
             continue
-        _permit(recipe, f"surrogates[{index}]", name, embedder)
+        _permit(recipe.permissive_only, f"surrogates[{index}]", name, embedder)
         if any(same_network(embedder, other.embedder) for other in surrogates):
             raise RecipeError("surrogates", [f"the network of {name!r} would be used twice. Leave one of them out."])
         mixup = Mixup(slot.mixup.probability, slot.mixup.ratio) if slot.mixup else None
@@ -306,10 +313,10 @@ def build_recogniser(name: str, args: Mapping[str, Any]) -> Embedder:
     return embedder
 
 
-def _permit(recipe: Recipe, path: str, name: str, embedder: Embedder) -> None:
+def _permit(permissive_only: bool, path: str, name: str, embedder: Embedder) -> None:
     """Refuse a recogniser of which only its building tells that a recipe with ``permissive_only`` may not have it."""
     fault = permission_fault(path, name, embedder.spec.weights)
-    if recipe.permissive_only and fault:
+    if permissive_only and fault:
         raise RecipeError("recipe", [fault])
 
 

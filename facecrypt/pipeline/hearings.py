@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from facecrypt.evaluation.verification import Hear, HeardVerdict
 from facecrypt.faces.face import Face
 from facecrypt.judges.hearing import Heard, Hearing
 from facecrypt.judges.pictures import show
-from facecrypt.methods.base import ITERATIVE
 from facecrypt.photos.files import Photo
-from facecrypt.recipe.check import Recipe
+from facecrypt.recipe.trainer_options import Devices
 from facecrypt.verdicts.sentences import face_sentence
 from facecrypt.verdicts.verdict import assess, worst
 
@@ -48,10 +46,9 @@ def account(hearings: Sequence[Hearing]) -> list[dict[str, Any]] | None:
     return [hearing.account() for hearing in hearings] or None
 
 
-def on_one_device(recipe: Recipe, hearings: Sequence[Hearing]) -> Recipe:
-    """Return a recipe that runs in one process where judges are asked: what they cost is counted by one."""
-    several = bool(hearings) and recipe.trainer.devices == "auto"
-    return replace(recipe, trainer=replace(recipe.trainer, devices=1)) if several else recipe
+def devices_for(hearings: Sequence[Hearing], devices: Devices) -> Devices:
+    """Return on which devices a run works: on one where judges are asked, as what they cost is counted by one."""
+    return 1 if hearings and devices == "auto" else devices
 
 
 def unheard(entry: Mapping[str, Any], hearings: Sequence[Hearing]) -> list[Hearing]:
@@ -71,19 +68,27 @@ def unheard(entry: Mapping[str, Any], hearings: Sequence[Hearing]) -> list[Heari
     ]
 
 
-def add_heard(entry: dict[str, Any], late: Mapping[str, Any], hearings: Sequence[Hearing], recipe: Recipe) -> None:
+def add_heard(
+    entry: dict[str, Any],
+    late: Mapping[str, Any],
+    hearings: Sequence[Hearing],
+    *,
+    asked: float | None = None,
+    expects: bool = True,
+) -> None:
     """Add what judges say now to a photo that an earlier run measured.
 
     Args:
         entry: The photo as report.json has it, which changes.
         late: The same, measured again.
         hearings: The judges that were asked now.
-        recipe: The recipe, for the verdict.
+        asked: As in `assess`, for the verdict.
+        expects: Likewise.
     """
     if len(entry["faces"]) != len(late["faces"]):
         return
     for face, now in zip(entry["faces"], late["faces"], strict=True):
         face["recognisers"] |= {hearing.name: now["recognisers"][hearing.name] for hearing in hearings}
-        face |= assess(face, recipe.protect, expects=recipe.method.name == ITERATIVE)
+        face |= assess(face, asked, expects=expects)
         face["sentence"] = face_sentence(face["recognisers"], face["expected"])
     entry["verdict"] = worst(face["verdict"] for face in entry["faces"])

@@ -15,9 +15,10 @@ from facecrypt.methods.iterative.loop import Surrogate
 from facecrypt.methods.universal import PersonMask, Universal, drawn, learn, write_mask
 from facecrypt.photos.files import read_photo
 from facecrypt.photos.finding import find_photos
-from facecrypt.pipeline.builders import build_detectors, build_surrogates
+from facecrypt.pipeline.builders import build_detector, build_surrogates
 from facecrypt.recipe.check import Recipe
-from facecrypt.recipe.face_rules import face_rules
+from facecrypt.recipe.face_rules import Faces, face_rules
+from facecrypt.recipe.schema import Slot
 from facecrypt.registry import build as build_component
 
 
@@ -49,13 +50,13 @@ def learn_person(recipe: Recipe, output: Path, on_step: OnStep | None = None) ->
     Raises:
         FacecryptError: If the recipe has another method or norm, no photo shows a face, or the file exists.
     """
-    method = _method(recipe)
+    method = _method(recipe.method)
     require_new(output, ".safetensors")
     if recipe.norm != "linf":
         raise FacecryptError(f"learn: norm is {recipe.norm}, and masks are learned in the ball linf. Set norm: linf.")
     surrogates = surrogates_of(recipe)
-    faces, faceless = faces_of(recipe)
-    device = _device(recipe)
+    faces, faceless = faces_of(recipe.photos, recipe.detector, recipe.faces)
+    device = _device(recipe.trainer.accelerator)
     embedders = [surrogate.embedder.to(device) for surrogate in surrogates]
     names = [surrogate.name for surrogate in surrogates]
     task = Task(
@@ -75,37 +76,42 @@ def learn_person(recipe: Recipe, output: Path, on_step: OnStep | None = None) ->
     return Learned(len(faces), faceless, _similarities(task, mask))
 
 
-def _method(recipe: Recipe) -> Universal:
-    if recipe.method.name != "universal":
+def _method(slot: Slot) -> Universal:
+    if slot.name != "universal":
         raise FacecryptError(
-            f"learn: the recipe's method is {recipe.method.name!r}, which learns nothing. Set method.name: universal."
+            f"learn: the recipe's method is {slot.name!r}, which learns nothing. Set method.name: universal."
         )
     # A mask that the recipe names already is not needed to learn another one, and need not exist.
-    args = {key: value for key, value in recipe.method.args.items() if key != "mask"}
+    args = {key: value for key, value in slot.args.items() if key != "mask"}
     method: Universal = build_component("method", "universal", args)
     return method
 
 
-def faces_of(recipe: Recipe) -> tuple[list[FaceImage], list[Path]]:
+def faces_of(photos: str | None, slot: Slot, faces: FaceChoice | Faces) -> tuple[list[FaceImage], list[Path]]:
     """Return the largest face of each photo that a recipe names, and the photos that show none.
+
+    Args:
+        photos: What it names.
+        slot: The detector that finds the faces.
+        faces: What it says of them: whether each photo is one aligned face.
 
     Raises:
         PhotoError: If it names no photos, or one cannot be read.
         NoFaceFoundError: If none shows a face.
     """
-    if recipe.photos in (None, "-"):
+    if photos in (None, "-"):
         raise PhotoError("photos: there are none to learn from. Set photos to their folder.")
-    detector = build_detectors(recipe).masks
-    choice: FaceChoice = "aligned" if face_rules(recipe.faces).choose == "aligned" else "largest"
-    faces, faceless = [], []
-    for path in find_photos(str(recipe.photos), recursive=True):
+    detector = build_detector(slot)
+    choice: FaceChoice = "aligned" if face_rules(faces).choose == "aligned" else "largest"
+    images, faceless = [], []
+    for path in find_photos(str(photos), recursive=True):
         photo = read_photo(path)
         found = detector.find(photo, choice)
-        faces += [cut(photo, face) for face in found]
+        images += [cut(photo, face) for face in found]
         faceless += [] if found else [path]
-    if not faces:
-        raise NoFaceFoundError(f"photos: no face found in {recipe.photos}. Name photos of faces.")
-    return faces, faceless
+    if not images:
+        raise NoFaceFoundError(f"photos: no face found in {photos}. Name photos of faces.")
+    return images, faceless
 
 
 def surrogates_of(recipe: Recipe) -> list[Surrogate]:
@@ -129,8 +135,7 @@ def require_new(output: Path, suffix: str) -> None:
         raise FacecryptError(f"{output}: exists already. Name another file, or remove it.")
 
 
-def _device(recipe: Recipe) -> torch.device:
-    asked = recipe.trainer.accelerator
+def _device(asked: str) -> torch.device:
     if asked in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return torch.device("cuda")
     if asked in ("auto", "gpu", "mps") and torch.backends.mps.is_available():

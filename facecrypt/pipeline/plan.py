@@ -81,7 +81,7 @@ def make_plan(
             damaged.
     """
     output = expand_home(recipe.output)
-    manifests = open_manifests(recipe, [destination for _, destination in chosen])
+    manifests = open_manifests(output, [destination for _, destination in chosen], recipe.in_place)
     known = Known([*manifests.values(), *find_manifests([path for pair in chosen for path in pair])])
     settings = recipe_digest(recipe)
     checker = _Checker(recipe, output, known, recipe_file, bases)
@@ -108,14 +108,12 @@ def make_plan(
             "and protect the others without it."
         )
     reports = checker.check(todo, list(manifests.values()), manifests[output / NAME], further)
-    notes = [*checker.notes, *_name_notes(recipe, todo)]
+    notes = [*checker.notes, *(_name_notes(todo) if recipe.in_place else ())]
     return Plan(photos, manifests[output / NAME], reports, settings, notes)
 
 
-def _name_notes(recipe: Recipe, photos: Sequence[PlannedPhoto]) -> Iterator[str]:
+def _name_notes(photos: Sequence[PlannedPhoto]) -> Iterator[str]:
     """Yield what to know of photos that are replaced and have other names, which keep showing the original."""
-    if not recipe.in_place:
-        return
     names = Counter(file_id(photo.source) for photo in photos)
     found = [photo for photo in photos if _links(photo.destination) > names[file_id(photo.source)]]
     if found:
@@ -174,7 +172,7 @@ class _Checker:
             reason = f"{photo.source}: is the same file as {first}, which goes to {photo.destination}."
             return replace(photo, no_work=NoWork(reason, already=True))
         if first is not None:
-            way = _way_apart(self._recipe, photo.source, first)
+            way = _way_apart(photo.source, first, self._recipe.format)
             self._refuse(photo.destination, f"would be both {first} and {photo.source}, protected. {way}")
         return photo
 
@@ -338,9 +336,9 @@ def _is_void(path: Path) -> bool:
         return False
 
 
-def _way_apart(recipe: Recipe, first: Path, second: Path) -> str:
+def _way_apart(first: Path, second: Path, file_format: str) -> str:
     """Return how two photos whose protected versions would be one file can be told apart."""
-    if recipe.format == "png" and first.stem == second.stem and first.parent == second.parent:
+    if file_format == "png" and first.stem == second.stem and first.parent == second.parent:
         return "Set format: same, which keeps their extensions, or rename one."
     if first.parent != second.parent:
         return "Set photos to the folder of both, whose subfolders are kept, or another output for each."

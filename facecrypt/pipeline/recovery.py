@@ -8,21 +8,18 @@ from pathlib import Path
 
 import torch
 
-from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.selection import Selection
-from facecrypt.engine.strength import level_keys
+from facecrypt.engine.strength import Goal, level_keys
 from facecrypt.errors import EmbeddingError, PhotoError
-from facecrypt.evaluation.verification import Hear, Judge, verify
+from facecrypt.evaluation.verification import Jury, verify
 from facecrypt.faces.face import Face
 from facecrypt.faces.patches import cut
 from facecrypt.methods.iterative.loop import Surrogate
 from facecrypt.photos.encoding import is_lossless
 from facecrypt.photos.files import Photo, file_digest, read_photo
-from facecrypt.recipe.check import Recipe, is_measured
 from facecrypt.report.writer import PhotoReport
 from facecrypt.surrogates.judging import embed
 from facecrypt.targets.selectors import Target
-from facecrypt.transforms.base import Published
 from facecrypt.verdicts.verdict import worst
 
 
@@ -31,14 +28,11 @@ def measure_again(
     destination: Path,
     original: Path | None,
     *,
-    recipe: Recipe,
     choose: Callable[[Photo], Selection],
-    targets: Sequence[Target],
     surrogates: Sequence[Surrogate],
-    judges: Sequence[Judge],
-    detector: FaceDetector,
-    transforms: Sequence[Published],
-    hear: Hear,
+    jury: Jury,
+    goal: Goal,
+    in_place: bool,
 ) -> PhotoReport:
     """Return a photo that was protected before with its faces, measured on the files as they are.
 
@@ -49,14 +43,11 @@ def measure_again(
         photo: What this run knows of it.
         destination: The protected photo.
         original: The photo as it was; None where that is not kept, so that nothing can be measured.
-        recipe: The recipe of the run, which is also that of the earlier one.
         choose: Says which faces the recipe means.
-        targets: The target identities.
         surrogates: The recognisers that gave gradients.
-        judges: The recognisers that judge.
-        detector: Finds the faces of the saved file.
-        transforms: What else happens to both before the judges see them.
-        hear: Asks the judges that are asked for their opinion.
+        jury: Who judges, and how.
+        goal: What masks are to reach, in this run as in the earlier one.
+        in_place: Whether the photo was replaced, so that its original is a backup.
     """
     if original is None:
         return photo
@@ -69,29 +60,21 @@ def measure_again(
             destination,
             before,
             chosen.faces,
-            _nearest(after, chosen.faces, targets, surrogates),
+            _nearest(after, chosen.faces, jury.targets, surrogates),
             [0.0] * len(chosen.faces),
-            targets=targets,
-            judges=judges,
-            detector=detector,
-            another=recipe.receipt.detector is not None,
-            choice=recipe.faces,
-            transforms=transforms,
-            asked=recipe.protect,
-            expects=is_measured(recipe),
-            hear=hear,
+            jury,
         )
     except (PhotoError, EmbeddingError):
         # Somebody moved a file meanwhile, or a surrogate fails on a face: the photo is as it was, without numbers.
         return photo
-    faces = [replace(face, **level_keys(recipe, face, None)) for face in faces]
+    faces = [replace(face, **level_keys(goal, face, None)) for face in faces]
     lossless = is_lossless(after, after._format)
     return replace(
         photo,
         reason=f"{photo.reason} Its faces were measured now, since no report of an earlier run has them.",
         output=str(destination),
         faces=faces,
-        backup=str(original) if recipe.in_place else None,
+        backup=str(original) if in_place else None,
         encoding=f"{'lossless' if lossless else 'lossy'} {after._format}",
         skipped=chosen.skipped,
         source_sha256=before.digest,

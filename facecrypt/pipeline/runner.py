@@ -26,11 +26,11 @@ from facecrypt.engine.data import PhotoShares
 from facecrypt.engine.dataset import Job, Photos, save
 from facecrypt.engine.planned import PlannedPhoto
 from facecrypt.engine.records import RECORDS, Records
-from facecrypt.engine.strength import Ladder, level_keys, strength_notes
+from facecrypt.engine.strength import Goal, Ladder, goal_of, level_keys, strength_notes
 from facecrypt.engine.trainer import Prepared, ProtectionModule, predict, trainer_arguments
 from facecrypt.errors import EmbeddingError, FacecryptError, PhotoError
 from facecrypt.evaluation.robustness import Gallery, People
-from facecrypt.evaluation.verification import FaceReport, Hear, Judge, make_judge, verify
+from facecrypt.evaluation.verification import FaceReport, Judge, Jury, make_judge, verify
 from facecrypt.judges.enrolment import Enrolment, digests_of
 from facecrypt.methods.base import ITERATIVE, Bounds, Method, MethodModule
 from facecrypt.methods.iterative.boundary import guard
@@ -39,13 +39,13 @@ from facecrypt.methods.iterative.own_photos import OwnPhotos, own_album, person_
 from facecrypt.photos.files import file_digest, sweep
 from facecrypt.photos.metadata import policy_note
 from facecrypt.pipeline.builders import assemble, build_detectors, build_region, warn
-from facecrypt.pipeline.hearings import account, add_heard, hear_all, on_one_device, unheard
+from facecrypt.pipeline.hearings import account, add_heard, devices_for, hear_all, unheard
 from facecrypt.pipeline.material import Material, delivered, gather
 from facecrypt.pipeline.plan import Plan, make_plan
 from facecrypt.pipeline.recovery import measure_again
-from facecrypt.recipe.check import Recipe, dump_recipe, is_measured, level_recipes
+from facecrypt.recipe.check import Recipe, dump_recipe, is_measured, level_recipes, recipe_values
 from facecrypt.recipe.face_rules import face_rules
-from facecrypt.recipe.schema import Slot, TermSlot
+from facecrypt.recipe.schema import Receipt, Slot, TermSlot
 from facecrypt.registry import Kind
 from facecrypt.report import writer
 from facecrypt.system import limits
@@ -56,7 +56,7 @@ from facecrypt.system.places import check_unchanged
 from facecrypt.system.private_files import sweep_temporary_folders
 from facecrypt.system.timing import stage
 from facecrypt.targets.selectors import Target, load_targets
-from facecrypt.transforms.base import Published, publish_all
+from facecrypt.transforms.base import publish_all
 from facecrypt.verdicts.verdict import worst
 from facecrypt.views.base import OneOf, View
 
@@ -170,7 +170,7 @@ def _prepare(
     stack: ExitStack,
 ) -> Prepared:
     with stage("build"):
-        detectors = build_detectors(recipe)
+        detectors = build_detectors(recipe.detector, recipe.receipt.detector)
         detector = detectors.masks
         aligned = face_rules(recipe.faces).choose == "aligned"
         shown: FaceChoice = "aligned" if aligned else "largest"
@@ -178,7 +178,7 @@ def _prepare(
         jobs = Photos(
             [photo.source for photo in plan.photos],
             [photo.destination for photo in plan.photos],
-            recipe,
+            recipe.faces,
             detector,
             {index: photo.no_work for index, photo in enumerate(plan.photos) if photo.no_work},
             plan.settings,
@@ -191,7 +191,7 @@ def _prepare(
             ahead=any(photo.no_work is None for photo in plan.photos),
         )
         hear = hear_all(crew.hearings)
-        gallery = _open_gallery(recipe, detectors.judges, aligned)
+        gallery = _open_gallery(recipe.receipt, detectors.judges, aligned)
         sources = [photo.source for photo in plan.photos]
         own_photos = load_own_photos(recipe, crew.surrogates, detector, sources)
         judges = [make_judge(name, embedder, white, targets) for name, embedder, white in crew.judges]
@@ -222,9 +222,19 @@ def _prepare(
         levels = level_recipes(recipe)
         makers = [build_maker(level, method, crew.surrogates, targets, own_photos) for level in levels]
         deciding = judges[: len(crew.surrogates)] if recipe.protect is not None else choosers
-        ladder = Ladder(recipe, levels, deciding, targets, detectors.judges) if deciding else None
+        goal = goal_of(recipe)
+        seen = Jury(
+            targets=targets,
+            judges=deciding,
+            detector=detectors.judges,
+            choice=recipe.faces,
+            another=recipe.receipt.detector is not None,
+            transforms=transforms,
+        )
+        ladder = Ladder(goal, levels, seen, recipe.metadata) if deciding else None
         judges += choosers
-        module = ProtectionModule(makers, judges, recipe, ladder)
+        jury = replace(seen, judges=judges, asked=recipe.protect, expects=is_measured(recipe), hear=hear)
+        module = ProtectionModule(makers, judges, recipe.seed, ladder)
     earlier = writer.read_earlier(output, records.folder)
     journal = Journal(records.folder / JOURNAL, _known(plan))
     counted = [_is_to_be_written(photo) for photo in plan.photos]
@@ -235,9 +245,8 @@ def _prepare(
 
     def finish(job: Job) -> None:
         planned = plan.photos[job.index]
-        photo = _write_and_verify(
-            job, planned, recipe, levels, targets, judges, detectors.judges, transforms, journal, hear
-        )
+        save(job, levels, recipe.metadata, planned, lambda digest: journal.announce(job.index, job.destination, digest))
+        photo = _verified(job, planned, jury, goal)
         photo = replace(photo, reason=material.tell(photo.reason))
         (entry,) = writer.carry_over([asdict(photo)], [job.destination], earlier, originals)
         asked = unheard(entry, crew.hearings) if entry["carried_over"] else crew.hearings
@@ -246,17 +255,14 @@ def _prepare(
                 photo,
                 job.destination,
                 planned.manifest.find_original(job.source, job.destination),
-                recipe=recipe,
                 choose=jobs.choose,
-                targets=targets,
                 surrogates=crew.surrogates,
-                judges=judges,
-                detector=detectors.judges,
-                transforms=transforms,
-                hear=hear_all(asked),
+                jury=replace(jury, hear=hear_all(asked)),
+                goal=goal,
+                in_place=recipe.in_place,
             )
             if entry["carried_over"]:
-                add_heard(entry, asdict(late), asked, recipe)
+                add_heard(entry, asdict(late), asked, asked=jury.asked, expects=jury.expects)
             else:
                 entry = asdict(late)
         try:
@@ -276,8 +282,8 @@ def _prepare(
         if ended.first:
             fresh = [photo for photo in photos if not photo["already"]]
             notes = (
-                *strength_notes(recipe, fresh),
-                encoder_note(recipe, fresh),
+                *strength_notes(goal, fresh),
+                encoder_note(recipe.views, fresh),
                 by_hand_note(fresh),
                 late_note(photos),
             )
@@ -287,8 +293,8 @@ def _prepare(
                     warn(note)
                     crew.notes.append(note)
         known = gallery.describe(people) if gallery and people else None
-        seconds, asked = time.monotonic() - started, account(crew.hearings)
-        result = prepared.report = writer.make(recipe, crew.notes, photos, seconds, ended.device, known, asked)
+        seconds, asked, values = time.monotonic() - started, account(crew.hearings), recipe_values(recipe)
+        result = prepared.report = writer.make(values, crew.notes, photos, seconds, ended.device, known, asked)
         ended.wait()
         if ended.first:
             _deliver(result, material, plan)
@@ -298,9 +304,16 @@ def _prepare(
 
     journal_open = stack.enter_context(ExitStack())
     journal_open.enter_context(closing(journal))
-    shares = PhotoShares(recipe, jobs, module.loop)
+    shares = PhotoShares(
+        jobs,
+        module.loop,
+        batch_size=recipe.batch_size,
+        workers=recipe.workers,
+        allowed=recipe.limits,
+        aligned=aligned,
+    )
     photo_writer = PhotoWriter(finish)
-    arguments["devices"] = on_one_device(recipe, crew.hearings).trainer.devices
+    arguments["devices"] = devices_for(crew.hearings, recipe.trainer.devices)
     bar = [StepProgress(shares)] if recipe.trainer.enable_progress_bar else []
     progress = [ProgressTeller(shares, on_progress)] if on_progress else bar
     arguments["callbacks"][:0] = [photo_writer, ReportWriter(photo_writer, report), *progress]
@@ -376,10 +389,10 @@ def _write_report(
         records.remove()
 
 
-def encoder_note(recipe: Recipe, photos: Sequence[dict[str, Any]]) -> str | None:
+def encoder_note(views: Sequence[Slot], photos: Sequence[dict[str, Any]]) -> str | None:
     """Return what to know of photos that were written with loss by a recipe that did not prepare for it."""
     formats = sorted({str(photo["encoding"]).split()[1] for photo in photos if "lossy" in (photo["encoding"] or "")})
-    if not formats or any(view.name == "jpeg" for view in recipe.views):
+    if not formats or any(view.name == "jpeg" for view in views):
         return None
     return f"photos were written with loss ({', '.join(formats)}); the numbers are those of these files"
 
@@ -539,43 +552,17 @@ def _build(kind: Kind, slot: Slot | TermSlot) -> Any:
     return guard(registry.get(kind, slot.name), registry.build(kind, slot.name, slot.args))
 
 
-def _write_and_verify(
-    job: Job,
-    planned: PlannedPhoto,
-    recipe: Recipe,
-    levels: Sequence[Recipe],
-    targets: Sequence[Target],
-    judges: Sequence[Judge],
-    detector: FaceDetector,
-    transforms: Sequence[Published],
-    journal: Journal,
-    hear: Hear,
-) -> writer.PhotoReport:
-    save(job, recipe, levels, planned, lambda digest: journal.announce(job.index, job.destination, digest))
+def _verified(job: Job, planned: PlannedPhoto, jury: Jury, goal: Goal) -> writer.PhotoReport:
+    """Return what became of a photo that was saved, if it could be."""
     faces: list[FaceReport] = []
     if not job.error and job.photo is not None:
         try:
-            faces = verify(
-                job.destination,
-                job.photo,
-                job.faces,
-                job.targets,
-                job.seconds,
-                targets=targets,
-                judges=judges,
-                detector=detector,
-                another=recipe.receipt.detector is not None,
-                choice=recipe.faces,
-                transforms=transforms,
-                asked=recipe.protect,
-                expects=is_measured(recipe),
-                hear=hear,
-            )
+            faces = verify(job.destination, job.photo, job.faces, job.targets, job.seconds, jury)
         except PhotoError as error:
             job.fail(error)
     if faces:
         levelled = zip(faces, job.levels, strict=True)
-        faces = [replace(face, **level_keys(recipe, face, level)) for face, level in levelled]
+        faces = [replace(face, **level_keys(goal, face, level)) for face, level in levelled]
         faces = [replace(face, queries=queries) for face, queries in zip(faces, job.queries, strict=True)]
     return writer.PhotoReport(
         source=str(planned.known_as),
@@ -613,8 +600,7 @@ def _is_to_be_written(photo: PlannedPhoto) -> bool:
     return photo.manifest.expected(photo.destination) is not None
 
 
-def _open_gallery(recipe: Recipe, detector: FaceDetector, aligned: bool) -> Gallery | None:
-    options = recipe.receipt
+def _open_gallery(options: Receipt, detector: FaceDetector, aligned: bool) -> Gallery | None:
     if options.gallery is None:
         return None
     return Gallery(options.gallery, detector, aligned=aligned, cache=options.cache)

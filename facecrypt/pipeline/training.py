@@ -47,7 +47,7 @@ def train_generator(recipe: Recipe, output: Path) -> Trained:
     """
     require_new(output, ".safetensors")
     surrogates = surrogates_of(recipe)
-    found, _ = faces_of(recipe)
+    found, _ = faces_of(recipe.photos, recipe.detector, recipe.faces)
     if len(found) < _FEWEST:
         raise PhotoError(f"photos: {len(found)} faces are too few to train on. Name photos of {_FEWEST} at least.")
     faces = torch.stack([align(face, TEMPLATE, SIZE) for face in found])

@@ -26,7 +26,7 @@ MOST_COMPONENTS = 64
 LARGEST_BATCH = 4096
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 MOST_LEVELS = 16
-Strength = Annotated[float, Field(ge=0, le=1)]
+Portion = Annotated[float, Field(ge=0, le=1)]
 
 
 def _check_batch_size(value: object) -> object:
@@ -183,9 +183,9 @@ class Region:
     """
 
     __pydantic_config__ = STRICT
-    face: Strength = 1.0
-    outside: Strength = 0.5
-    features: Strength = 1.0
+    face: Portion = 1.0
+    outside: Portion = 0.5
+    features: Portion = 1.0
 
 
 RegionOrSlot = Annotated[

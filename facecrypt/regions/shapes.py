@@ -12,7 +12,7 @@ from facecrypt.regions.maps import crop_points, face_map, to_template
 from facecrypt.templates import ARCFACE_TEMPLATE
 from facecrypt.vision.face_parts import fade
 
-Strength = Annotated[float, Field(ge=0, le=1)]
+Portion = Annotated[float, Field(ge=0, le=1)]
 Level = Annotated[float, Field(ge=0, le=255)]
 
 _EYE_DISTANCE = ARCFACE_TEMPLATE[1][0] - ARCFACE_TEMPLATE[0][0]
@@ -29,7 +29,7 @@ class FaceRegion:
         features: At eyes, nose and mouth; less than `face` spares them instead.
     """
 
-    def __init__(self, *, face: Strength = 1.0, outside: Strength = 0.5, features: Strength = 1.0) -> None:
+    def __init__(self, *, face: Portion = 1.0, outside: Portion = 0.5, features: Portion = 1.0) -> None:
         self._face, self._outside, self._features = face, outside, features
 
     def map(self, pixels: Tensor, landmarks: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class LowerFace:
         soft: Width of its edge, in pixels of the 112 pixels wide aligned face; 0 is hard.
     """
 
-    def __init__(self, *, top: Strength = 0.4, soft: Annotated[float, Field(ge=0, le=20)] = 0.0) -> None:
+    def __init__(self, *, top: Portion = 0.4, soft: Annotated[float, Field(ge=0, le=20)] = 0.0) -> None:
         self._top, self._soft = top, soft
 
     def map(self, pixels: Tensor, landmarks: Tensor) -> Tensor:
@@ -185,7 +185,7 @@ class AllButEyes:
         eyes: Strength there.
     """
 
-    def __init__(self, *, radius: Annotated[float, Field(gt=0, le=40)] = 11.0, eyes: Strength = 0.0) -> None:
+    def __init__(self, *, radius: Annotated[float, Field(gt=0, le=40)] = 11.0, eyes: Portion = 0.0) -> None:
         self._radius, self._eyes = radius, eyes
 
     def map(self, pixels: Tensor, landmarks: Tensor) -> Tensor:

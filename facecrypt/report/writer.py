@@ -16,7 +16,6 @@ from facecrypt.errors import PhotoError
 from facecrypt.evaluation.verification import FaceReport
 from facecrypt.faces.face import SkippedFace
 from facecrypt.photos.files import file_digest
-from facecrypt.recipe.check import Recipe, recipe_values
 from facecrypt.report.page import render
 from facecrypt.report.summary import summarise
 from facecrypt.system.private_files import write_whole
@@ -107,7 +106,7 @@ class Report:
 
 
 def make(
-    recipe: Recipe,
+    recipe: dict[str, Any],
     notes: Sequence[str],
     photos: Sequence[dict[str, Any]],
     seconds: float,
@@ -118,7 +117,7 @@ def make(
     """Return the report of a run.
 
     Args:
-        recipe: The recipe that ran.
+        recipe: The recipe that ran, with every default, as `recipe_values` returns it.
         notes: Remarks for its reader.
         photos: One `PhotoReport` per photo, as a mapping.
         seconds: Duration of the run.
@@ -127,17 +126,16 @@ def make(
         judges: What is to be said of judges that were asked for their opinion.
     """
     versions = {name: metadata.version(name) for name in _PACKAGES}
-    values = recipe_values(recipe)
     return Report(
         metadata.version("facecrypt"),
         versions,
-        values,
-        recipe.seed,
+        recipe,
+        recipe["seed"],
         device,
         round(seconds, 2),
         list(notes),
         list(photos),
-        summarise(photos, values),
+        summarise(photos, recipe),
         worst(photo.get("verdict") for photo in photos),
         gallery,
         judges,

@@ -13,16 +13,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from facecrypt.recipe.check import Recipe
     from facecrypt.recipe.schema import Limits
 
 Key = TypeVar("Key")
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 _SHARE = 0.5
 """Share of the free memory that photos may take: networks, faces and whatever else runs need the rest."""
@@ -79,17 +76,6 @@ def applied(bounds: Bounds) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
-
-
-def bounded(function: Function) -> Function:
-    """Let the bounds of a recipe hold while a function runs whose first argument it is."""
-
-    @wraps(function)
-    def run(recipe: Recipe, *args: Any, **kwargs: Any) -> Any:
-        with applied(resolve(recipe.limits)):
-            return function(recipe, *args, **kwargs)
-
-    return cast(Function, run)
 
 
 _current: ContextVar[Bounds | None] = ContextVar("bounds", default=None)

@@ -10,7 +10,7 @@ import yaml
 
 from facecrypt import registry
 from facecrypt.cli import main as cli
-from facecrypt.recipe.check import Recipe, check_recipe, load_recipe
+from facecrypt.recipe.check import Recipe, check_recipe, load_recipe, recipe_values
 from facecrypt.surrogates import weights
 from tests import processes
 
@@ -106,7 +106,7 @@ def test_the_last_line_says_that_the_report_is_private(originals: bool, capsys: 
     }  # fmt: skip
     photo = {"status": "written", "source": "a.png", "output": "out/a.png", "skipped": [], "faces": [face]}
     values = {"surrogates": [{"name": "sface"}], "output": "out", "report": {"originals": originals}}
-    cli._summarise(writer.make(check_recipe(values), [], [photo], 1.0, "cpu"))
+    cli._summarise(writer.make(recipe_values(check_recipe(values)), [], [photo], 1.0, "cpu"))
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("report: out/report.html (1.0 s)")
     assert ("shows the original faces, too: keep it private" in last) == originals
@@ -144,7 +144,7 @@ def test_the_exit_status_tells_the_verdict(
     photos += [{**photo, "status": "failed", "faces": [], "verdict": None}] * failed
 
     def run(recipe: Recipe, **_: Any) -> writer.Report:
-        return writer.make(recipe, [], photos, 1.0, "cpu")
+        return writer.make(recipe_values(recipe), [], photos, 1.0, "cpu")
 
     monkeypatch.setattr(runner, "run", run)
     command = ["run", QUICKSTART, f"output={tmp_path}"]

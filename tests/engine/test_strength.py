@@ -14,8 +14,8 @@ from facecrypt.benchmark.metrics import face_ssim
 from facecrypt.cli import main as cli
 from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.dataset import Job, save
-from facecrypt.engine.strength import Ladder
-from facecrypt.evaluation.verification import make_judge, verify
+from facecrypt.engine.strength import Goal, Ladder, goal_of
+from facecrypt.evaluation.verification import Jury, make_judge, verify
 from facecrypt.faces.face import Face
 from facecrypt.faces.patches import cut, face_area
 from facecrypt.photos.files import Photo, read_photo
@@ -76,7 +76,7 @@ def test_the_first_level_that_escapes_is_kept(
     for level, strength in enumerate(STRENGTHS):
         job = job_of(photo, [face], tmp_path)
         job.masks, job.levels = [noise(photo, face, strength)], [level]
-        save(job, recipe, levels)
+        save(job, levels, recipe.metadata)
         again = read_photo(tmp_path / "saved.png")
         similarities.append(float(embed(sface_embedder, [cut(again, detector.find(again, "all")[0])])[0] @ original))
     assert similarities == sorted(similarities, reverse=True)
@@ -87,10 +87,10 @@ def test_the_first_level_that_escapes_is_kept(
         for margin in (0.0, 0.005) if threshold == middles[0] else (0.0,):
             judge = make_judge("judge", sface_embedder, False, targets[:1], chooses=True)
             judge.embedder = _with_threshold(sface_embedder, threshold + margin)
-            assert recipe.strength is not None
-            strict = replace(recipe, strength=replace(recipe.strength, margin=margin))
+            goal = replace(goal_of(recipe), margin=margin)
+            jury = Jury(targets=targets[:1], judges=[judge], detector=detector, choice=recipe.faces)
             job = job_of(photo, [face], tmp_path)
-            climb_to_the_end(Ladder(strict, levels, [judge], targets[:1], detector), job)
+            climb_to_the_end(Ladder(goal, levels, jury), job)
             assert job.levels == [expected], (threshold, similarities)
 
 
@@ -115,20 +115,19 @@ def test_the_first_level_that_reaches_what_is_asked_is_kept(
     for change, seen in shares.items():
         recipe = check_recipe({**values, "receipt": {"transforms": [] if change == "none" else [change]}})
         levels = level_recipes(recipe)
+        transforms = publish_all(recipe.receipt.transforms)
+        jury = Jury(targets=targets[:1], judges=[judge], detector=detector, choice="all", transforms=transforms)
         for level, strength in enumerate(STRENGTHS):
             job = job_of(photo, [face], tmp_path)
             job.masks, job.levels, job.targets = [noise(photo, face, strength)], [level], [0]
-            save(job, recipe, levels)
-            (known,) = verify(
-                tmp_path / "saved.png", photo, [face], [0], [0.0], targets=targets[:1], judges=[judge],
-                detector=detector, choice="all", transforms=publish_all(recipe.receipt.transforms),
-            )  # fmt: skip
+            save(job, levels, recipe.metadata)
+            (known,) = verify(tmp_path / "saved.png", photo, [face], [0], [0.0], jury)
             assert known.expected is not None
             seen.append(known.expected)
         assert seen == sorted(seen)
     for asked in (seen[0] / 2, (seen[1] + seen[2]) / 2, (1 + seen[-1]) / 2):
         job = job_of(photo, [face], tmp_path)
-        climb_to_the_end(Ladder(replace(recipe, protect=asked), levels, [judge], targets[:1], detector), job)
+        climb_to_the_end(Ladder(Goal(protect=asked), levels, jury), job)
         assert job.levels == [next((n for n, each in enumerate(seen) if each >= asked), len(STRENGTHS) - 1)]
     assert all(after <= saved for after, saved in zip(shares["blur"], shares["none"], strict=True))
     assert shares["blur"] != shares["none"]
@@ -143,7 +142,7 @@ def test_every_face_keeps_the_bounds_of_its_own_level(photo: Photo, face: Face, 
         job = job_of(photo, [face, other], tmp_path)
         job.masks = [noise(photo, each, 9) for each in (face, other)]
         job.levels = numbers
-        save(job, recipe, level_recipes(recipe))
+        save(job, level_recipes(recipe), recipe.metadata)
         assert not job.error
         after = read_photo(tmp_path / "saved.png")
         for each, level in zip((face, other), numbers, strict=True):

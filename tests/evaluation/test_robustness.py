@@ -17,7 +17,7 @@ from torch.nn import functional
 from facecrypt.detectors.search import FaceDetector
 from facecrypt.errors import FacecryptWarning, PhotoError, RecipeError
 from facecrypt.evaluation.robustness import FoundFace, Gallery, People, see_again
-from facecrypt.evaluation.verification import make_judge, verify
+from facecrypt.evaluation.verification import Jury, make_judge, verify
 from facecrypt.faces.face import Face, face_at, place_face
 from facecrypt.faces.patches import cut
 from facecrypt.photos.files import Photo, file_digest, read_photo
@@ -233,10 +233,9 @@ def test_a_photo_that_nobody_changed(
 ) -> None:
     """Before and after must be equal then, whatever happens to both."""
     judge = make_judge("sface", sface_embedder, False, targets)
-    (seen,) = verify(
-        photo.path, photo, [face], [0], [1.0], targets=targets, judges=[judge], detector=detector, choice="all",
-        transforms=publish_all(["blur", "none", "blur"]),
-    )  # fmt: skip
+    transforms = publish_all(["blur", "none", "blur"])
+    jury = Jury(targets=targets, judges=[judge], detector=detector, choice="all", transforms=transforms)
+    (seen,) = verify(photo.path, photo, [face], [0], [1.0], jury)
     verdict = seen.recognisers["sface"]
     assert list(verdict.before) == list(verdict.after) == ["none", "blur"]
     for transform, before in verdict.before.items():

@@ -20,7 +20,7 @@ from facecrypt.detectors.search import FaceDetector
 from facecrypt.errors import FacecryptError, RecipeError
 from facecrypt.judges.pictures import show
 from facecrypt.photos.files import read_photo
-from facecrypt.pipeline.hearings import on_one_device
+from facecrypt.pipeline.hearings import devices_for
 from facecrypt.pipeline.runner import run
 from facecrypt.recipe.check import check_recipe
 from facecrypt.report.writer import Report
@@ -275,12 +275,10 @@ def test_what_was_not_judged_yet_is_asked_later_and_the_rest_stays(server: Judge
 
 
 def test_judges_are_asked_by_one_process() -> None:
-    recipe = check_recipe({**QUICK, "trainer": {"devices": "auto"}})
     hearing: Any = object()
-    assert on_one_device(recipe, [hearing]).trainer.devices == 1
-    assert on_one_device(recipe, []).trainer.devices == "auto"
-    chosen = check_recipe({**QUICK, "trainer": {"accelerator": "cpu", "devices": 1}})
-    assert on_one_device(chosen, [hearing]) == chosen
+    assert devices_for([hearing], "auto") == 1
+    assert devices_for([], "auto") == "auto"
+    assert devices_for([hearing], 2) == 2
 
 
 def test_a_recogniser_is_asked_as_a_service_is(photo: Path, people: Path) -> None:

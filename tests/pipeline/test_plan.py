@@ -23,7 +23,7 @@ from facecrypt.errors import FacecryptError, PhotoError
 from facecrypt.photos.files import read_photo
 from facecrypt.pipeline.inputs import choose_photos
 from facecrypt.pipeline.plan import Plan, make_plan
-from facecrypt.recipe.check import Recipe, check_recipe, dump_recipe
+from facecrypt.recipe.check import Recipe, check_recipe, dump_recipe, recipe_values
 from facecrypt.recipe.resolve import quickstart
 from facecrypt.report import writer
 from facecrypt.system import places
@@ -55,7 +55,7 @@ def perform(**keys: Any) -> dict[str, str]:
     with locked_folders(Path(recipe.output), replaced) as closed:
         made = make_plan(recipe, chosen, recipe_file=None, closed=closed)
         became = {str(photo.source): protect(photo, recipe) for photo in made.photos}
-        result = writer.make(recipe, [], [], 0.0, "cpu")
+        result = writer.make(recipe_values(recipe), [], [], 0.0, "cpu")
 
         def announce(path: Path, digest: str) -> None:
             check_unchanged(path, made.reports[path.name])

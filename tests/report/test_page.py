@@ -17,7 +17,7 @@ from PIL import Image
 
 from facecrypt.photos.files import read_photo
 from facecrypt.pipeline import runner
-from facecrypt.recipe.check import check_recipe
+from facecrypt.recipe.check import check_recipe, recipe_values
 from facecrypt.report import page as report_page
 from facecrypt.report import writer
 from tests.fileserver import serve
@@ -89,7 +89,7 @@ def made(tmp_path: Path) -> writer.Report:
          "reason": "it is damaged", "faces": []},
     ]  # fmt: skip
     recipe = check_recipe({"surrogates": [{"name": "sface"}], "output": str(tmp_path)})
-    return writer.make(recipe, ["a fallback was taken"], photos, 12.3456, "cpu")
+    return writer.make(recipe_values(recipe), ["a fallback was taken"], photos, 12.3456, "cpu")
 
 
 def pictures(html: str) -> list[np.ndarray]:

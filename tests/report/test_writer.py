@@ -8,7 +8,7 @@ import pytest
 from facecrypt.errors import PhotoError
 from facecrypt.photos.files import file_digest
 from facecrypt.pipeline import runner
-from facecrypt.recipe.check import check_recipe
+from facecrypt.recipe.check import check_recipe, recipe_values
 from facecrypt.report import writer
 
 
@@ -25,7 +25,7 @@ def made(tmp_path: Path) -> writer.Report:
         {"source": "me.jpg", "output": None, "status": "failed", "reason": "it is damaged", "faces": []},
     ]  # fmt: skip
     recipe = check_recipe({"surrogates": [{"name": "sface"}], "output": str(tmp_path)})
-    return writer.make(recipe, ["a fallback was taken"], photos, 12.3456, "cpu")
+    return writer.make(recipe_values(recipe), ["a fallback was taken"], photos, 12.3456, "cpu")
 
 
 def test_report_json_holds_everything(made: writer.Report, tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_report_of_an_old_version_is_taken_over_with_a_verdict(tmp_path: Path)
     assert (carried["carried_over"], carried["verdict"]) == (True, "weak")
     assert [carried["faces"][0][key] for key in ("verdict", "expected", "visible")] == ["weak", None, "slightly"]
     recipe = check_recipe({"surrogates": [{"name": "sface"}], "output": str(output.parent)})
-    made = writer.make(recipe, [], [carried], 1.0, "cpu")
+    made = writer.make(recipe_values(recipe), [], [carried], 1.0, "cpu")
     assert (made.verdict, made.complete) == ("weak", True)
     assert made.summary.startswith(
         "Weak: dlib_resnet, which gave no gradients, still takes this face for the original."

@@ -22,7 +22,7 @@ from facecrypt.detectors.search import FaceDetector
 from facecrypt.engine.strength import has_escaped
 from facecrypt.errors import EmbeddingError, FacecryptError, PluginError, RecipeError, WeightsError
 from facecrypt.evaluation.embedding_cache import EmbeddingCache, recogniser_key
-from facecrypt.evaluation.verification import FaceReport, Judge, Verdict, make_judge, verify
+from facecrypt.evaluation.verification import FaceReport, Judge, Jury, Verdict, make_judge, verify
 from facecrypt.faces.face import Face
 from facecrypt.faces.patches import FaceImage
 from facecrypt.methods.iterative.loop import ProtectionLoop, Settings, Surrogate
@@ -215,10 +215,9 @@ def test_the_people_are_where_the_detector_finds_them(detector: FaceDetector) ->
 def judged(
     judge: Judge, photo: Photo, face: Face, detector: FaceDetector, targets: list[Target], saved: Path | None = None
 ) -> Verdict:
-    (seen,) = verify(
-        saved or photo.path, photo, [face], [0], [1.0], targets=targets, judges=[judge], detector=detector,
-        choice="all", transforms=publish_all(["blur"]),
-    )  # fmt: skip
+    transforms = publish_all(["blur"])
+    jury = Jury(targets=targets, judges=[judge], detector=detector, choice="all", transforms=transforms)
+    (seen,) = verify(saved or photo.path, photo, [face], [0], [1.0], jury)
     return seen.recognisers[judge.name]
 
 
@@ -515,7 +514,8 @@ def test_who_cannot_judge_chooses_no_strength(register: Register) -> None:
     def choosers(*judges: dict[str, Any]) -> tuple[list[str], list[str]]:
         strength = {"judges": list(judges), "levels": levels}
         notes: list[str] = []
-        found = build_choosers(check_recipe({"surrogates": [{"name": "sface"}], "strength": strength}), notes)
+        recipe = check_recipe({"surrogates": [{"name": "sface"}], "strength": strength})
+        found = build_choosers(recipe.strength, notes, permissive_only=False)
         return [name for name, _ in found], notes
 
     with pytest.raises(RecipeError, match=r"judges\[0\]: 'wrong' could not judge: it gives 5 different people"):
