@@ -85,7 +85,8 @@ def fault_place(fault: Any) -> list[int | str]:
 
 def describe_fault(fault: Any) -> str:
     """Return a pydantic fault as one sentence: what was given, and what is allowed."""
-    return f"{brief(_restore(fault['input']))} is wrong: {fault['msg'][:1].lower()}{fault['msg'][1:]}."
+    said = fault["msg"].removeprefix("Value error, ")  # as pydantic begins what a check of our own says
+    return f"{brief(_restore(fault['input']))} is wrong: {said[:1].lower()}{said[1:]}."
 
 
 def at_most(faults: Iterable[str]) -> list[str]:

@@ -441,8 +441,8 @@ def _says(key: str, value: object) -> bool:
 _SILENT: Mapping[str, Any] = {"enrol": None, "send_originals": False}
 
 
-_NAMED = ("source", "sink", "detector", "region")
-"""Keys of components that may be given by their name alone."""
+_NAMED = ("method", "source", "sink", "detector", "region", "target_selector", "gradient", "optimizer")
+"""Keys of components that may be given by their name alone; those in lists have their name in a mapping."""
 _KINDS: dict[str, Kinds] = {
     "surrogates": "surrogate",
     "held_out": JUDGES,

@@ -249,7 +249,7 @@ def own_arguments(method: Node) -> Collection[str]:
 
 
 def _name(method: Node) -> Any:
-    name = method.get("name") if isinstance(method, dict) else None
+    name = method.get("name") if isinstance(method, dict) else method
     return getattr(name, "text", name)
 
 
@@ -338,7 +338,9 @@ def group(values: Mapping[str, Any], own: Collection[str] = ()) -> dict[str, Any
     """
     rest = dict(values)
     grouped: dict[str, Any] = {}
-    method = dict(rest.pop("method", {}))
+    method = rest.pop("method", {})
+    if not isinstance(method, dict):  # its name alone
+        method = {"name": method}
     for name, table in GROUPS.items():
         for member, path in table.items():
             key, _, inner = path.partition(".")

@@ -341,3 +341,15 @@ def test_an_omegaconf_config_keeps_the_rules_of_a_file(changes: dict[Any, Any], 
     for nothing in (OmegaConf.create([]), OmegaConf.create("${x}"), DictConfig(None)):
         with pytest.raises(RecipeError):
             check_recipe(nothing)
+
+
+@pytest.mark.parametrize("key", ["method", "detector", "target_selector", "gradient", "optimizer"])
+def test_a_component_may_be_given_by_its_name(key: str) -> None:
+    name = {"method": "blur", "detector": "yunet", "target_selector": "farthest"}.get(key, "plain")
+    told = getattr(check_recipe({"surrogates": [{"name": "sface"}], key: name}), key)
+    assert (told.name, told.args) == (name, {})
+
+
+def test_a_misspelt_shipped_recipe_is_suggested() -> None:
+    with pytest.raises(RecipeError, match="Did you mean 'quickstart'"):
+        load_recipe("quickstrt")
