@@ -83,9 +83,21 @@ def fault_place(fault: Any) -> list[int | str]:
     return [_restore(part) for part in fault["loc"] if not str(part).startswith("(")]
 
 
+_YAML_WORDS = {
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "dataclass_type": "a mapping, as in {key: value}",
+}
+"""What pydantic, which speaks of JSON, expects, in the words of YAML."""
+
+
 def describe_fault(fault: Any) -> str:
     """Return a pydantic fault as one sentence: what was given, and what is allowed."""
-    return f"{brief(_restore(fault['input']))} is wrong: {fault['msg'][:1].lower()}{fault['msg'][1:]}."
+    said = fault["msg"].removeprefix("Value error, ")  # as pydantic begins what a check of our own says
+    if fault["type"] in _YAML_WORDS:
+        said = f"input should be {_YAML_WORDS[fault['type']]}"
+    return f"{brief(_restore(fault['input']))} is wrong: {said[:1].lower()}{said[1:]}."
 
 
 def at_most(faults: Iterable[str]) -> list[str]:

@@ -387,6 +387,9 @@ def describe_type(annotation: Any) -> str:
         return " or ".join(map(repr, get_args(annotation)))
     if get_origin(annotation) in (list, Sequence):
         return f"list of {describe_type(get_args(annotation)[0])}"
+    if get_origin(annotation) is dict:
+        key, value = get_args(annotation)
+        return "mapping" if value is Any else f"mapping of {describe_type(key)} to {describe_type(value)}"
     if get_origin(annotation) is tuple:
         parts = [describe_type(each) for each in get_args(annotation)]
         return f"{len(parts)} times {parts[0]}" if len(set(parts)) == 1 else ", ".join(parts)

@@ -108,7 +108,8 @@ def describe(kind: Listed, name: str) -> None:
     text = re.split(r"^(?:Args|Returns|Raises):$", said, maxsplit=1, flags=re.MULTILINE)[0].strip()
     if text:
         console.say("")
-        console.say(text)
+        for line in text.splitlines():
+            console.say(line)
     explained = _explanations(said)
     arguments = component.arguments()
     console.say("")

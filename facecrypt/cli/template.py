@@ -21,7 +21,7 @@ _RECIPES = {
     "naturalness": _JUDGED + "naturalness: [{name: @COMPONENT@, weight: 10}]",
     "view": _JUDGED + "views: [{name: @COMPONENT@}]",
     "transform": _JUDGED + "receipt: {transforms: [@COMPONENT@]}",
-    "judge": "surrogates: [{name: sface}]\nheld_out: [{name: @COMPONENT@}]",
+    "judge": "surrogates: [{name: sface}]\nheld_out: [{name: @COMPONENT@, enrol: album}]",
     "detector": _JUDGED + "detector: {name: @COMPONENT@}",
     "source": _JUDGED + "source: {name: @COMPONENT@}\nphotos: album",
 }

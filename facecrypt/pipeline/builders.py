@@ -140,7 +140,7 @@ def _hear(index: int, slot: JudgeSlot, judge: Sworn, enrol: Enrol, crew: Crew, a
     """
     way, fault = choose_way(judge.remote, judge.answers, originals=slot.send_originals, enrols=slot.enrol is not None)
     if way is None:
-        raise RecipeError("held_out", [f"[{index}] ({slot.name}): {fault}"])
+        raise RecipeError("recipe", [f"held_out[{index}] ({slot.name}): {fault}"])
     taken = [*(name for name, _, _ in crew.judges), *(hearing.name for hearing in crew.hearings)]
     enrolment = None if slot.enrol is None else enrol(slot.enrol)
     hearing = Hearing(_unused(slot.name, taken), judge, way, enrolment)

@@ -89,7 +89,7 @@ class Recipe:
     Attributes:
         surrogates: Recognisers whose gradients make the masks.
         method: How faces are protected: ``iterative`` is TIP-IM and its relatives, which the keys from
-            `target_selector` on set; other methods have arguments of their own.
+            `target_selector` on set; other methods have arguments of their own. A name, or a name with arguments.
         detector: Finds the faces: in the photos, the targets, and wherever else photos are searched. A name, or a name
             with arguments.
         photos: File, folder with its subfolders, or glob; ``-`` reads file names from standard input. Without it, the
@@ -107,10 +107,11 @@ class Recipe:
             multiplies the target's distance in Eq. 2 and its term in the selectors' gains.
         target_embedding: What of a target's photos counts: the ``first``, the ``mean`` of all, or all as a ``set``, of
             which the nearest is aimed at.
-        target_selector: How the target of each step is chosen.
+        target_selector: How the target of each step is chosen: a name, or a name with arguments.
         naturalness: Terms that keep the faces natural; their weight is gamma of Eq. 4.
-        gradient: Which gradient is followed: that at the masks, or one that tells of the loss around them.
-        optimizer: How a gradient becomes a step.
+        gradient: Which gradient is followed: that at the masks, or one that tells of the loss around them. A name, or a
+            name with arguments.
+        optimizer: How a gradient becomes a step: a name, or a name with arguments.
         views: Random views; none is the plain method.
         views_mode: ``chain`` applies all views one after the other, ``one`` draws one of them for each picture.
         views_per_step: Views of each face at each step: the batch that one image is expanded into.
@@ -441,8 +442,8 @@ def _says(key: str, value: object) -> bool:
 _SILENT: Mapping[str, Any] = {"enrol": None, "send_originals": False}
 
 
-_NAMED = ("source", "sink", "detector", "region")
-"""Keys of components that may be given by their name alone."""
+_NAMED = ("method", "source", "sink", "detector", "region", "target_selector", "gradient", "optimizer")
+"""Keys of components that may be given by their name alone; those in lists have their name in a mapping."""
 _KINDS: dict[str, Kinds] = {
     "surrogates": "surrogate",
     "held_out": JUDGES,

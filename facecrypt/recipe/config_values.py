@@ -17,6 +17,7 @@ from facecrypt.recipe.interpolation import resolve
 from facecrypt.recipe.key_paths import join_key
 from facecrypt.recipe.key_types import Schema, settle_overrides
 from facecrypt.recipe.overrides import Override, apply
+from facecrypt.recipe.shipped import shipped_names
 from facecrypt.recipe.yaml_values import LONGEST, Node, Scalar, YamlError, parse
 from facecrypt.registry import Kinds
 from facecrypt.system.regular import read_regular
@@ -55,7 +56,10 @@ def read_text(source: str) -> str:
     try:
         return _decode(read_regular(source, 4 * LONGEST))
     except OSError as error:
-        raise RecipeError(source, [f"cannot be read: {error.strerror}. Give the path of a recipe file."]) from error
+        meant = suggest(source, shipped_names())
+        raise RecipeError(
+            source, [f"cannot be read: {error.strerror}. Give the path of a recipe file.{meant}"]
+        ) from error
     except YamlError as error:
         raise RecipeError(source, [f"is no YAML: {error}."]) from error
 

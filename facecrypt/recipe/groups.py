@@ -120,6 +120,9 @@ def flatten(values: Mapping[str, Node]) -> tuple[dict[str, Node], list[str]]:
     maker = _Flat(values)
     for key, value in values.items():
         maker.add(key, value)
+    method = maker.result.get("method")
+    if isinstance(getattr(method, "value", method), str):  # its name alone
+        maker.result["method"] = {"name": method}
     return maker.result, maker.faults
 
 
@@ -249,7 +252,7 @@ def own_arguments(method: Node) -> Collection[str]:
 
 
 def _name(method: Node) -> Any:
-    name = method.get("name") if isinstance(method, dict) else None
+    name = method.get("name") if isinstance(method, dict) else method
     return getattr(name, "text", name)
 
 
@@ -338,7 +341,8 @@ def group(values: Mapping[str, Any], own: Collection[str] = ()) -> dict[str, Any
     """
     rest = dict(values)
     grouped: dict[str, Any] = {}
-    method = dict(rest.pop("method", {}))
+    given = rest.pop("method", {})
+    method = dict(given) if isinstance(given, dict) else {"name": given}  # A name that is none is told of elsewhere.
     for name, table in GROUPS.items():
         for member, path in table.items():
             key, _, inner = path.partition(".")

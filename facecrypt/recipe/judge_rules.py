@@ -34,8 +34,8 @@ def choose_way(remote: bool, answers: Collection[Question], *, originals: bool, 
         return None, "ranks people, and none is enrolled. Name a folder with photos of them: enrol: FOLDER."
     if remote and not originals:
         return None, (
-            "is not on this machine, so it is shown no original face unless the recipe says so. Name a folder with "
-            "photos of the person that it may have (enrol: FOLDER), or set send_originals: true."
+            "may show pictures to others, so it is shown no original face unless the recipe says so. Name a folder "
+            "with photos of the person that it may have (enrol: FOLDER), or set send_originals: true."
         )
     return "pair", ""
 

@@ -104,6 +104,8 @@ def _place(tree: dict[str, Node], parts: Sequence[Part], value: Node) -> None:
         word = child.value if isinstance(child, Scalar) else child
         if depth == 0 and part in _WORDS and isinstance(word, str):
             child = {_WORDS[part]: child}
+        elif parts[depth + 1] == "args" and isinstance(word, str):  # a component that is given by its name alone
+            child = {"name": child}
         if word is None:
             child = {}
         if not isinstance(child, dict | list):

@@ -55,10 +55,10 @@ def next_choice(recipe: Mapping[str, Any], faces: Sequence[Face]) -> dict[str, A
         faces: The faces as report.json has them.
 
     Returns:
-        None where no face is weak, or where no stronger masks are known.
+        None where no face is weak, where no stronger masks are known, or where another method than the loop made them.
     """
     weak = [face for face in faces if face["verdict"] == "weak"]
-    if not weak:
+    if not weak or not _by_loop(recipe):
         return None
     names, levels = list(load_presets()), _levels(recipe)
     reached = {str(face.get("level") or recipe.get("preset")) for face in weak}
@@ -71,6 +71,11 @@ def next_choice(recipe: Mapping[str, Any], faces: Sequence[Face]) -> dict[str, A
     if known < reached or reached & strongest:  # Some masks are of other settings than presets, or strongest already.
         return {"preset": names[-1]}
     return {"preset": names[max(map(names.index, known)) + 1]}
+
+
+def _by_loop(recipe: Mapping[str, Any]) -> bool:
+    """Return whether presets say how strong the masks are: other methods have settings of their own."""
+    return bool(recipe.get("method", {"name": "iterative"})["name"] == "iterative")
 
 
 def _of_faces(faces: Sequence[Face], recipe: Mapping[str, Any]) -> list[str]:
@@ -148,6 +153,8 @@ def _advice(faces: Sequence[Face], recipe: Mapping[str, Any]) -> str:
     verdicts = {face["verdict"] for face in faces}
     if "weak" not in verdicts:
         return "To know more, name a recogniser under held_out." if "not judged" in verdicts else ""
+    if not _by_loop(recipe):
+        return f"Another strength may help: facecrypt list method {recipe['method']['name']} tells how it is set."
     choice = next_choice(recipe, faces)
     if choice is None:
         which = "this face" if len(faces) == 1 else "the weak faces"

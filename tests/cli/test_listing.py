@@ -27,6 +27,7 @@ def test_every_component_can_be_told_of(component: registry.Component, capsys: p
     for name in component.arguments():
         assert f"  {name} (" in printed
     assert "source: " in printed
+    assert "\\n" not in printed  # the lines of a docstring are lines
 
 
 @pytest.mark.parametrize("kind", [*registry.KINDS, "preset", None])

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from facecrypt import testing
 from facecrypt.cli import main as cli
-from facecrypt.cli.template import template_kinds
+from facecrypt.cli.template import template_kinds, write_plugin
 from facecrypt.pipeline.runner import sample_photo
 from facecrypt.registry import API_VERSION, KINDS
 from tests import processes
@@ -93,3 +94,9 @@ def run(folder: Path, module: str, *arguments: str) -> str:
     done = processes.run([sys.executable, "-m", module, *arguments], folder=folder, environment=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def test_the_recipe_of_a_judge_that_ranks_enrols_somebody(tmp_path: Path) -> None:
+    folder = write_plugin("facecrypt-mine", tmp_path, "judge")
+    (judge,) = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))["held_out"]
+    assert judge["enrol"] == "album"

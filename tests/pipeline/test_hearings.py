@@ -301,7 +301,7 @@ def test_a_plugins_judge_that_only_ranks(photo: Path, people: Path) -> None:
 @pytest.mark.parametrize(
     ("slot", "keys", "told"),
     [
-        ({"name": "http"}, {}, r"held_out\[0\] \(http\): is not on this machine, so it is shown no original face"),
+        ({"name": "http"}, {}, r"held_out\[0\] \(http\): may show pictures to others, so it is shown no original face"),
         ({"name": "http", "enrol": "f", "send_originals": True}, {}, "is given enrol, so it needs no original"),
         ({"name": "sface", "send_originals": True}, {}, "send_originals is for judges that are not on this machine"),
         ({"name": "http", "send_originals": True}, {"trainer": {"num_nodes": 2}}, "trainer starts several"),

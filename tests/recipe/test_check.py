@@ -341,3 +341,29 @@ def test_an_omegaconf_config_keeps_the_rules_of_a_file(changes: dict[Any, Any], 
     for nothing in (OmegaConf.create([]), OmegaConf.create("${x}"), DictConfig(None)):
         with pytest.raises(RecipeError):
             check_recipe(nothing)
+
+
+@pytest.mark.parametrize("key", ["method", "detector", "target_selector", "gradient", "optimizer"])
+def test_a_component_may_be_given_by_its_name(key: str) -> None:
+    name = {"method": "blur", "detector": "yunet", "target_selector": "farthest"}.get(key, "plain")
+    told = getattr(check_recipe({"surrogates": [{"name": "sface"}], key: name}), key)
+    assert (told.name, told.args) == (name, {})
+
+
+def test_a_misspelt_shipped_recipe_is_suggested() -> None:
+    with pytest.raises(RecipeError, match="Did you mean 'quickstart'"):
+        load_recipe("quickstrt")
+
+
+@pytest.mark.parametrize(
+    ("keys", "fault"),
+    [
+        ({"held_out": ["sface"]}, r"held_out\[0\]: 'sface' is wrong: input should be a mapping, as in {key: value}\."),
+        ({"views": "affine"}, r"views: 'affine' is wrong: input should be a list\."),
+        ({"target_weights": [1]}, r"target_weights: \[1\] is wrong: input should be a mapping\."),
+        ({"held_out": [{"name": "http", "args": {"url": "ftp://x"}}]}, r"'ftp://x' is wrong: is no web address"),
+    ],
+)
+def test_faults_speak_of_yaml(keys: dict[str, Any], fault: str) -> None:
+    with pytest.raises(RecipeError, match=fault):
+        check_recipe({"surrogates": [{"name": "sface"}], **keys})

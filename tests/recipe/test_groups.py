@@ -248,6 +248,8 @@ output:
         "method: {name: blur, args: {strength: 0.5}}\nsurrogates: [{name: sface}]\nseed: 4\n",
         "surrogates:\n- name: sface\nbudget:\n  jod: 9.1\n  ssim: 0.9\nbudget_: 3\n",
         "'surrogates': [{name: sface}]\nsteps: 3\n",
+        "surrogates: [{name: sface}]\nmethod: fawkes\nsteps: 3\n",
+        "surrogates: [{name: sface}]\nmethod: fawkes\n",
         GROUPED, FLAT,
     ],
 )  # fmt: skip

@@ -37,6 +37,12 @@ def test_the_word_of_a_key_stays_when_another_is_added() -> None:
         assert tree["faces"]["choose"] == Scalar("largest", "largest")
 
 
+def test_the_arguments_of_a_component_that_is_given_by_its_name() -> None:
+    for tree in (applied("a: x", "a.args.b=1"), applied("{}", Override("a", Scalar("x", "x")), "a.args.b=1")):
+        assert tree["a"] == {"name": Scalar("x", "x"), "args": {"b": Typed("1", "a.args.b=1")}}
+    assert applied("r: {d: x}", "r.d.args.b=1")["r"]["d"]["name"] == Scalar("x", "x")
+
+
 @pytest.mark.parametrize(
     ("override", "reason"),
     [

@@ -129,3 +129,11 @@ def test_the_strongest_of_the_weak_faces_decides() -> None:
     assert next_choice(recipe(protect=0.5), faces[:3]) == {"preset": "max"}
     assert next_choice(recipe(protect=0.5), faces) == {"preset": "max"}  # It may help the others.
     assert next_choice(recipe(protect=0.5), faces[3:]) is None
+
+
+def test_presets_are_no_advice_for_other_methods() -> None:
+    other = {"method": {"name": "fawkes"}}
+    assert next_choice(recipe(**other), [face("weak", KEPT)]) is None
+    assert say(face("weak", KEPT), **other).endswith(
+        "Another strength may help: facecrypt list method fawkes tells how it is set."
+    )
