@@ -102,6 +102,8 @@ class Method:
         set: Values that replace those of the recipe, as overrides do: ``{epsilon: 8, "surrogates[0].weight": 2}``.
         every_target: Run it once per target, with ``target_selector: {name: fixed}``, and report the target that serves
             best over all probes: what single-target methods are given in the paper.
+        learn_from: Learn one mask per person, from so many of their gallery photos, as ``facecrypt learn`` does, and
+            add it to their probes; for recipes with the method ``universal`` and no mask.
         obfuscation: Hide the face instead; without a recipe. A method with neither leaves the photos as they are.
     """
 
@@ -110,6 +112,7 @@ class Method:
     recipe: FreeText | None = None
     set: dict[str, Any] = field(default_factory=dict)
     every_target: bool = False
+    learn_from: Annotated[int, Field(ge=1, le=1000)] | None = None
     obfuscation: Obfuscation | None = None
 
 
@@ -217,6 +220,8 @@ class Row:
         recipe: The recipe, or None for unprotected and obfuscated photos.
         every_target: Whether it runs once per target.
         obfuscation: How the face is hidden instead.
+        learn_from: From how many of a person's gallery photos one mask for all of them is learned; None where each face
+            gets its own.
     """
 
     method: str
@@ -224,6 +229,7 @@ class Row:
     recipe: Recipe | None
     every_target: bool
     obfuscation: Obfuscation | None
+    learn_from: int | None = None
 
 
 _ADAPTER: pydantic.TypeAdapter[Benchmark] = pydantic.TypeAdapter(Benchmark)
@@ -305,7 +311,9 @@ def load_benchmark(
             changes = {**(nodes["settings"][number]["set"] if benchmark.settings else {}), **own}
             try:
                 recipe = _method_recipe(benchmark, method, changes, str(file), allow_env)
-                rows.append(Row(method.label, label, recipe, method.every_target, None))
+                if method.learn_from is not None:
+                    faults += [f"methods[{index}].learn_from: {fault}" for fault in _learning_faults(recipe)]
+                rows.append(Row(method.label, label, recipe, method.every_target, None, method.learn_from))
             except RecipeError as error:
                 faults += [f"methods[{index}] ({method.label}): {fault}" for fault in error.faults]
     if faults:
@@ -373,6 +381,13 @@ def _method_recipe(
         changes["target_selector"] = {"name": "fixed"}
     overrides = [Override(key, copy_node(value)) for key, value in changes.items()]
     return check_recipe(read_recipe(file, overrides, allow_env=allow_env), file)
+
+
+def _learning_faults(recipe: Recipe) -> list[str]:
+    """Return why no mask per person can be learned by a recipe, or nothing."""
+    if recipe.method.name != "universal" or recipe.method.args.get("mask"):
+        return ["learns a mask per person, for recipes with the method 'universal' and without a mask. Leave it out."]
+    return [] if recipe.norm == "linf" else ["learns in the ball linf. Set norm: linf."]
 
 
 def _doubles(slots: Sequence[EvaluatorSlot] | Sequence[Method] | Sequence[Setting]) -> list[str]:

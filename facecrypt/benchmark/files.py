@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 import torch
@@ -29,11 +31,14 @@ from facecrypt.errors import PhotoError
 from facecrypt.evaluation.looks import WAYS, Looks, measure
 from facecrypt.evaluation.verification import Jury, make_judge
 from facecrypt.faces.face import Face
-from facecrypt.faces.patches import face_area
+from facecrypt.faces.patches import FaceImage, face_area
+from facecrypt.methods.base import Uses
 from facecrypt.methods.iterative.loop import Surrogate
 from facecrypt.methods.obfuscation import obfuscate
+from facecrypt.methods.universal import PersonMask, learn, write_mask
 from facecrypt.photos.files import Photo, read_photo, write_photo
 from facecrypt.pipeline.builders import build_choosers, build_detectors, build_surrogates, warn
+from facecrypt.pipeline.learning import learning_task
 from facecrypt.pipeline.runner import build_maker, build_method, load_own_photos
 from facecrypt.recipe.check import Recipe, dump_recipe, level_recipes
 from facecrypt.recipe.face_rules import face_rules
@@ -72,6 +77,8 @@ class Saved:
         seconds: Mean time per face, or None where no mask was made.
         surrogates: Recognisers with which the masks were made; none where the method asks nobody.
         choosers: Recognisers that chose the strength.
+        uses: What the method learned of them; empty where nothing was done.
+        queries: Mean number of pictures of a face that were shown to them; None where nobody counted.
     """
 
     files: list[Path]
@@ -79,16 +86,35 @@ class Saved:
     seconds: float | None
     surrogates: list[Surrogate]
     choosers: list[Embedder] = field(default_factory=list)
+    uses: Uses | Literal[""] = ""
+    queries: float | None = None
 
 
-def make_files(row: Row, probes: Sequence[Probe], targets: Sequence[Target], output: Path) -> list[Saved]:
-    """Return the files of a row, making those that are not there yet."""
+def make_files(
+    row: Row,
+    probes: Sequence[Probe],
+    targets: Sequence[Target],
+    output: Path,
+    gallery: Mapping[int, Sequence[FaceImage]] = MappingProxyType({}),
+) -> list[Saved]:
+    """Return the files of a row, making those that are not there yet.
+
+    Args:
+        row: The row.
+        probes: Whom it protects.
+        targets: At whom it aims.
+        output: The folder of the benchmark.
+        gallery: Faces of gallery photos by identity, for rows that learn a mask per person.
+
+    Raises:
+        PhotoError: If a person has no gallery photo to learn from.
+    """
     if row.recipe is None and row.obfuscation is None:
         return [Saved([probe.path for probe in probes], "", None, [])]
     folder = output / "photos" / folder_of(row, probes, targets)
     if row.obfuscation is not None:
         files = [_obfuscated(folder / _name(number, probe), probe, row) for number, probe in enumerate(probes)]
-        return [Saved(files, "", None, [])]
+        return [Saved(files, "", None, [], uses="nothing")]
     recipe = row.recipe
     assert recipe is not None
     notes: list[str] = []
@@ -98,6 +124,8 @@ def make_files(row: Row, probes: Sequence[Probe], targets: Sequence[Target], out
         warn(note)
     weights = recipe.target_weights
     targets = [replace(each, weight=weights.get(each.name, 1.0)) for each in targets[: recipe.max_targets]]
+    if row.learn_from is not None:
+        return [_protect_people(recipe, surrogates, probes, targets, folder, gallery, row.learn_from)]
     if not row.every_target:
         return [_protect(recipe, surrogates, choosers, probes, targets, folder, "")]
     runs = []
@@ -108,6 +136,40 @@ def make_files(row: Row, probes: Sequence[Probe], targets: Sequence[Target], out
     return runs
 
 
+def _protect_people(
+    recipe: Recipe,
+    surrogates: list[Surrogate],
+    probes: Sequence[Probe],
+    targets: Sequence[Target],
+    folder: Path,
+    gallery: Mapping[int, Sequence[FaceImage]],
+    photos: int,
+) -> Saved:
+    """Protect each person's probes by one mask, learned from their gallery photos."""
+    names = [folder / _name(number, probe) for number, probe in enumerate(probes)]
+    parts: list[tuple[list[int], Saved]] = []
+    for label in dict.fromkeys(probe.label for probe in probes):
+        own = [number for number, probe in enumerate(probes) if probe.label == label]
+        file = folder / f"{names[own[0]].stem}.safetensors"
+        if not file.is_file():
+            faces = list(gallery.get(label, ()))[:photos]
+            if not faces:
+                raise PhotoError(f"{probes[own[0]].path}: the gallery shows no face of this person to learn from.")
+            task = learning_task(recipe, surrogates, faces)
+            mask = learn(task, range(len(faces)), recipe.method.args.get("hull", "affine"), task.generator(0))
+            folder.mkdir(parents=True, exist_ok=True)
+            write_mask(PersonMask(mask.cpu(), tuple(task.recognisers.names)), file)
+        single = replace(recipe, method=replace(recipe.method, args={**recipe.method.args, "mask": str(file)}))
+        mine, wanted = [probes[number] for number in own], [names[number] for number in own]
+        parts.append((own, _protect(single, surrogates, [], mine, targets, folder, "", wanted)))
+    files = dict[int, Path]()
+    for own, saved in parts:
+        files |= dict(zip(own, saved.files, strict=True))
+    seconds = [saved.seconds for _, saved in parts for _ in saved.files if saved.seconds is not None]
+    mean = _mean(seconds) if seconds else None
+    return Saved([files[number] for number in range(len(probes))], "", mean, surrogates, uses="gradients")
+
+
 def _protect(
     recipe: Recipe,
     surrogates: list[Surrogate],
@@ -116,10 +178,12 @@ def _protect(
     targets: Sequence[Target],
     folder: Path,
     target: str,
+    wanted_files: Sequence[Path] = (),
 ) -> Saved:
-    files = [folder / _name(number, probe) for number, probe in enumerate(probes)]
+    files = list(wanted_files) or [folder / _name(number, probe) for number, probe in enumerate(probes)]
     method = build_method(recipe.method)
-    asked = surrogates if method is None or method.uses != "nothing" else []
+    uses: Uses = "gradients" if method is None else method.uses
+    asked = surrogates if uses != "nothing" else []
     todo = [number for number, file in enumerate(files) if probes[number].face is not None and not file.is_file()]
     if todo:
         levels = level_recipes(recipe)
@@ -145,7 +209,9 @@ def _protect(
                 return  # The recipe's own detector finds no face, where that of the benchmark does.
             # The time goes first: a photo that is there counts as done.
             if not job.error:
-                write_text(_sidecar(job.destination), json.dumps(sum(job.seconds) / len(job.seconds)))
+                queries = [each for each in job.queries if each is not None]
+                facts = {"seconds": _mean(job.seconds), "queries": _mean(queries) if queries else None}
+                write_text(_sidecar(job.destination), json.dumps(facts))
             save(job, levels, recipe.metadata)
             if job.error:
                 raise PhotoError(job.error)
@@ -165,11 +231,19 @@ def _protect(
         arguments["callbacks"][:0] = [PhotoWriter(finish), StepProgress(shares)]
         predict(module, shares, arguments)
     done = [number for number, file in enumerate(files) if file.is_file()]
-    seconds = [float(json.loads(read_text(_sidecar(files[number])))) for number in done]
+    known = [_facts_of(files[number]) for number in done]
     # A probe in which no face is found cannot be protected: it stays as it is, and counts so.
     final = [file if file.is_file() else probes[number].path for number, file in enumerate(files)]
-    mean = float(np.mean(seconds)) if seconds else None
-    return Saved(final, target, mean, asked, [embedder for _, embedder in choosers])
+    queries = [each for _, each in known if each is not None]
+    return Saved(
+        final,
+        target,
+        _mean([seconds for seconds, _ in known]) if known else None,
+        asked,
+        [embedder for _, embedder in choosers],
+        uses,
+        _mean(queries) if queries else None,
+    )
 
 
 def transformed(saved: Saved, transform: Published, folder: Path, probes: Sequence[Probe]) -> list[Path]:
@@ -233,6 +307,16 @@ def _name(number: int, probe: Probe) -> str:
 
 def _sidecar(file: Path) -> Path:
     return file.with_suffix(".seconds.json")
+
+
+def _facts_of(file: Path) -> tuple[float, float | None]:
+    """Return the seconds and the queries per face of a saved file; earlier versions wrote its seconds alone."""
+    facts = json.loads(read_text(_sidecar(file)))
+    return (facts["seconds"], facts["queries"]) if isinstance(facts, dict) else (float(facts), None)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def quality_of(saved: Sequence[Saved], probes: Sequence[Probe]) -> dict[str, float | None]:

@@ -7,7 +7,7 @@ not done again: saved photos and embeddings are kept, so a run that was stopped 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -53,7 +53,7 @@ from facecrypt.errors import (
     WeightsError,
 )
 from facecrypt.evaluation.embedding_cache import EmbeddingCache, recogniser_key
-from facecrypt.faces.patches import cut
+from facecrypt.faces.patches import FaceImage, cut
 from facecrypt.judges.base import NotSentError
 from facecrypt.photos.files import read_photo
 from facecrypt.pipeline.builders import build_detector, build_judge, build_recogniser, same_network, warn
@@ -172,11 +172,12 @@ def _evaluate(
     others = _others(protocol, numbers, detector, benchmark)
     results: list[dict[str, Any]] = []
     for row in rows:
-        saved = make_files(row, probes, targets, output)
+        known_faces = _gallery_faces(row, protocol, numbers, probes, detector, benchmark)
+        saved = make_files(row, probes, targets, output, known_faces)
         aimed = [numbers[target.name] for target in targets[: row.recipe.max_targets if row.recipe else None]]
         quality = quality_of(saved, probes)
         clean = row.recipe is None and row.obfuscation is None
-        collected = make_files(row, others.photos, targets, output) if others.photos else saved
+        collected = make_files(row, others.photos, targets, output, known_faces) if others.photos else saved
         photos = output / "photos" / folder_of(row, probes, targets)
         for adversary in adversaries:
             if adversary.name == "protected_gallery" and clean:
@@ -264,6 +265,25 @@ def _protocol(benchmark: Benchmark) -> IdentificationProtocol:
 def _probe(entry: Entry, number: int, detector: FaceDetector, benchmark: Benchmark) -> Probe:
     photo = read_photo(entry.image)
     return Probe(entry.image, number, photo, next(iter(detector.find(photo, benchmark.faces)), None))
+
+
+def _gallery_faces(
+    row: Row,
+    protocol: IdentificationProtocol,
+    numbers: Mapping[str, int],
+    probes: Sequence[Probe],
+    detector: FaceDetector,
+    benchmark: Benchmark,
+) -> dict[int, list[FaceImage]]:
+    """Return the faces of the first gallery photos of each protected person, where a row learns from them."""
+    faces: dict[int, list[FaceImage]] = {}
+    wanted = {probe.label for probe in probes} if row.learn_from is not None else set()
+    for entry in protocol.gallery:
+        label = numbers[entry.identity]
+        if label in wanted and len(faces.setdefault(label, [])) < (row.learn_from or 0):
+            photo = read_photo(entry.image)
+            faces[label] += [cut(photo, face) for face in detector.find(photo, benchmark.faces)[:1]]
+    return faces
 
 
 def _target(entry: Entry, detector: FaceDetector, benchmark: Benchmark) -> Target:
@@ -526,6 +546,7 @@ def _result(
             if n == 1:  # A digit per probe, for tests of the difference between methods on the same probes.
                 result[f"rank{n}_{kind}_probes"] = "".join(str(int(each)) for each in success[best])
     seconds = [each.seconds for each in saved if each.seconds is not None]
+    queries = [each.queries for each in saved if each.queries is not None]
     return (
         result
         | quality
@@ -533,6 +554,8 @@ def _result(
             "n_probes": n_probes,
             "no_face": 100 * (1 - torch.stack([each[2] for each in seen]).double().mean().item()),
             "seconds_per_face": float(np.sum(seconds)) if seconds else None,
+            "uses": saved[0].uses or None,
+            "queries_per_face": float(np.sum(queries)) if queries else None,
             "transform": transform,
             "seed": benchmark.seed,
         }

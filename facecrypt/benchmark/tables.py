@@ -30,10 +30,12 @@ _QUALITY = {  # heading: the key and its decimals
     "FLIP ↓": ("flip", 4),
     "MMD ↓": ("mmd", 4),
     "No face (%)": ("no_face", 1),
+    "Queries per face": ("queries_per_face", 0),
     "Seconds per face": ("seconds_per_face", 2),
 }
-_LOOKS = ("jod", "flip")
-"""Measures without a column where no row has them: metrics.json of earlier versions."""
+_OPTIONAL = ("jod", "flip", "queries")
+"""Measures without a column where no row has them: metrics.json of earlier versions, methods that ask nobody."""
+_USES = "Uses"
 _NOTES = """\
 - **R1-T, R5-T** (Rank-N-T): percent of the probes for which at least one of the N nearest gallery images shows a target
   identity. **R1-UT, R5-UT** (Rank-N-UT): percent of the probes for which none of the N nearest gallery images shows the
@@ -57,6 +59,8 @@ _NOTES = """\
   come by one after the other, and each joins under the identity that the nearest photo has, if that is near enough.
 - **linear_probe**: a linear classifier, trained on the evaluator's embeddings of the clean gallery and of protected
   versions of the same people's gallery photos, names N people. None of them is a distractor.
+- **Uses**: what a method learns of the surrogates: gradients; scores, how alike two faces are; decisions, whether they
+  are one person; or nothing. **Queries per face**: pictures of a face that were shown to them, where a method counts.
 - **Best target**: a single-target method runs with every target and reports the one that serves best, picked by these
   very results in its favour. Each rate may have its own; the one named is that of R1-T.
 """
@@ -129,8 +133,16 @@ def identification_table(rows: Sequence[Row], kind: Literal["t", "ut"]) -> str:
 def quality_table(rows: Sequence[Row]) -> str:
     """Return how natural the photos of every method look, and its time, as Markdown (Table 5 of TIP-IM)."""
     measured = {key for row in rows for key, value in row.items() if value is not None}
-    headings = {name: name for name, (key, _) in _QUALITY.items() if key in measured or not key.startswith(_LOOKS)}
-    return _table(lines_of(rows), headings, lambda line, name: range_of(line, *_QUALITY[name]))
+    headings = {name: name for name, (key, _) in _QUALITY.items() if key in measured or not key.startswith(_OPTIONAL)}
+    if "uses" in measured:
+        headings = {_USES: _USES, **headings}
+
+    def cell(line: Line, name: str) -> str:
+        if name == _USES:
+            return ", ".join(dict.fromkeys(row.get("uses") or _MISSING for row in line.rows.values()))
+        return range_of(line, *_QUALITY[name])
+
+    return _table(lines_of(rows), headings, cell)
 
 
 def render_markdown(

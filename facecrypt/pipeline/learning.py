@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,10 +57,27 @@ def learn_person(recipe: Recipe, output: Path, on_step: OnStep | None = None) ->
         raise FacecryptError(f"learn: norm is {recipe.norm}, and masks are learned in the ball linf. Set norm: linf.")
     surrogates = surrogates_of(recipe)
     faces, faceless = faces_of(recipe.photos, recipe.detector, recipe.faces)
+    task = learning_task(recipe, surrogates, faces, on_step)
+    mask = learn(task, range(len(faces)), method.hull, task.generator(0))
+    write_mask(PersonMask(mask.cpu(), tuple(task.recognisers.names)), output)
+    return Learned(len(faces), faceless, _similarities(task, mask))
+
+
+def learning_task(
+    recipe: Recipe, surrogates: Sequence[Surrogate], faces: Sequence[FaceImage], on_step: OnStep | None = None
+) -> Task:
+    """Return what `learn` is given, by a recipe's bounds.
+
+    Args:
+        recipe: The recipe.
+        surrogates: Its recognisers.
+        faces: The person's faces.
+        on_step: Told of the progress.
+    """
     device = _device(recipe.trainer.accelerator)
     embedders = [surrogate.embedder.to(device) for surrogate in surrogates]
     names = [surrogate.name for surrogate in surrogates]
-    task = Task(
+    return Task(
         faces=faces,
         boxes=[(0.0, 0.0, float(face.pixels.shape[-1]), float(face.pixels.shape[-1])) for face in faces],
         seeds=[recipe.seed] * len(faces),
@@ -71,9 +89,6 @@ def learn_person(recipe: Recipe, output: Path, on_step: OnStep | None = None) ->
         device=device,
         on_step=on_step or (lambda step, similarity: None),
     )
-    mask = learn(task, range(len(faces)), method.hull, task.generator(0))
-    write_mask(PersonMask(mask.cpu(), tuple(names)), output)
-    return Learned(len(faces), faceless, _similarities(task, mask))
 
 
 def _method(slot: Slot) -> Universal:
