@@ -48,6 +48,17 @@ def test_rows_are_methods_under_settings(tmp_path: Path) -> None:
     assert (small.faces, small.format, small.seed, small.held_out) == ("largest", "png", 7, [])
 
 
+def test_only_the_method_universal_learns_from_the_gallery(tmp_path: Path) -> None:
+    universal = {"label": "OPOM", "recipe": str(RECIPES / "methods" / "universal.yaml"), "learn_from": 3}
+    _, (row,) = load_benchmark(write(tmp_path, methods=[universal]))
+    assert row.learn_from == 3
+    another = {"label": "TIP-IM", "recipe": str(RECIPES / "tipim.yaml"), "learn_from": 3}
+    (fault,) = faults(write(tmp_path, methods=[another]))
+    assert "methods[0].learn_from: learns a mask per person, for recipes with the method 'universal'" in fault
+    (fault,) = faults(write(tmp_path, methods=[universal | {"set": {"norm": "l2"}}]))
+    assert "learn_from: learns in the ball linf. Set norm: linf." in fault
+
+
 def test_who_identifies_may_find_faces_otherwise(tmp_path: Path) -> None:
     methods = [{"label": "own", "recipe": str(RECIPES / "tipim.yaml"), "set": {"detector.name": "yunet"}}]
     benchmark, (row,) = load_benchmark(write(tmp_path, methods=methods, detector={"name": "yunet"}))

@@ -19,8 +19,9 @@ from facecrypt.cli import main as cli
 from facecrypt.detectors.search import FaceDetector
 from facecrypt.detectors.yunet import Yunet
 from facecrypt.faces.alignment import crop, crop_grid
-from facecrypt.faces.patches import cut
+from facecrypt.faces.patches import add_masks, cut
 from facecrypt.methods.obfuscation import obfuscate
+from facecrypt.methods.universal import drawn, read_mask
 from facecrypt.photos.files import read_photo
 from facecrypt.pipeline import runner
 from facecrypt.surrogates.embedder import Embedder
@@ -374,6 +375,37 @@ def test_a_chosen_strength_is_found_for_a_benchmark_too_and_its_judge_is_marked(
     for file, original in zip(sorted((tmp_path / "results").rglob("chosen-*/*.png")), originals, strict=True):
         change = read_photo(file).pixels.astype(int) - read_photo(Path(original)).pixels.astype(int)
         assert np.abs(change).max() == 5
+
+
+@pytest.mark.slow
+def test_a_mask_per_person_is_learned_from_their_gallery_photos_and_added_to_their_probe(tmp_path: Path) -> None:
+    universal = str(ROOT / "recipes" / "methods" / "universal.yaml")
+    square = str(ROOT / "recipes" / "methods" / "square.yaml")
+    quick = {"steps": 2, "trainer.accelerator": "cpu"}
+    methods = [
+        {"label": "OPOM", "recipe": universal, "set": quick, "learn_from": 2},
+        {"label": "Square", "recipe": square, "set": {**quick, "steps": 5}},
+    ]
+    assert cli.main(["evaluate", str(make(tmp_path, methods=methods))]) == cli.DONE
+    masks = sorted((tmp_path / "results").rglob("opom-*/*.safetensors"))
+    files = sorted((tmp_path / "results").rglob("opom-*/*.png"))
+    assert [mask.stem for mask in masks] == [file.stem for file in files]
+    detector = FaceDetector()
+    lines = [line.split(",") for line in (tmp_path / "protocol.csv").read_text().splitlines()]
+    probes = [Path(path) for path, _, role in lines if role == "probe"]
+    for mask, file, probe in zip(masks, files, probes, strict=True):
+        photo = read_photo(probe)
+        face = detector.find(photo, "largest")[0]
+        learned = read_mask(mask).mask
+        assert 2.9 / 255 < learned.abs().max() <= 3.001 / 255  # a start and two steps of a grey level
+        expected = add_masks(photo, [face], [drawn(learned, cut(photo, face))], 8)
+        saved = read_photo(file).pixels
+        assert np.abs(saved.astype(int) - expected.astype(int)).max() <= 1
+        assert (saved != photo.pixels).any()
+    found = {(row["method"], row["evaluator"]): row for row in rows(tmp_path)}
+    assert found["OPOM", "sface"]["white_box"]
+    assert found["OPOM", "sface"]["uses"] == "gradients"
+    assert (found["Square", "sface"]["uses"], found["Square", "sface"]["queries_per_face"]) == ("scores", 5)
 
 
 def people_of(lines: list[list[str]]) -> set[str]:

@@ -227,3 +227,16 @@ def test_the_quality_table_has_what_eyes_see() -> None:
     table = tables.quality_table([row(jod_monitor=9.312, jod_phone=9.6, jod_enlarged=9.1, flip=0.0312)])
     assert "| 9.31 | 9.60 | 9.10 | 0.0312 |" in table
     assert "JOD" not in tables.quality_table([row(jod_monitor=None, jod_phone=None, flip=None)])
+
+
+def test_the_quality_table_has_what_methods_use_and_ask() -> None:
+    rows = [
+        row("clean", **CLEAN, uses=None),
+        row("Square", uses="scores", queries_per_face=2999.6),
+        row("blur", uses="nothing"),
+    ]
+    found = cells(tables.quality_table(rows))
+    heading = found[0]
+    shown = {line[1]: (line[heading.index("Uses")], line[heading.index("Queries per face")]) for line in found[1:]}
+    assert shown == {"clean": ("-", "-"), "Square": ("scores", "3000"), "blur": ("nothing", "-")}
+    assert "Uses" not in tables.quality_table([row()])
