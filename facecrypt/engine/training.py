@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def varied(faces: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 def train(
-    training: MaskTraining, faces: Tensor, epochs: int, batch_size: int, hardware: dict[str, Any], seed: int
+    training: MaskTraining, faces: Tensor, epochs: int, batch_size: int, arguments: Mapping[str, Any], seed: int
 ) -> float:
     """Train a mask network in place, and return how similar faces are to themselves that it was not trained on.
 
@@ -106,7 +106,7 @@ def train(
         faces: Aligned faces, ``(N, 3, 144, 144)``, RGB in [0, 1], two at least.
         epochs: Most passes over them.
         batch_size: Faces of a step.
-        hardware: Arguments of Lightning's Trainer.
+        arguments: Of Lightning's Trainer, as a recipe gives them; their ``max_epochs`` stands above `epochs`.
         seed: Of the order.
     """
     kept = torch.arange(len(faces)) % _CHECKED == 0
@@ -118,14 +118,9 @@ def train(
         warnings.filterwarnings("ignore", message=".*number of training batches.*")
         warnings.filterwarnings("ignore", message="Found .* in eval mode")  # The surrogates are.
         best = ModelCheckpoint(folder, monitor="similarity", save_weights_only=True)
-        trainer = lightning.Trainer(
-            **hardware,
-            max_epochs=epochs,
-            callbacks=[best, EarlyStopping("similarity", patience=_PATIENCE)],
-            logger=False,
-            enable_model_summary=False,
-            enable_progress_bar=False,
-        )
+        quiet = {"logger": False, "enable_model_summary": False, "enable_progress_bar": False}
+        own = [best, EarlyStopping("similarity", patience=_PATIENCE), *arguments.get("callbacks", [])]
+        trainer = lightning.Trainer(**{**quiet, "max_epochs": epochs, **arguments, "callbacks": own})
         trainer.fit(training, loader, DataLoader(unseen, batch_size))
         state = torch.load(Path(best.best_model_path), "cpu", weights_only=True)["state_dict"]
         training.load_state_dict(state)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from facecrypt.engine.class_paths import build_classes
 from facecrypt.engine.training import MaskTraining, train
 from facecrypt.errors import PhotoError
 from facecrypt.methods.aligned import align
 from facecrypt.methods.mask_network import SIZE, TEMPLATE, MaskNetwork, write_network
 from facecrypt.pipeline.learning import faces_of, require_new, surrogates_of
 from facecrypt.recipe.check import Recipe
+from facecrypt.recipe.trainer_options import given_options
 
 _FEWEST = 4
 """Faces, one of which is kept to see how well the network does."""
@@ -44,6 +46,7 @@ def train_generator(recipe: Recipe, output: Path) -> Trained:
 
     Raises:
         FacecryptError: If there are too few faces, a surrogate cannot be loaded, or the file exists.
+        RecipeError: If a class that `trainer` names cannot be made.
     """
     require_new(output, ".safetensors")
     surrogates = surrogates_of(recipe)
@@ -57,6 +60,7 @@ def train_generator(recipe: Recipe, output: Path) -> Trained:
         network = MaskNetwork(recipe.epsilon / 255)
     training = MaskTraining(network, [each.embedder for each in surrogates], recipe.seed)
     epochs = max(1, round(recipe.steps / math.ceil(len(faces) / batch)))
-    similarity = train(training, faces, epochs, batch, asdict(recipe.trainer), recipe.seed)
+    arguments = given_options(recipe.trainer) | build_classes(recipe.trainer)
+    similarity = train(training, faces, epochs, batch, arguments, recipe.seed)
     write_network(training.network, tuple(each.name for each in surrogates), output)
     return Trained(len(faces), similarity)
