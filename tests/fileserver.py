@@ -18,6 +18,20 @@ class QuietServer(http.server.ThreadingHTTPServer):
         pass
 
 
+@contextmanager
+def serving(handler: type[http.server.BaseHTTPRequestHandler], release: threading.Event) -> Iterator[str]:
+    """Give the address of a server while the context lasts, then let go the requests that wait for an event."""
+    with QuietServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            release.set()
+            server.shutdown()
+            thread.join()
+
+
 @dataclass
 class FileServer:
     """What the server serves, and what it was asked for.
@@ -88,13 +102,5 @@ def serve() -> Iterator[FileServer]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with QuietServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        state.address = f"http://127.0.0.1:{server.server_address[1]}"
-        try:
-            yield state
-        finally:
-            state.answers.set()
-            server.shutdown()
-            thread.join()
+    with serving(Handler, state.answers) as state.address:
+        yield state

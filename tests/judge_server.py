@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.fileserver import QuietServer
+from tests.fileserver import serving
 
 SAME = 90.0
 """Similarity from which it takes two pictures for one person."""
@@ -131,13 +131,5 @@ def serve() -> Iterator[JudgeServer]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with QuietServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        state.address = f"http://127.0.0.1:{server.server_address[1]}"
-        try:
-            yield state
-        finally:
-            state.over.set()
-            server.shutdown()
-            thread.join()
+    with serving(Handler, state.over) as state.address:
+        yield state
