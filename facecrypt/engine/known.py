@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from facecrypt.engine.manifest import NAME, NAME_IN_PLACE, Entry, Manifest, NameKey, name_key
+from facecrypt.engine.planned import NoWork
 from facecrypt.errors import FacecryptError
 from facecrypt.photos.files import file_digest, write_bytes
 from facecrypt.system.naming import expand_home
@@ -40,8 +41,8 @@ class Known:
             for key in manifest.backups:
                 self._kept.setdefault(key, manifest)
 
-    def find_reason(self, photo: Path, destination: Path, own: Manifest, recipe: str) -> tuple[str, bool]:
-        """Return why a photo needs no work, and whether it is as the recipe wants it; an empty reason if it does.
+    def find_no_work(self, photo: Path, destination: Path, own: Manifest, recipe: str) -> NoWork | None:
+        """Return why a photo needs no work; None if it needs some.
 
         Args:
             photo: The input file.
@@ -50,12 +51,14 @@ class Known:
             recipe: Digest of the run's recipe.
         """
         if not self._made or (digest := file_digest(photo)) is None:
-            return "", False
+            return None
         kept = self._kept.get(name_key(Path(os.path.realpath(photo))))
         for manifest in (own, self._made.get(digest), kept):
             if manifest and (reason := manifest.find_reason(photo, destination, recipe, digest)):
-                return reason, not manifest.has_other_settings(recipe, digest)
-        return "", False
+                already = not manifest.has_other_settings(recipe, digest)
+                made = None if manifest.find_backup(photo) else destination
+                return NoWork(reason, already=already, protected=photo if digest in self._made else made)
+        return None
 
     def entries_of(self, path: Path) -> list[Entry]:
         """Return what is known of a file that facecrypt wrote and nobody changed since; empty for any other."""

@@ -25,11 +25,14 @@ class NoWork:
         reason: In words.
         status: What the report says of it.
         already: Whether it is as the recipe wants it, since it was done before.
+        protected: The protected version that is there: the photo itself, where facecrypt made it, or its destination;
+            None where there is none, as of a backup, which is an original.
     """
 
     reason: str
     status: Literal["unchanged", "failed"] = "unchanged"
     already: bool = False
+    protected: Path | None = None
 
 
 @dataclass(frozen=True)

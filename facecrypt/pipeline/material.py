@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -138,21 +138,30 @@ def _share(folders: dict[str, str]) -> dict[str, str]:
 
 
 def delivered(
-    material: Material, planned: Sequence[PlannedPhoto], photos: Sequence[Mapping[str, Any]]
+    material: Material,
+    planned: Sequence[PlannedPhoto],
+    photos: Sequence[Mapping[str, Any]],
+    left_out: Collection[int] = (),
 ) -> list[Delivered]:
     """Return the photos of a run as a sink gets them.
+
+    Only what facecrypt made counts as protected, and only photos that were searched as ones without a face: what a
+    limit left out, and backups, which are originals, count as failed.
 
     Args:
         material: What the run worked on.
         planned: What it was to do with each photo.
         photos: What became of each, as `PhotoReport` has it.
+        left_out: Numbers of the photos that a limit left out.
     """
     result = []
-    for each, photo in zip(planned, photos, strict=True):
+    for index, (each, photo) in enumerate(zip(planned, photos, strict=True)):
         file: Path | None = each.destination if photo["status"] == "written" else None
-        if photo["already"]:  # By an earlier run; else the photo itself is a protected one.
-            file = each.destination if each.manifest.expected(each.destination) and each.seen else each.source
-        status: Status = "written" if file else "unchanged" if photo["status"] == "unchanged" else "failed"
+        if each.no_work is not None:
+            file = each.no_work.protected
+            file = file if file is not None and file.is_file() else None
+        faceless = photo["status"] == "unchanged" and each.no_work is None and index not in left_out
+        status: Status = "written" if file else "unchanged" if faceless else "failed"
         name = each.name.relative_to(material.origin or each.name.parts[0]) if each.name else Path(each.source.name)
         made = each.destination
         below = made.relative_to(material.output) if made.is_relative_to(material.output) else Path(made.name)

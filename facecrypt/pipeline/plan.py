@@ -90,9 +90,8 @@ def make_plan(
         manifest = manifests[manifest_path(destination, output, recipe.in_place)]
         backup = beside(destination, recipe.backup) if recipe.in_place else None
         photo = PlannedPhoto(source, destination, manifest, state(destination), backup, name=(names or {}).get(source))
-        reason, already = known.find_reason(source, destination, manifest, settings)
-        if reason:
-            photo = replace(photo, no_work=NoWork(reason, already=already))
+        if no_work := known.find_no_work(source, destination, manifest, settings):
+            photo = replace(photo, no_work=no_work)
         elif file_id(source) is None:
             pass  # Whoever reads it will say why.
         elif recipe.in_place and (fault := (closed or {}).get(destination.parent)):
@@ -170,7 +169,7 @@ class _Checker:
         first = other.photo.source if other and other.photo else None
         if first is not None and file_id(first) == file_id(photo.source):
             reason = f"{photo.source}: is the same file as {first}, which goes to {photo.destination}."
-            return replace(photo, no_work=NoWork(reason, already=True))
+            return replace(photo, no_work=NoWork(reason, already=True, protected=photo.destination))
         if first is not None:
             way = _way_apart(photo.source, first, self._recipe.format)
             self._refuse(photo.destination, f"would be both {first} and {photo.source}, protected. {way}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, replace
 from importlib import resources
@@ -297,7 +297,7 @@ def _prepare(
         result = prepared.report = writer.make(values, crew.notes, photos, seconds, ended.device, known, asked)
         ended.wait()
         if ended.first:
-            _deliver(result, material, plan)
+            _deliver(result, material, plan, left_out(plan, ended))
             _write_report(result, recipe, plan, records, originals)
             if material.sink is not None and material.sink.private:
                 result.photos[:] = [_shown(photo, material) for photo in result.photos]
@@ -331,14 +331,19 @@ def _left_out(planned: PlannedPhoto, limit: str) -> writer.PhotoReport:
 
 def limit_note(plan: Plan, ended: Ended) -> str | None:
     """Return what to know of photos that a limit of the Trainer left out."""
-    todo = {index for index, planned in enumerate(plan.photos) if planned.no_work is None}
-    if not ended.limit or not (count := len(todo - ended.finished)):
+    if not (count := len(left_out(plan, ended))):
         return None
     which = "1 photo was left out and is" if count == 1 else f"{count} photos were left out and are"
     return f"{which} not protected, by {ended.limit}: without it, the same command goes on from there"
 
 
-def _deliver(result: writer.Report, material: Material, plan: Plan) -> None:
+def left_out(plan: Plan, ended: Ended) -> set[int]:
+    """Return the numbers of the photos to protect that a limit of the Trainer left out."""
+    todo = {index for index, planned in enumerate(plan.photos) if planned.no_work is None}
+    return todo - ended.finished if ended.limit else set()
+
+
+def _deliver(result: writer.Report, material: Material, plan: Plan, left: Collection[int]) -> None:
     """Give what was made to the sink; where that fails, say so, and let the protected photos be where they are."""
     if material.sink is None:
         return
@@ -346,7 +351,7 @@ def _deliver(result: writer.Report, material: Material, plan: Plan) -> None:
     def announce(path: Path, digest: str) -> None:
         plan.manifest.add_report(path, digest)
 
-    photos = delivered(material, plan.photos, result.photos)
+    photos = delivered(material, plan.photos, result.photos, left)
     delivery = Delivery(photos, material.origin, material.output, material.further, announce)
     try:
         material.sink.deliver(delivery)

@@ -117,7 +117,7 @@ CHECKS: dict[Kind, tuple[Callable[..., None], ...]] = {
 }
 """The checks of each kind, in the order in which they help most."""
 
-_WATCHED = ("method", "naturalness", "target_selector", "gradient", "optimizer")
+_WATCHED = ("method", "naturalness", "target_selector", "gradient", "optimizer", "detector", "region")
 """Kinds that draw no global random numbers, as far as their own checks do not watch them."""
 
 

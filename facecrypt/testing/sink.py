@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from facecrypt.carriers.base import Delivered, Delivery, Sink, Status, check_name
+from facecrypt.carriers.archives import members_of
+from facecrypt.carriers.base import Delivered, Delivery, Sink, Status, check_name, read_pieces
 from facecrypt.errors import FacecryptError
 from facecrypt.photos.files import file_digest
 from facecrypt.photos.reading import read_photo
@@ -131,7 +132,16 @@ def _digests(delivery: Delivery) -> list[str | None]:
 
 
 def _holds(file: Path, secret: bytes) -> bool:
-    return file.is_file() and secret in file.read_bytes()
+    """Return whether a file holds bytes as they are, or in an archive; not whether it shows the picture otherwise."""
+    if not file.is_file() or secret in file.read_bytes():
+        return file.is_file()
+    with suppress(FacecryptError), members_of(str(file)) as members:
+        for member in members:
+            if member.open is not None:
+                with member.open() as content:
+                    if secret in b"".join(read_pieces(content)):
+                        return True
+    return False
 
 
 CHECKS = (

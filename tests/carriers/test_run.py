@@ -196,6 +196,32 @@ def test_photos_of_a_folder_go_into_an_archive(pictures: dict[str, bytes]) -> No
     assert contents(Path("out/photos.zip")) == {"deep/a.png": Path("out/deep/a.png").read_bytes()}
 
 
+def test_no_original_goes_out_as_what_a_run_made(pictures: dict[str, bytes]) -> None:
+    Path("in").mkdir()
+    Path("in/me.png").write_bytes(pictures["face.png"])
+    assert cli.main(["run", *QUICK, "photos=in", "in_place=true", "output=here"]) == cli.DONE
+    assert Path("in/me.original.png").read_bytes() == pictures["face.png"]
+    # The photo itself is a protected one by now; the backup beside it is the original.
+    keys = ["photos=in", "sink={name: archive, args: {faceless: keep}}", "output=out"]
+    run(*keys)
+    assert contents(Path("out/photos.zip")) == {"me.png": Path("in/me.png").read_bytes()}
+    Path("in/me.original.png").rename("in/again.png")  # As any other photo, it is protected.
+    run(*keys, "overwrite=true")
+    assert pictures["face.png"] not in contents(Path("out/photos.zip")).values()
+
+
+def test_photos_that_a_limit_leaves_out_are_none_without_a_face(pictures: dict[str, bytes]) -> None:
+    Path("in").mkdir()
+    for name in ("a", "b", "c"):
+        Path(f"in/{name}.png").write_bytes(pictures["face.png"])
+    limit = ["batch_size=1", "trainer.limit_predict_batches=1"]
+    keys = ["photos=in", "sink={name: archive, args: {faceless: keep}}", "output=out"]
+    assert cli.main(["run", *QUICK, *keys, *limit]) == cli.SOME_FAILED
+    assert contents(Path("out/photos.zip")) == {"a.png": Path("out/a.png").read_bytes()}
+    run(*keys)
+    assert contents(Path("out/photos.zip")) == {f"{name}.png": Path(f"out/{name}.png").read_bytes() for name in "abc"}
+
+
 @pytest.mark.parametrize("kind", ["avi", pytest.param("mp4", marks=pytest.mark.slow)])
 def test_frames_of_a_video_come_back_as_files_and_as_a_video(kind: str, photo: Photo) -> None:
     frames = [photo.pixels[20:260, 120 + 8 * shift : 360 + 8 * shift, ::-1] for shift in range(2)]

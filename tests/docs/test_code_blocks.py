@@ -77,7 +77,8 @@ def name(page: Path) -> str:
 
 
 def test_there_are_pages() -> None:
-    kinds = {"method", "surrogate", "judge", "naturalness-term", "target-selector", "view"}
+    others = {"judge", "detector", "region", "transform", "source-or-sink"}
+    kinds = {"method", "surrogate", "naturalness-term", "target-selector", "view"} | others
     expected = {f"docs/add-a-{kind}.md" for kind in kinds} | {"docs/add-an-optimizer.md", "docs/write-a-plugin.md"}
     assert expected <= {name(page) for page in PAGES}
     assert expected <= {name(page) for page in pages_with("python")}

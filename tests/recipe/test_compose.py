@@ -110,7 +110,6 @@ def test_references_see_the_whole(tmp_path: Path) -> None:
 def test_what_a_recipe_says_of_strength_replaces_what_its_base_says(
     base: str, own: str, preset: str | None, protect: float | None, steps: int, tmp_path: Path
 ) -> None:
-    recipe = load(tmp_path, "", own + "surrogates: [{name: sface}, {name: dlib_resnet}]\n")
     recipe = load(tmp_path, base, own + "surrogates: [{name: sface}, {name: dlib_resnet}]\n")
     assert (recipe.preset, recipe.protect, recipe.steps) == (preset, protect, steps)
 
