@@ -299,6 +299,8 @@ def load_benchmark(
     rows: list[Row] = []
     for index, method in enumerate(benchmark.methods):
         if method.recipe is None:
+            if method.learn_from is not None:
+                faults.append(f"methods[{index}].learn_from: learns by a recipe, and there is none. Leave it out.")
             rows.append(Row(method.label, "", None, False, method.obfuscation))
             continue
         if fault := path_fault(method.recipe):
@@ -313,6 +315,8 @@ def load_benchmark(
                 recipe = _method_recipe(benchmark, method, changes, str(file), allow_env)
                 if method.learn_from is not None:
                     faults += [f"methods[{index}].learn_from: {fault}" for fault in _learning_faults(recipe)]
+                    if method.every_target:
+                        faults.append(f"methods[{index}].learn_from: aims at nobody. Leave out every_target.")
                 rows.append(Row(method.label, label, recipe, method.every_target, None, method.learn_from))
             except RecipeError as error:
                 faults += [f"methods[{index}] ({method.label}): {fault}" for fault in error.faults]
@@ -385,6 +389,8 @@ def _method_recipe(
 
 def _learning_faults(recipe: Recipe) -> list[str]:
     """Return why no mask per person can be learned by a recipe, or nothing."""
+    if recipe.strength is not None:
+        return ["learns one mask per person, whose strength nobody chooses. Leave out strength."]
     if recipe.method.name != "universal" or recipe.method.args.get("mask"):
         return ["learns a mask per person, for recipes with the method 'universal' and without a mask. Leave it out."]
     return [] if recipe.norm == "linf" else ["learns in the ball linf. Set norm: linf."]

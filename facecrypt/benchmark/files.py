@@ -111,7 +111,7 @@ def make_files(
     """
     if row.recipe is None and row.obfuscation is None:
         return [Saved([probe.path for probe in probes], "", None, [])]
-    folder = output / "photos" / folder_of(row, probes, targets)
+    folder = output / "photos" / folder_of(row, probes, targets, gallery)
     if row.obfuscation is not None:
         files = [_obfuscated(folder / _name(number, probe), probe, row) for number, probe in enumerate(probes)]
         return [Saved(files, "", None, [], uses="nothing")]
@@ -279,7 +279,12 @@ def _obfuscated(file: Path, probe: Probe, row: Row) -> Path:
     return file
 
 
-def folder_of(row: Row, probes: Sequence[Probe], targets: Sequence[Target]) -> str:
+def folder_of(
+    row: Row,
+    probes: Sequence[Probe],
+    targets: Sequence[Target],
+    gallery: Mapping[int, Sequence[FaceImage]] = MappingProxyType({}),
+) -> str:
     """Return a folder name that changes with anything that changes the pictures."""
     recipe = row.recipe
     words = []
@@ -296,6 +301,11 @@ def folder_of(row: Row, probes: Sequence[Probe], targets: Sequence[Target]) -> s
         words = [dump_recipe(bare)]
     words += [repr(row.obfuscation), *(str(probe.path) for probe in probes), *(target.name for target in targets)]
     words += [str(target.aim.pixels.sum().item()) for target in targets]
+    if row.obfuscation is not None:
+        words += [str(probe.face and probe.face.box) for probe in probes]
+    if row.learn_from is not None:
+        learned = [face.pixels.sum().item() for label in sorted(gallery) for face in gallery[label]]
+        words += [f"learn from {row.learn_from}", str(learned)]
     digest = hashlib.sha256("\n".join(words).encode()).hexdigest()[:10]
     readable = re.sub(r"[^A-Za-z0-9]+", "-", f"{row.method} {row.setting}").strip("-").lower()
     return f"{readable}-{digest}"

@@ -178,7 +178,7 @@ def _evaluate(
         quality = quality_of(saved, probes)
         clean = row.recipe is None and row.obfuscation is None
         collected = make_files(row, others.photos, targets, output, known_faces) if others.photos else saved
-        photos = output / "photos" / folder_of(row, probes, targets)
+        photos = output / "photos" / folder_of(row, probes, targets, known_faces)
         for adversary in adversaries:
             if adversary.name == "protected_gallery" and clean:
                 continue  # Nobody protects, so there is nothing to collect.

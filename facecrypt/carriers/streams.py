@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from facecrypt.carriers.base import Delivery, Room, read_pieces
 from facecrypt.errors import PhotoError
+from facecrypt.system.locks import is_first_process
 
 _KINDS = {
     ".jpg": rb"\xff\xd8\xff",
@@ -82,7 +83,7 @@ class StdoutSink:
         """Refuse several photos, and a terminal."""
         if len(names) != 1:
             raise PhotoError(f"sink: standard output takes one photo, and these are {len(names)}. Set sink: archive.")
-        if _stream().isatty():
+        if is_first_process() and _stream().isatty():
             raise PhotoError("sink: standard output is a terminal. Send it to a file: sink=stdout > photo.jpg.")
         return []
 

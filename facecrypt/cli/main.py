@@ -252,6 +252,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+_HELPED = "* by the recognisers that gave gradients (white-box): says nothing about others."
+
+
 def _learn(arguments: argparse.Namespace) -> int:
     from facecrypt.recipe.check import load_recipe
     from facecrypt.system.naming import given_path
@@ -265,7 +268,8 @@ def _learn(arguments: argparse.Namespace) -> int:
         console.say(f"no face found, left out: {path}")
     console.say(f"written: {output}, a mask learned from {learned.photos} photos")
     for name, similarity in learned.similarities.items():
-        console.say(f"  {name}: similarity of these faces with themselves {similarity:+.3f} under it")
+        console.say(f"  {name}*: similarity of these faces with themselves {similarity:+.3f} under it")
+    console.say(_HELPED)
     return DONE
 
 
@@ -280,7 +284,8 @@ def _train(arguments: argparse.Namespace) -> int:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     trained = train_generator(recipe, output)
     console.say(f"written: {output}, a network trained on {trained.faces} faces")
-    console.say(f"  similarity of faces that it was not trained on with themselves: {trained.similarity:+.3f}")
+    console.say(f"  similarity of faces that it was not trained on with themselves*: {trained.similarity:+.3f}")
+    console.say(_HELPED)
     return DONE
 
 

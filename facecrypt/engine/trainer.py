@@ -78,6 +78,21 @@ def trainer_arguments(options: TrainerOptions) -> dict[str, Any]:
     }
 
 
+def make_trainer(arguments: Mapping[str, Any]) -> lightning.Trainer:
+    """Return a Trainer.
+
+    Args:
+        arguments: Of Lightning's Trainer.
+
+    Raises:
+        FacecryptError: If Lightning refuses them.
+    """
+    try:
+        return lightning.Trainer(**arguments)
+    except (TypeError, ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
+        raise FacecryptError(f"trainer: Lightning refuses what it is told: {' '.join(str(error).split())}") from error
+
+
 def predict(module: ProtectionModule, datamodule: PhotoShares, arguments: Mapping[str, Any]) -> None:
     """Make the masks of photos under Lightning; every process makes those of its own share.
 
@@ -89,10 +104,7 @@ def predict(module: ProtectionModule, datamodule: PhotoShares, arguments: Mappin
     Raises:
         FacecryptError: If Lightning refuses its arguments, or a process that reads photos ahead is ended from outside.
     """
-    try:
-        trainer = lightning.Trainer(**arguments)
-    except (TypeError, ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
-        raise FacecryptError(f"trainer: Lightning refuses what it is told: {' '.join(str(error).split())}") from error
+    trainer = make_trainer(arguments)
     with warnings.catch_warnings(), interrupts.own_signals():
         # Reading a photo takes milliseconds, protecting it seconds: one process may well do both.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")

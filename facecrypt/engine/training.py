@@ -13,6 +13,8 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from facecrypt.engine.trainer import make_trainer
+from facecrypt.errors import FacecryptError
 from facecrypt.faces.alignment import crop
 from facecrypt.methods.mask_network import SIZE, TEMPLATE, MaskNetwork
 from facecrypt.surrogates.crops import embedder_grid
@@ -108,6 +110,9 @@ def train(
         batch_size: Faces of a step.
         arguments: Of Lightning's Trainer, as a recipe gives them; their ``max_epochs`` stands above `epochs`.
         seed: Of the order.
+
+    Raises:
+        FacecryptError: If Lightning refuses its arguments, or no epoch was finished.
     """
     kept = torch.arange(len(faces)) % _CHECKED == 0
     order = torch.Generator().manual_seed(seed)
@@ -120,8 +125,13 @@ def train(
         best = ModelCheckpoint(folder, monitor="similarity", save_weights_only=True)
         quiet = {"logger": False, "enable_model_summary": False, "enable_progress_bar": False}
         own = [best, EarlyStopping("similarity", patience=_PATIENCE), *arguments.get("callbacks", [])]
-        trainer = lightning.Trainer(**{**quiet, "max_epochs": epochs, **arguments, "callbacks": own})
+        trainer = make_trainer({**quiet, "max_epochs": epochs, **arguments, "callbacks": own})
         trainer.fit(training, loader, DataLoader(unseen, batch_size))
+        if not best.best_model_path:
+            raise FacecryptError(
+                "trainer: no epoch of the training was finished and looked at, so there is no network. Leave out "
+                "fast_dev_run and limits of batches."
+            )
         state = torch.load(Path(best.best_model_path), "cpu", weights_only=True)["state_dict"]
         training.load_state_dict(state)
     assert best.best_model_score is not None

@@ -23,9 +23,8 @@ from pydantic import AfterValidator, Field
 from facecrypt.choices import Question
 from facecrypt.errors import JudgeError
 from facecrypt.judges.base import LARGEST_SIDE, Match, Opinion, Picture, Spending
-from facecrypt.judges.service import Service
+from facecrypt.judges.service import HERE, Service
 
-_HERE = ("localhost", "127.0.0.1", "::1")
 _PERSON_LENGTH = 200
 
 
@@ -42,7 +41,7 @@ def check_url(url: str) -> str:
         raise ValueError(f"is no web address ({error})") from error
     if parts.scheme not in ("http", "https") or not host or url != url.strip() or not url.isprintable():
         raise ValueError("is no web address: it looks like https://server/path")
-    if parts.scheme == "http" and host not in _HERE:
+    if parts.scheme == "http" and host not in HERE:
         raise ValueError("would send pictures unencrypted: it begins with https:// unless it is on this machine")
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise ValueError("holds more than an address: a key comes from the variable that key_variable names")

@@ -300,7 +300,7 @@ class Task:
         """Return what is nearest to a mask, ``(3, S, S)``, inside the ball, the region and the photo of a face."""
         region = self.region(face).to(mask.device) if self.regions else None
         if region is not None and self.norm == "l2":
-            mask, region = mask * region, None
+            mask, region = mask * (region > 0), None  # How much of it is allowed where counts once, in the end.
         return within(mask, self.faces[face], self.epsilon, self.norm, region)
 
 

@@ -21,6 +21,7 @@ from facecrypt.recipe.check import Recipe
 from facecrypt.recipe.face_rules import Faces, face_rules
 from facecrypt.recipe.schema import Slot
 from facecrypt.registry import build as build_component
+from facecrypt.system import limits
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,18 @@ def learn_person(recipe: Recipe, output: Path, on_step: OnStep | None = None) ->
         on_step: Told of the progress.
 
     Raises:
-        FacecryptError: If the recipe has another method or norm, no photo shows a face, or the file exists.
+        FacecryptError: If the recipe has another method or norm, or a region, no photo shows a face, or the file
+            exists.
     """
     method = _method(recipe.method)
     require_new(output, ".safetensors")
     if recipe.norm != "linf":
         raise FacecryptError(f"learn: norm is {recipe.norm}, and masks are learned in the ball linf. Set norm: linf.")
+    if recipe.region is not None:
+        raise FacecryptError("learn: a mask is learned for the whole face. Leave out region here; a run keeps to it.")
     surrogates = surrogates_of(recipe)
-    faces, faceless = faces_of(recipe.photos, recipe.detector, recipe.faces)
+    with limits.applied(limits.resolve(recipe.limits)):
+        faces, faceless = faces_of(recipe.photos, recipe.detector, recipe.faces)
     task = learning_task(recipe, surrogates, faces, on_step)
     mask = learn(task, range(len(faces)), method.hull, task.generator(0))
     write_mask(PersonMask(mask.cpu(), tuple(task.recognisers.names)), output)

@@ -45,6 +45,7 @@ class Plan:
         reports: The report files to write, each with what is in its place.
         settings: Of the run, from `recipe_digest`.
         notes: What a reader of the report must know.
+        further: The files that a sink will write, likewise.
     """
 
     photos: Sequence[PlannedPhoto]
@@ -52,6 +53,7 @@ class Plan:
     reports: Mapping[str, State | None]
     settings: str
     notes: list[str] = field(default_factory=list)
+    further: Mapping[str, State | None] = field(default_factory=dict)
 
 
 def make_plan(
@@ -108,7 +110,8 @@ def make_plan(
         )
     reports = checker.check(todo, list(manifests.values()), manifests[output / NAME], further)
     notes = [*checker.notes, *(_name_notes(todo) if recipe.in_place else ())]
-    return Plan(photos, manifests[output / NAME], reports, settings, notes)
+    seen = {name: state(output / name) for name in further}
+    return Plan(photos, manifests[output / NAME], reports, settings, notes, seen)
 
 
 def _name_notes(photos: Sequence[PlannedPhoto]) -> Iterator[str]:
@@ -217,7 +220,9 @@ class _Checker:
                 reports[name] = state(path)
                 self._check_file(path, "the report", "Set another output, or move it away", own=name in older)
         for name in further:
-            self._reserve(self._output / name, "what the sink makes")
+            if (other := self._take(self._output / name, "what the sink makes")) is not None:
+                way = "Rename that photo, or set another name." if other.photo else "Name another file for the sink."
+                self._refuse(self._output / name, f"would be what the sink makes, and {other.label}. {way}")
             self._check_file(self._output / name, "what the sink makes", "Set another output, or move it away")
         for photo in photos:
             if photo.backup is None:

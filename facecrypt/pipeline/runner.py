@@ -349,6 +349,7 @@ def _deliver(result: writer.Report, material: Material, plan: Plan, left: Collec
         return
 
     def announce(path: Path, digest: str) -> None:
+        check_unchanged(path, plan.further[path.relative_to(material.output).as_posix()])
         plan.manifest.add_report(path, digest)
 
     photos = delivered(material, plan.photos, result.photos, left)

@@ -16,6 +16,7 @@ from facecrypt.methods.mask_network import SIZE, TEMPLATE, MaskNetwork, write_ne
 from facecrypt.pipeline.learning import faces_of, require_new, surrogates_of
 from facecrypt.recipe.check import Recipe
 from facecrypt.recipe.trainer_options import given_options
+from facecrypt.system import limits
 
 _FEWEST = 4
 """Faces, one of which is kept to see how well the network does."""
@@ -50,7 +51,8 @@ def train_generator(recipe: Recipe, output: Path) -> Trained:
     """
     require_new(output, ".safetensors")
     surrogates = surrogates_of(recipe)
-    found, _ = faces_of(recipe.photos, recipe.detector, recipe.faces)
+    with limits.applied(limits.resolve(recipe.limits)):
+        found, _ = faces_of(recipe.photos, recipe.detector, recipe.faces)
     if len(found) < _FEWEST:
         raise PhotoError(f"photos: {len(found)} faces are too few to train on. Name photos of {_FEWEST} at least.")
     faces = torch.stack([align(face, TEMPLATE, SIZE) for face in found])

@@ -55,6 +55,10 @@ def test_only_the_method_universal_learns_from_the_gallery(tmp_path: Path) -> No
     another = {"label": "TIP-IM", "recipe": str(RECIPES / "tipim.yaml"), "learn_from": 3}
     (fault,) = faults(write(tmp_path, methods=[another]))
     assert "methods[0].learn_from: learns a mask per person, for recipes with the method 'universal'" in fault
+    (fault,) = faults(write(tmp_path, methods=[universal | {"every_target": True}]))
+    assert "learn_from: aims at nobody. Leave out every_target." in fault
+    (fault,) = faults(write(tmp_path, methods=[{"label": "nothing", "learn_from": 3}]))
+    assert "learn_from: learns by a recipe, and there is none. Leave it out." in fault
     (fault,) = faults(write(tmp_path, methods=[universal | {"set": {"norm": "l2"}}]))
     assert "learn_from: learns in the ball linf. Set norm: linf." in fault
 

@@ -19,6 +19,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facecrypt.carriers.archives import ArchiveSink
+from facecrypt.carriers.base import Delivery
 from facecrypt.cli import main as cli
 from facecrypt.photos.files import Photo, read_photo
 from tests.processes import begin
@@ -187,6 +189,32 @@ def test_a_file_that_is_somebody_elses_is_not_replaced(
     assert cli.main(["run", *QUICK, "photos=a.tar", "source=archive", "sink=archive", "output=."]) == cli.WRONG
     assert "is an input of this run" in capsys.readouterr().err
     assert Path("a.tar").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["report.json", "manifest.json"])
+def test_a_sink_takes_no_place_of_what_a_run_leaves(
+    name: str, pictures: dict[str, bytes], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard(Path("a.tar"), {"a.jpg": pictures["face.jpg"]})
+    monkeypatch.setattr(ArchiveSink, "files", lambda self, names, photos: [name])
+    assert cli.main(["run", *QUICK, "photos=a.tar", "source=archive", "sink=archive", "output=out"]) == cli.WRONG
+    assert f"out/{name}: would be what the sink makes, and" in capsys.readouterr().err
+    assert not Path("out", name).exists()
+
+
+def test_what_comes_to_the_place_of_an_archive_meanwhile_stays(
+    pictures: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard(Path("a.tar"), {"a.jpg": pictures["face.jpg"]})
+
+    def late(self: ArchiveSink, delivery: Delivery) -> None:
+        Path("out/a.tar").write_bytes(b"mine")
+        deliver(self, delivery)
+
+    deliver = ArchiveSink.deliver
+    monkeypatch.setattr(ArchiveSink, "deliver", late)
+    run("photos=a.tar", "source=archive", "sink=archive", "output=out", status=cli.SOME_FAILED)
+    assert Path("out/a.tar").read_bytes() == b"mine"
 
 
 def test_photos_of_a_folder_go_into_an_archive(pictures: dict[str, bytes]) -> None:

@@ -178,6 +178,17 @@ def test_a_key_or_address_that_is_wrong_is_tried_once(
     assert service.spending.requests == 1
 
 
+def test_what_stays_on_this_machine_goes_by_no_proxy(
+    server: JudgeServer, make: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.script.append(FINE)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # Nobody listens there.
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert make(retries=0).post(f"{server.address}/compare", json={}) == {"fine": True}
+
+
 def test_pictures_do_not_follow_to_another_address(server: JudgeServer, make: Callable[..., Service]) -> None:
     server.script.append(Answer(307, headers={"Location": f"{server.address}/elsewhere"}))
     with pytest.raises(JudgeError, match=r"answered 307 \(\{\}\), to go elsewhere"):

@@ -29,6 +29,7 @@ from facecrypt.registry import Component
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.judging import embed
 from facecrypt.targets.selectors import Target
+from tests.trying import task
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["receipt.transforms=[]", "max_targets=2", "trainer.accelerator=cpu", "steps=3", "preset=null", "budget=null"]
@@ -242,3 +243,16 @@ def test_recognisers_see_a_large_face_as_they_see_it_shrunk(
     assert (recognisers.original(0) @ embed(sface_embedder, [small])[0]).item() > 0.995
     assert recognisers.similarity(0, own.pixels[None]).item() == pytest.approx(1, abs=1e-5)
     assert recognisers.queries[0] == 1
+
+
+def test_steps_under_l2_add_up_in_a_soft_region(face_image: FaceImage) -> None:
+    """The share of a soft region counts once, however many steps there are; outside of it nothing is changed."""
+    soft = torch.full_like(face_image.inside, 0.5)
+    soft[..., :20, :] = 0
+    given = task("nothing", [face_image], norm="l2", epsilon=0.5, regions=[soft])
+    mask = torch.zeros_like(face_image.pixels)
+    for _ in range(20):
+        mask = given.project(0, mask + 0.001)
+    inside = (face_image.inside * (soft > 0)).expand_as(mask) * (face_image.pixels < 0.9) > 0
+    assert torch.allclose(mask[inside], torch.tensor(0.02), atol=1e-5)
+    assert mask[:, :20].abs().max() == 0

@@ -179,9 +179,23 @@ def test_a_network_is_trained_and_used(tmp_path: Path, capsys: pytest.CaptureFix
     assert cli.main([*command, "steps=50"]) == cli.DONE
     said = capsys.readouterr().out
     assert "a network trained on 8 faces" in said
-    assert float(said.rsplit(maxsplit=1)[1]) < 0.9
+    assert float(said.split("themselves*: ")[1].split()[0]) < 0.9
     report = trying.run_recipe("generator", tmp_path, f"method.args.path={file}")
     (face,) = report["photos"][0]["faces"]
     assert face["recognisers"]["sface"]["similarity"] < 0.95
     assert cli.main(command) == cli.WRONG
     assert "exists already" in capsys.readouterr().err
+
+
+def test_a_training_that_looks_at_no_epoch_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = trying.ROOT / "facecrypt" / "data" / "virtual_targets"
+    recipe = str(trying.ROOT / "recipes" / "methods" / "generator.yaml")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(1, 5):
+        (photos / f"{number}.png").symlink_to(folder / f"v{number:02d}" / "0.png")
+    file = tmp_path / "mine.safetensors"
+    command = ["train", recipe, f"photos={photos}", "-o", str(file), "trainer.accelerator=cpu", "steps=1"]
+    assert cli.main([*command, "trainer.fast_dev_run=true"]) == cli.WRONG
+    assert "there is no network. Leave out fast_dev_run" in capsys.readouterr().err
+    assert not file.exists()

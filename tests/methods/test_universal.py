@@ -157,6 +157,7 @@ def test_a_mask_is_learned_from_photos_and_added_to_another(tmp_path: Path, caps
     for keys, says in (
         (["method={name: blur}"], "which learns nothing"),
         (["norm=l2"], "norm is l2"),
+        (["region=skin"], "a mask is learned for the whole face"),
         (["photos:=null"], "Set photos to their folder"),
         (["-o", str(tmp_path / "x.pt")], "is written as .safetensors"),
     ):
