@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,19 +10,11 @@ from typing import BinaryIO
 
 from facecrypt.carriers.base import Delivery, Room, read_pieces
 from facecrypt.errors import PhotoError
+from facecrypt.photos.decoding import suffix_of
 from facecrypt.system.locks import is_first_process
 
-_KINDS = {
-    ".jpg": rb"\xff\xd8\xff",
-    ".png": rb"\x89PNG\r\n\x1a\n",
-    ".webp": rb"RIFF....WEBP",
-    ".tif": rb"II\*\0|MM\0\*|II\+\0|MM\0\+",
-    ".bmp": rb"BM",
-    ".avif": rb"....ftypavi[fs]",
-    ".heic": rb"....ftyp(?:hei|hev|mif|msf)",
-    ".gif": rb"GIF8",
-}
-"""How the files of each format begin; the extension tells the run which format it writes."""
+_BEGINNING = 128
+"""Bytes by which the format of a photo is known."""
 
 _kept: BinaryIO | None = None
 
@@ -56,8 +47,8 @@ class StdinSource:
         stream = sys.stdin.buffer
         if stream.isatty():
             raise PhotoError("source: standard input is a terminal. Send a photo: source=stdin < photo.jpg.")
-        first = stream.read(32)
-        suffix = next((each for each, start in _KINDS.items() if re.match(start, first, re.DOTALL)), None)
+        first = stream.read(_BEGINNING)
+        suffix = suffix_of(first)  # It tells the run which format it writes.
         if suffix is None:
             what = "is no photo of a known format" if first else "holds nothing"
             raise PhotoError(f"source: standard input {what}. Send the bytes of one photo, such as a JPEG or PNG file.")

@@ -63,6 +63,7 @@ class Hearing:
     fault: str = ""
     faults: Counter[str] = field(default_factory=Counter)
     _ready: bool = False
+    _originals_sent: bool = False
     _tried: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -108,7 +109,10 @@ class Hearing:
 
     def _hear(self, original: Picture, saved: Picture) -> Heard:
         if self.way == "pair":
-            return self._compare([original], saved)
+            before = self._requests()
+            heard = self._compare([original], saved)
+            self._originals_sent |= self._requests() > before
+            return heard
         assert self.enrolment is not None
         person = self.enrolment.recognise(original.face)
         if person is None:
@@ -188,6 +192,9 @@ class Hearing:
         except NotSentError:
             return None
 
+    def _requests(self) -> int:
+        return (self.judge.spending or Spending()).requests
+
     def account(self) -> dict[str, Any]:
         """Return what report.json says of the judge."""
         spent = self.judge.spending or Spending()
@@ -195,7 +202,7 @@ class Hearing:
             "name": self.name,
             "remote": self.judge.remote,
             "asked": self.way,
-            "originals_sent": self.judge.remote and self.way == "pair" and spent.requests > 0,
+            "originals_sent": self.judge.remote and self._originals_sent,
             "enrolled": None if self.enrolment is None else len(self.enrolment.people),
             "requests": spent.requests,
             "unsent": spent.unsent,
@@ -218,7 +225,9 @@ class Hearing:
             notes.append(f"{self.name}: dry run: {spent.unsent} requests were counted{price}, and none was made")
         elif spent is not None and spent.requests:
             shown = "saved faces and photos of enrolment"
-            if self.way == "pair":
+            if self.way == "pair" and not self._originals_sent:
+                shown = "pictures of people who do not exist"
+            elif self.way == "pair":
                 shown = "original and saved faces (send_originals: true)"
             notes.append(f"{self.name} was sent {shown}: {spent.requests} requests were made{price}")
         for fault, count in self.faults.items():

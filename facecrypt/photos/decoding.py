@@ -52,6 +52,14 @@ _DECODERS: tuple[tuple[re.Pattern[bytes], type[ImageFile]], ...] = (
     (re.compile(rb"....ftyp(?:avi[fs]|(?:mif1|msf1).{0,56}?avi[fs])", re.DOTALL), AvifImageFile),
 )
 _HEIC = re.compile(rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)
+_SUFFIXES: dict[type[ImageFile], str] = {
+    JpegImageFile: ".jpg",
+    PngImageFile: ".png",
+    WebPImageFile: ".webp",
+    TiffImageFile: ".tif",
+    BmpImageFile: ".bmp",
+    AvifImageFile: ".avif",
+}
 _UPRIGHT: dict[Any, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
@@ -62,6 +70,20 @@ _UPRIGHT: dict[Any, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
     8: lambda pixels: pixels[:, ::-1].swapaxes(0, 1),
 }
 _THREADS = min(4, os.cpu_count() or 1)
+
+
+def suffix_of(beginning: bytes) -> str | None:
+    """Return the usual suffix of a file by how it begins; None where it is no picture of a known format.
+
+    Args:
+        beginning: Its first 128 bytes, or all that it has.
+    """
+    decoder = next((decoder for pattern, decoder in _DECODERS if pattern.match(beginning)), None)
+    if decoder is not None:
+        return _SUFFIXES[decoder]
+    if _HEIC.match(beginning):
+        return ".heic"
+    return ".gif" if beginning.startswith(b"GIF8") else None
 
 
 @dataclass(frozen=True, eq=False)

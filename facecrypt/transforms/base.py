@@ -50,7 +50,6 @@ class Published:
         self.is_nothing = chain.is_nothing
         self.is_plain = [(self.label, {})] == list(chain.steps)
         self.meaning = repr(chain.steps)
-        self.origins = [component.origin for component in (registry.get("transform", name) for name, _ in chain.steps)]
         self._steps = [
             _Guarded(registry.get("transform", name), registry.build("transform", name, args))
             for name, args in chain.steps
