@@ -16,9 +16,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from facecrypt.engine.trainer import make_trainer
 from facecrypt.errors import FacecryptError
 from facecrypt.faces.alignment import crop
+from facecrypt.methods.calls import Source, embed_crops
+from facecrypt.methods.iterative.loop import Surrogate
 from facecrypt.methods.mask_network import SIZE, TEMPLATE, MaskNetwork
 from facecrypt.surrogates.crops import embedder_grid
-from facecrypt.surrogates.embedder import Embedder
 from facecrypt.system.private_files import temporary_folder
 
 _CHECKED = 8
@@ -37,15 +38,16 @@ class MaskTraining(lightning.LightningModule):
 
     Args:
         network: What is trained.
-        embedders: The surrogates, which are not.
+        surrogates: The surrogates, which are not.
         seed: Of how faces are moved, turned over and lit.
     """
 
-    def __init__(self, network: MaskNetwork, embedders: Sequence[Embedder], seed: int = 0) -> None:
+    def __init__(self, network: MaskNetwork, surrogates: Sequence[Surrogate], seed: int = 0) -> None:
         super().__init__()
         self.network = network
-        self._embedders = list(embedders)
-        self._moved = nn.ModuleList(embedders)
+        self._embedders = [each.embedder for each in surrogates]
+        self._sources = [Source("surrogate", each.name, each.origin) for each in surrogates]
+        self._moved = nn.ModuleList(self._embedders)
         self._draw = torch.Generator().manual_seed(seed)
 
     def similarity(self, faces: Tensor, landmarks: Tensor) -> Tensor:
@@ -54,14 +56,18 @@ class MaskTraining(lightning.LightningModule):
         Args:
             faces: Aligned, ``(B, 3, 144, 144)``.
             landmarks: By which they are cut out for the surrogates, ``(B, 5, 2)``, in pixels of them.
+
+        Raises:
+            PluginError: If a plugin's surrogate raises, or gives something else than embeddings.
+            EmbeddingError: If the numbers of another one are not finite.
         """
         changed = (faces + self.network(faces)).clamp(0, 1)
         cosines = []
-        for embedder in self._embedders:
+        for source, embedder in zip(self._sources, self._embedders, strict=True):
             grid = embedder_grid(embedder, landmarks, SIZE).to(faces.device)
             with torch.no_grad():
-                before = embedder(crop(faces, grid))
-            cosines.append((embedder(crop(changed, grid)) * before).sum(dim=1))
+                before = embed_crops(source, embedder, crop(faces, grid))
+            cosines.append((embed_crops(source, embedder, crop(changed, grid)) * before).sum(dim=1))
         return torch.stack(cosines).mean(dim=0)
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:

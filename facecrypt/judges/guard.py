@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from facecrypt.choices import Question
 from facecrypt.judges.base import Match, Opinion, Picture, Spending, Sworn
-from facecrypt.methods.iterative.boundary import Source
+from facecrypt.methods.calls import Source
 from facecrypt.registry import Component
 from facecrypt.system.texts import brief
 

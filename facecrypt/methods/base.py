@@ -20,8 +20,10 @@ from facecrypt.errors import FacecryptError, PluginError
 from facecrypt.faces.alignment import crop
 from facecrypt.faces.patches import WORKING_SIDE, FaceImage
 from facecrypt.methods.aims import embed_targets
+from facecrypt.methods.calls import Source, embed_crops
 from facecrypt.optimizers.base import project
 from facecrypt.regions.base import Region
+from facecrypt.registry import BUILT_IN
 from facecrypt.surrogates.crops import embedder_grid
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets.selectors import Target
@@ -93,6 +95,7 @@ class Recognisers:
         targets: Unit embeddings of the targets in each, ``(T, D)``.
         faces: The faces.
         uses: What the method may learn.
+        origins: Whose each surrogate is, ``built-in`` or a plugin's; built-in by default.
     """
 
     def __init__(
@@ -102,19 +105,22 @@ class Recognisers:
         targets: Sequence[Tensor],
         faces: Sequence[FaceImage],
         uses: Uses,
+        origins: Sequence[str] = (),
     ) -> None:
         self.names = list(names)
         self.targets = list(targets)
         self.thresholds = [embedder.spec.threshold for embedder in embedders]
         self.queries: Counter[int] = Counter()
         self._embedders, self._faces, self._uses = list(embedders), faces, uses
+        given = origins or [BUILT_IN] * len(names)
+        self._sources = [Source("surrogate", name, origin) for name, origin in zip(names, given, strict=True)]
         self._originals: list[Tensor] = []
         if uses == "nothing":
             return
         with torch.no_grad():
             self._originals = [
-                torch.cat([self._look(face, face.pixels[None], embedder).embeddings for face in faces])
-                for embedder in embedders
+                torch.cat([self._look(face, face.pixels[None], number).embeddings for face in faces])
+                for number in range(len(self._embedders))
             ]
 
     def embed(self, face: int, images: Tensor, recogniser: int = 0) -> Tensor:
@@ -146,7 +152,7 @@ class Recognisers:
         """
         self._allow("gradients")
         self.queries[face] += len(images)
-        return self._look(self._faces[face], images, self._embedders[recogniser], layer)
+        return self._look(self._faces[face], images, recogniser, layer)
 
     def features_of(self, picture: FaceImage, layer: str | None = None, recogniser: int = 0) -> Features:
         """Return what a layer of a surrogate makes of the face of another person, such as a target, without gradient.
@@ -162,7 +168,7 @@ class Recognisers:
         """
         self._allow("gradients")
         with torch.no_grad():
-            return self._look(picture, picture.pixels[None], self._embedders[recogniser], layer)
+            return self._look(picture, picture.pixels[None], recogniser, layer)
 
     def original(self, face: int, recogniser: int = 0) -> Tensor:
         """Return the unit embedding ``(D,)`` of a face as it was.
@@ -213,9 +219,10 @@ class Recognisers:
 
     def _embed(self, face: int, images: Tensor, recogniser: int) -> Tensor:
         self.queries[face] += len(images)
-        return self._look(self._faces[face], images, self._embedders[recogniser]).embeddings
+        return self._look(self._faces[face], images, recogniser).embeddings
 
-    def _look(self, face: FaceImage, images: Tensor, embedder: Embedder, layer: str | None = None) -> Features:
+    def _look(self, face: FaceImage, images: Tensor, number: int, layer: str | None = None) -> Features:
+        embedder = self._embedders[number]
         device, side = next(embedder.buffers()).device, images.shape[-1]
         grid = embedder_grid(embedder, face.landmarks[None], side).to(device)
         images = images.to(device)
@@ -224,28 +231,37 @@ class Recognisers:
             images = functional.interpolate(images, size=size, mode="bilinear", antialias=True)
         crops = crop(images, grid.expand(len(images), -1, -1, -1))
         if layer is None:
-            embeddings: Tensor = embedder(crops)
+            embeddings = embed_crops(self._sources[number], embedder, crops)
             return Features(embeddings, embeddings)
-        return self._at_layer(embedder, crops, layer)
+        return self._at_layer(number, crops, layer)
 
-    def _at_layer(self, embedder: Embedder, crops: Tensor, layer: str) -> Features:
+    def _at_layer(self, number: int, crops: Tensor, layer: str) -> Features:
+        embedder, source = self._embedders[number], self._sources[number]
         modules = dict(embedder.network.named_modules())
-        kept: list[Tensor] = []
+        kept: list[object] = []
         if layer in modules:
             hook = modules[layer].register_forward_hook(lambda module, args, output: kept.append(output))
             try:
-                embeddings = embedder(crops)
+                embeddings = embed_crops(source, embedder, crops)
             finally:
                 hook.remove()
-        if not kept:  # A container whose parts are called one by one has no output of its own.
-            name = self.names[self._embedders.index(embedder)]
+        made = [output.flatten(1) for output in kept if isinstance(output, Tensor) and output.ndim > 1]
+        # A container whose parts are called one by one has no output of its own, nor has what gives several tensors.
+        if not made:
             leaves = [each for each, module in modules.items() if each and not list(module.children())]
             shown = ", ".join(leaves[:_SHOWN]) + (f", ... {leaves[-1]}" if len(leaves) > _SHOWN else "")
             raise FacecryptError(
-                f"surrogate {name!r} has no layer {layer!r} with an output of its own. Name one of {len(leaves)}: "
-                f"{shown or 'none, so leave the layer out'}."
+                f"surrogate {source.name!r} has no layer {layer!r} with an output of its own. Name one of "
+                f"{len(leaves)}: {shown or 'none, so leave the layer out'}."
             )
-        return Features(torch.cat(kept).flatten(1), embeddings)
+        shapes = [tuple(output.shape[1:]) for output in made]
+        if sum(map(len, made)) != len(crops) or len(set(shapes)) > 1:
+            came = f"its layer {layer!r} gave {sum(map(len, made))} rows"
+            raise source.fault(came, f"features of one length for each of {len(crops)} crops")
+        features = torch.cat(made)
+        if not features.isfinite().all():
+            raise source.fault(f"its layer {layer!r} gave numbers that are not finite", "finite features")
+        return Features(features, embeddings)
 
     def _allow(self, *uses: Uses) -> None:
         if self._uses not in uses:
@@ -353,6 +369,7 @@ class MethodModule(nn.Module):
         targets: The target identities.
         settings: What the recipe allows.
         target_embedding: What of a target's photos counts: ``first`` or ``mean``.
+        origins: Whose each surrogate is, as for `Recognisers`.
     """
 
     def __init__(
@@ -363,10 +380,11 @@ class MethodModule(nn.Module):
         targets: Sequence[Target],
         settings: Bounds,
         target_embedding: TargetEmbedding = "first",
+        origins: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.method, self.settings, self.names = method, settings, list(names)
-        self.embedders = list(embedders)
+        self.embedders, self._origins = list(embedders), list(origins)
         self._moved = nn.ModuleList(self.embedders)
         self._aims = [target.aim for target in targets]
         for number, embedder in enumerate(self.embedders):
@@ -394,7 +412,7 @@ class MethodModule(nn.Module):
         """
         device = next(self.buffers()).device
         targets: list[Tensor] = [getattr(self, f"targets_{number}") for number in range(len(self.embedders))]
-        recognisers = Recognisers(self.names, self.embedders, targets, faces, self.method.uses)
+        recognisers = Recognisers(self.names, self.embedders, targets, faces, self.method.uses, self._origins)
         settings = self.settings
         task = Task(
             faces=faces,

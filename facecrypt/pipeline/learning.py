@@ -82,11 +82,12 @@ def learning_task(
     device = _device(recipe.trainer.accelerator)
     embedders = [surrogate.embedder.to(device) for surrogate in surrogates]
     names = [surrogate.name for surrogate in surrogates]
+    origins = [surrogate.origin for surrogate in surrogates]
     return Task(
         faces=faces,
         boxes=[(0.0, 0.0, float(face.pixels.shape[-1]), float(face.pixels.shape[-1])) for face in faces],
         seeds=[recipe.seed] * len(faces),
-        recognisers=Recognisers(names, embedders, [torch.empty(0)] * len(names), faces, "gradients"),
+        recognisers=Recognisers(names, embedders, [torch.empty(0)] * len(names), faces, "gradients", origins),
         epsilon=recipe.epsilon / 255,
         step_size=recipe.step_size / 255,
         norm=recipe.norm,

@@ -550,6 +550,7 @@ def build_maker(
             region=build_region(recipe.region),
         ),
         recipe.target_embedding,
+        [surrogate.origin for surrogate in surrogates],
     )
 
 

@@ -60,7 +60,7 @@ def train_generator(recipe: Recipe, output: Path) -> Trained:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         network = MaskNetwork(recipe.epsilon / 255)
-    training = MaskTraining(network, [each.embedder for each in surrogates], recipe.seed)
+    training = MaskTraining(network, surrogates, recipe.seed)
     epochs = max(1, round(recipe.steps / math.ceil(len(faces) / batch)))
     arguments = given_options(recipe.trainer) | build_classes(recipe.trainer)
     similarity = train(training, faces, epochs, batch, arguments, recipe.seed)

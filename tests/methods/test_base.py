@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from facecrypt import registry
 from facecrypt.cli import main as cli
@@ -256,3 +258,79 @@ def test_steps_under_l2_add_up_in_a_soft_region(face_image: FaceImage) -> None:
     inside = (face_image.inside * (soft > 0)).expand_as(mask) * (face_image.pixels < 0.9) > 0
     assert torch.allclose(mask[inside], torch.tensor(0.02), atol=1e-5)
     assert mask[:, :20].abs().max() == 0
+
+
+class Network(nn.Module):
+    """A network of a plugin that does what a test says from its third call on."""
+
+    def __init__(self, change: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 4, 3)
+        self.change, self.calls = change, 0
+
+    def forward(self, crops: Tensor) -> Any:
+        self.calls += 1
+        made = self.layer(crops).mean(dim=(2, 3))
+        return made if self.calls < 3 else self.change(made)
+
+
+LATE = [
+    (lambda e: 1 / 0, "raised ZeroDivisionError"),
+    (lambda e: sys.exit(3), "raised SystemExit"),
+    (lambda e: e.detach(), "without a gradient"),
+    (lambda e: e * torch.nan, "4 of 4 numbers that are not finite"),
+    (lambda e: e[:, :2], r"returned \(1, 2\)"),
+]
+
+
+@pytest.mark.parametrize("layer", [None, "layer"])
+@pytest.mark.parametrize(("change", "says"), LATE)
+def test_a_surrogate_that_goes_wrong_later_has_a_name_under_any_method(
+    change: Callable[[Tensor], Any],
+    says: str,
+    layer: str | None,
+    sface_embedder: Embedder,
+    targets: list[Target],
+    face_image: FaceImage,
+) -> None:
+    wrong = Embedder(Network(change), replace(sface_embedder.spec, dimension=4))
+
+    def follow(task: Task, number: int) -> Tensor:
+        pixels = task.faces[number].pixels[None].clone().requires_grad_()
+        with torch.enable_grad():
+            seen = task.recognisers.features(number, pixels, layer)
+        return torch.zeros_like(pixels[0]) + seen.embeddings.sum().detach() * 0
+
+    method = guard(Component("method", "asks", "", "", "other"), Made(follow))
+    made = MethodModule(method, ["mine"], [wrong], targets[:1], Bounds(8 / 255, 2 / 255, "linf", 1), "first", ["plug"])
+    with pytest.raises(PluginError, match=rf"^surrogate 'mine' \(plug\): .*{says}"):
+        made.run([face_image], [0])
+
+
+class Aside(nn.Module):
+    """A network with a layer beside its embeddings."""
+
+    def __init__(self, change: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.aside = nn.Identity()
+        self.change = change
+
+    def forward(self, crops: Tensor) -> Tensor:
+        self.aside(self.change(crops))
+        return crops.mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda x: torch.cat([x, x]), "its layer 'aside' gave 2 rows; expected features of one length for each of 1"),
+        (lambda x: x * torch.nan, "its layer 'aside' gave numbers that are not finite"),
+    ],
+)
+def test_what_a_layer_gives_is_checked(
+    change: Callable[[Tensor], Tensor], says: str, sface_embedder: Embedder, face_image: FaceImage
+) -> None:
+    wrong = Embedder(Aside(change), replace(sface_embedder.spec, dimension=3))
+    asked = Recognisers(["mine"], [wrong], [], [face_image], "gradients", ["plug"])
+    with pytest.raises(PluginError, match=rf"surrogate 'mine' \(plug\): {says}"):
+        asked.features(0, face_image.pixels[None], "aside")

@@ -17,7 +17,7 @@ from facecrypt.faces.alignment import crop, face_grid
 from facecrypt.faces.patches import FaceImage
 from facecrypt.methods.aims import distances_to_targets
 from facecrypt.methods.budget import largest_fit, next_share, spent
-from facecrypt.methods.iterative.boundary import embed_crops
+from facecrypt.methods.calls import embed_crops
 from facecrypt.methods.iterative.mixup import Features, mixing, record
 from facecrypt.methods.iterative.visibility import Visibility, watches
 from facecrypt.optimizers.base import euclidean_norm, normalize, project

@@ -7,10 +7,8 @@ and raises `PluginError` that says which component it is, what came and what was
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, TypeVar, get_args
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import torch
@@ -19,153 +17,18 @@ from torch import Tensor
 
 from facecrypt.choices import Norm
 from facecrypt.detectors.base import Detector, Found
-from facecrypt.errors import EmbeddingError, FacecryptError, PluginError
+from facecrypt.errors import PluginError
 from facecrypt.gradients.base import Landscape
 from facecrypt.methods.base import Method, RefusedError, Task, Uses
+from facecrypt.methods.calls import Source
 from facecrypt.optimizers.base import State
 from facecrypt.regions.base import Region
 from facecrypt.registry import BUILT_IN, Component
-from facecrypt.surrogates.embedder import Embedder
 from facecrypt.targets.selectors import Situation
 from facecrypt.views.base import Params
 
-_Result = TypeVar("_Result")
-
-_UNIT = 1e-2
-"""How far the length of a unit embedding may be from 1."""
 _OUTSIDE = 0.05
 """How far a view may leave the range of pictures, which interpolation does a little."""
-
-
-class Source(NamedTuple):
-    """Which component it is.
-
-    Attributes:
-        kind: What it is for.
-        name: What recipes call it.
-        origin: ``built-in``, or the plugin.
-    """
-
-    kind: str
-    name: str
-    origin: str
-
-    def __str__(self) -> str:
-        return f"{self.kind.replace('_', ' ')} {self.name!r} ({self.origin})"
-
-    def fault(self, came: str, expected: str) -> PluginError:
-        """Return the error for a component that does not keep its promise."""
-        kind = self.kind.replace("_", " ")
-        return PluginError(f"{self}: {came}; expected {expected}. Mend it, or name another {kind}.")
-
-    def call(self, function: Callable[..., _Result], *given: Any) -> _Result:
-        """Return what a component's function returns, which leaves its arguments and torch's settings alone.
-
-        Raises:
-            PluginError: If it does not, or raises anything: what a plugin raises is no fault of this program.
-        """
-        versions = [(tensor, tensor._version) for tensor in _tensors(given)]
-        grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
-        try:
-            result = function(*given)
-        except (FacecryptError, MemoryError, torch.OutOfMemoryError):
-            raise
-        except (Exception, SystemExit) as error:
-            if self.origin == BUILT_IN:
-                raise
-            raise self.fault(f"raised {type(error).__name__} ({_where(error)}): {error}", "a result") from error
-        if any(tensor._version != version for tensor, version in versions):
-            raise self.fault("it changed a tensor that it was given", "new tensors, and those given as they were")
-        if (torch.is_grad_enabled(), torch.get_default_dtype()) != (grad, dtype):
-            torch.set_grad_enabled(grad)
-            torch.set_default_dtype(dtype)
-            raise self.fault("it left gradients or torch's default type switched", "torch's settings as they were")
-        return result
-
-    def check(self, came: object, like: Tensor, shape: tuple[int, ...], dtype: torch.dtype, what: str) -> Tensor:
-        """Return a result that is a finite tensor of this shape and type on the device of `like`.
-
-        Raises:
-            PluginError: If it is none.
-        """
-        expected = f"{what}: {shape} in {dtype} on {like.device}"
-        if not isinstance(came, Tensor):
-            raise self.fault(f"returned {type(came).__name__}", expected)
-        if tuple(came.shape) != shape or came.dtype != dtype or came.device != like.device:
-            raise self.fault(f"returned {tuple(came.shape)} in {came.dtype} on {came.device}", expected)
-        if came.is_floating_point() and not came.isfinite().all():
-            count = int((~came.isfinite()).sum())
-            raise self.fault(f"returned {count} of {came.numel()} numbers that are not finite", expected)
-        return came
-
-    def check_graph(self, came: Tensor, given: Tensor) -> None:
-        """Make sure that a gradient flows from a result to what was given, where one is wanted.
-
-        Raises:
-            PluginError: If it was cut off.
-        """
-        if torch.is_grad_enabled() and given.requires_grad and not _follows_from(came, given):
-            raise self.fault("returned a tensor without a gradient (detached?)", "one that is differentiable")
-
-    def pair(self, came: object) -> tuple[Any, Any]:
-        """Return the result and the next state that an update returns.
-
-        Raises:
-            PluginError: If it is no pair.
-        """
-        if not isinstance(came, tuple) or len(came) != 2:
-            raise self.fault(f"returned {type(came).__name__}", "a pair: the result and the next state")
-        return came
-
-    def require(self, component: object, *methods: str) -> None:
-        """Make sure that a component has the methods of its protocol.
-
-        Raises:
-            PluginError: If it has not.
-        """
-        missing = [name for name in methods if not callable(getattr(component, name, None))]
-        if missing or isinstance(component, type):
-            what = "a class" if isinstance(component, type) else type(component).__name__
-            raise self.fault(f"was built as {what}", f"an object with {' and '.join(methods)}")
-
-
-def _follows_from(came: Tensor, given: Tensor) -> bool:
-    """Return whether the graph of a tensor holds another one, however much else it holds."""
-    if came is given:
-        return True
-    seen, todo = set[object](), [came.grad_fn]
-    while todo:
-        node = todo.pop()
-        if node is None or node in seen:
-            continue
-        if node is given.grad_fn or getattr(node, "variable", None) is given:
-            return True
-        seen.add(node)
-        todo += [each for each, _ in node.next_functions]
-    return False
-
-
-def _tensors(given: object) -> Iterator[Tensor]:
-    if isinstance(given, Tensor):
-        yield given
-    elif isinstance(given, Situation):
-        yield from (given.now.to_self, given.now.to_targets)
-        yield from () if given.previous is None else (given.previous,)
-    elif isinstance(given, Landscape):
-        yield given.masks
-    elif isinstance(given, Task):
-        yield from (face.pixels for face in given.faces)
-        yield from (face.landmarks for face in given.faces)
-    elif isinstance(given, Mapping):
-        yield from _tensors(tuple(given.values()))
-    elif isinstance(given, tuple | list):
-        for each in given:
-            yield from _tensors(each)
-
-
-def _where(error: BaseException) -> str:
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{Path(last.filename).name}, line {last.lineno}"
 
 
 class Guard:
@@ -430,32 +293,3 @@ def blame(users: Iterable[tuple[object, Callable[[Tensor], Tensor], Tensor]]) ->
             came = f"its gradient holds {count} of {gradient.numel()} numbers that are not finite"
             return component.source.fault(came, "a finite gradient everywhere")
     return None
-
-
-def embed_crops(source: Source, embedder: Embedder, crops: Tensor) -> Tensor:
-    """Return the unit embeddings ``(N, D)`` of crops, checked.
-
-    Args:
-        source: Which surrogate it is.
-        embedder: The surrogate.
-        crops: What it is shown, ``(N, 3, H, W)``.
-
-    Raises:
-        PluginError: If a plugin's network raises, or returns something else.
-        EmbeddingError: If the numbers of a network that is no plugin's are not finite.
-    """
-    came = source.call(embedder, crops)
-    shape = (len(crops), embedder.spec.dimension)
-    if source.origin == BUILT_IN and isinstance(came, Tensor) and not came.isfinite().all():
-        raise EmbeddingError(
-            f"surrogate {source.name}: its embeddings hold numbers that are not finite, so no mask can be made by it. "
-            "Set trainer.precision to 32-true if it is less, or name another."
-        )
-    embeddings = source.check(came, crops, shape, torch.float32, "a unit embedding per crop")
-    source.check_graph(embeddings, crops)
-    if source.origin != BUILT_IN:
-        lengths = embeddings.detach().norm(dim=1)
-        if ((lengths - 1).abs() > _UNIT).any():
-            came = f"returned embeddings of length {lengths.min().item():.3g} to {lengths.max().item():.3g}"
-            raise source.fault(came, "unit embeddings, of length 1")
-    return embeddings

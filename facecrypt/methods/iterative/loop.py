@@ -21,8 +21,8 @@ from facecrypt.faces.patches import FaceImage
 from facecrypt.gradients.base import Gradient, Plain
 from facecrypt.methods.aims import embed_targets, target_rows
 from facecrypt.methods.base import Masks, OnStep, Uses
+from facecrypt.methods.calls import Source
 from facecrypt.methods.iterative.batch import Batch, seeds_at
-from facecrypt.methods.iterative.boundary import Source
 from facecrypt.methods.iterative.dropout import FeatureDropout
 from facecrypt.methods.iterative.mixup import Mixup
 from facecrypt.methods.iterative.objective import Look

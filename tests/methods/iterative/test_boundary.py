@@ -21,7 +21,8 @@ from facecrypt.detectors.search import FaceDetector
 from facecrypt.errors import EmbeddingError, PhotoError, PluginError
 from facecrypt.faces.patches import FaceImage
 from facecrypt.gradients.base import Plain as PlainGradient
-from facecrypt.methods.iterative.boundary import Source, embed_crops, guard
+from facecrypt.methods.calls import Source, embed_crops
+from facecrypt.methods.iterative.boundary import guard
 from facecrypt.methods.iterative.loop import ProtectionLoop, Settings, Surrogate
 from facecrypt.optimizers.base import Plain
 from facecrypt.photos.files import Photo
