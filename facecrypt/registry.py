@@ -19,7 +19,18 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import pydantic
 
@@ -67,8 +78,60 @@ _BUILT_IN_MODULE = "facecrypt.builtin"  # by its name, as plugins are, since it 
 _Result = TypeVar("_Result")
 
 
+class Promised:
+    """Whoever has promised something, and is named where that is not kept: a component, by kind, name and package.
+
+    Attributes:
+        kind: What it is for.
+        name: What recipes call it.
+        origin: ``built-in``, or the name of the plugin.
+    """
+
+    kind: str
+    name: str
+    origin: str
+    not_its_fault: ClassVar[tuple[type[BaseException], ...]] = (FacecryptError, MemoryError)
+    """What goes through `call` as it is."""
+
+    def __str__(self) -> str:
+        return f"{self.kind.replace('_', ' ')} {self.name!r} ({self.origin})"
+
+    def broken(self, came: str, expected: str) -> PluginError:
+        """Return the error for a component that does not keep its promise."""
+        kind = self.kind.replace("_", " ")
+        return PluginError(f"{self}: {came}; expected {expected}. Mend it, or name another {kind}.")
+
+    def call(self, function: Callable[..., _Result], *given: Any) -> _Result:
+        """Return what one of the component's functions returns.
+
+        Raises:
+            PluginError: If a plugin's raises anything but errors of facecrypt: no fault of this program.
+        """
+        try:
+            return function(*given)
+        except self.not_its_fault:
+            raise
+        except (Exception, SystemExit) as error:
+            if self.origin == BUILT_IN:
+                raise
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{Path(last.filename).name}, line {last.lineno}"
+            raise self.broken(f"raised {type(error).__name__} ({where}): {error}", "a result") from error
+
+    def require(self, built: object, *methods: str) -> None:
+        """Make sure that what was built has the methods of its protocol.
+
+        Raises:
+            PluginError: If it has not.
+        """
+        missing = [name for name in methods if not callable(getattr(built, name, None))]
+        if missing or isinstance(built, type):
+            what = "a class" if isinstance(built, type) else type(built).__name__
+            raise self.broken(f"was built as {what}", f"an object with {' and '.join(methods)}")
+
+
 @dataclass(frozen=True)
-class Component:
+class Component(Promised):
     """One registered component.
 
     Attributes:
@@ -106,30 +169,6 @@ class Component:
     def fault(self, what: str) -> PluginError:
         """Return the error for a component that cannot be used."""
         return PluginError(f"{self.kind} {self.name!r} ({self.origin}): {what}. Install what is missing, or mend it.")
-
-    def broken(self, came: str, expected: str) -> PluginError:
-        """Return the error for a component that does not keep its promise."""
-        kind = self.kind.replace("_", " ")
-        return PluginError(
-            f"{kind} {self.name!r} ({self.origin}): {came}; expected {expected}. Mend it, or name another {kind}."
-        )
-
-    def call(self, function: Callable[..., _Result], *given: Any) -> _Result:
-        """Return what one of the component's functions returns.
-
-        Raises:
-            PluginError: If a plugin's raises anything but errors of facecrypt: no fault of this program.
-        """
-        try:
-            return function(*given)
-        except (FacecryptError, MemoryError):
-            raise
-        except (Exception, SystemExit) as error:
-            if self.origin == BUILT_IN:
-                raise
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{Path(last.filename).name}, line {last.lineno}"
-            raise self.broken(f"raised {type(error).__name__} ({where}): {error}", "a result") from error
 
     def arguments(self) -> dict[str, tuple[Any, Any]]:
         """Return the type annotation and the default (`inspect.Parameter.empty`: none) of what a recipe may give.

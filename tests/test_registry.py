@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -283,3 +284,34 @@ def test_a_plugin_that_a_program_imports_first_is_a_plugin(tmp_path: Path, monke
     importlib.import_module("plugin_early")
     assert fresh.get("view", "early").origin == "plugin-early"
     assert fresh.broken_plugins == {}
+
+
+def test_every_guard_says_the_same_of_the_same_fault() -> None:
+    from facecrypt.methods.calls import Source
+
+    def fail() -> None:
+        raise ZeroDivisionError("out of tune")
+
+    for promised in (
+        registry.Component("target_selector", "mine", "", "", "plug"),
+        Source("target_selector", "mine", "plug"),
+    ):
+        with pytest.raises(PluginError) as raised:
+            promised.call(fail)
+        assert re.fullmatch(
+            r"target selector 'mine' \(plug\): raised ZeroDivisionError \(test_registry.py, line \d+\): out of tune; "
+            r"expected a result. Mend it, or name another target selector.",
+            str(raised.value),
+        )
+        with pytest.raises(
+            PluginError, match=r"^target selector 'mine' \(plug\): was built as a class; expected an object with x"
+        ):
+            promised.require(dict, "x")
+        with pytest.raises(FacecryptError, match="^enough$"):
+            promised.call(raise_enough)
+    with pytest.raises(ZeroDivisionError):
+        registry.Component("view", "mine", "", "", registry.BUILT_IN).call(fail)
+
+
+def raise_enough() -> None:
+    raise FacecryptError("enough")

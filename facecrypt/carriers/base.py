@@ -248,7 +248,7 @@ class GuardedSource:
     """A source that a recipe names, each call of which is checked."""
 
     def __init__(self, component: Component, source: Source) -> None:
-        _require(component, source, "fetch")
+        component.require(source, "fetch")
         self._component, self._source = component, source
 
     def fetch(self, photos: str | None, room: Room) -> None:
@@ -270,7 +270,7 @@ class GuardedSink:
     """A sink that a recipe names, each call of which is checked."""
 
     def __init__(self, component: Component, sink: Sink) -> None:
-        _require(component, sink, "files", "deliver")
+        component.require(sink, "files", "deliver")
         if not isinstance(getattr(sink, "private", None), bool):
             raise component.broken(f"has {getattr(sink, 'private', None)!r} for 'private'", "true or false")
         self._component, self._sink = component, sink
@@ -298,13 +298,6 @@ class GuardedSink:
             PluginError: If it does not keep its promise.
         """
         self._component.call(self._sink.deliver, delivery)
-
-
-def _require(component: Component, built: object, *methods: str) -> None:
-    missing = [name for name in methods if not callable(getattr(built, name, None))]
-    if missing or isinstance(built, type):
-        what = "a class" if isinstance(built, type) else type(built).__name__
-        raise component.broken(f"was built as {what}", f"an object with {' and '.join(methods)}")
 
 
 def build_source(name: str, args: dict[str, object]) -> GuardedSource | None:

@@ -34,9 +34,9 @@ class _Guarded:
         known = get_args(Question)
         if not isinstance(answers, Collection) or not answers or not all(each in known for each in answers):
             words = " and ".join(map(repr, known))
-            raise source.fault(f"has {answers!r} for its attribute 'answers'", f"one or both of {words}")
+            raise source.broken(f"has {answers!r} for its attribute 'answers'", f"one or both of {words}")
         if (remote := getattr(judge, "remote", None)) not in (True, False):
-            raise source.fault(f"has {remote!r} for its attribute 'remote'", "one of True, False")
+            raise source.broken(f"has {remote!r} for its attribute 'remote'", "one of True, False")
         for question, names in (("compare", ("compare",)), ("rank", ("enrol", "rank"))):
             if question in answers:
                 source.require(judge, *names)
@@ -52,7 +52,7 @@ class _Guarded:
         """What it cost; None where nothing is counted."""
         spent: object = getattr(self._judge, "spending", None)
         if spent is not None and not isinstance(spent, Spending):
-            raise self._source.fault(f"has {type(spent).__name__} for its attribute 'spending'", "a Spending, or None")
+            raise self._source.broken(f"has {type(spent).__name__} for its attribute 'spending'", "a Spending, or None")
         return spent
 
     def compare(self, first: Picture, second: Picture) -> Opinion:
@@ -66,7 +66,7 @@ class _Guarded:
             and not (came.found and came.same is None and came.similarity is None)
         )
         if not fine:
-            raise self._source.fault(f"returned {brief(came)}", "an Opinion: a finite similarity, same, or both")
+            raise self._source.broken(f"returned {brief(came)}", "an Opinion: a finite similarity, same, or both")
         assert isinstance(came, Opinion)
         return came
 
@@ -80,14 +80,14 @@ class _Guarded:
         came: object = self._source.call(self._judge.rank, photo, count)
         expected = f"a list of at most {count} of the enrolled people as Match, each once, the likeliest first"
         if not isinstance(came, list | tuple) or not all(isinstance(each, Match) for each in came):
-            raise self._source.fault(f"returned {brief(came)}", expected)
+            raise self._source.broken(f"returned {brief(came)}", expected)
         people = [each.person for each in came]
         if strangers := [each for each in people if each not in self._enrolled]:
-            raise self._source.fault(f"named {brief(strangers[0])}", expected)
+            raise self._source.broken(f"named {brief(strangers[0])}", expected)
         if len(came) > count or len(set(people)) < len(people):
-            raise self._source.fault(f"named {len(came)}, {len(set(people))} of them different", expected)
+            raise self._source.broken(f"named {len(came)}, {len(set(people))} of them different", expected)
         if not all(_is_similarity(each.similarity) for each in came):
-            raise self._source.fault("returned a similarity that is no finite number", expected)
+            raise self._source.broken("returned a similarity that is no finite number", expected)
         return list(came)
 
 

@@ -257,10 +257,10 @@ class Recognisers:
         shapes = [tuple(output.shape[1:]) for output in made]
         if sum(map(len, made)) != len(crops) or len(set(shapes)) > 1:
             came = f"its layer {layer!r} gave {sum(map(len, made))} rows"
-            raise source.fault(came, f"features of one length for each of {len(crops)} crops")
+            raise source.broken(came, f"features of one length for each of {len(crops)} crops")
         features = torch.cat(made)
         if not features.isfinite().all():
-            raise source.fault(f"its layer {layer!r} gave numbers that are not finite", "finite features")
+            raise source.broken(f"its layer {layer!r} gave numbers that are not finite", "finite features")
         return Features(features, embeddings)
 
     def _allow(self, *uses: Uses) -> None:

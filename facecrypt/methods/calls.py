@@ -6,17 +6,15 @@ here; surrogates, which every method asks, are looked at through `embed_crops`.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
-from facecrypt.errors import EmbeddingError, FacecryptError, PluginError
-from facecrypt.registry import BUILT_IN
+from facecrypt.errors import EmbeddingError
+from facecrypt.registry import BUILT_IN, Promised
 from facecrypt.surrogates.embedder import Embedder
 
 _Result = TypeVar("_Result")
@@ -25,8 +23,9 @@ _UNIT = 1e-2
 """How far the length of a unit embedding may be from 1."""
 
 
-class Source(NamedTuple):
-    """Which component it is.
+@dataclass(frozen=True)
+class Source(Promised):
+    """Which component it is, where it may be a surrogate as a recipe's report calls it, and what it does with tensors.
 
     Attributes:
         kind: What it is for.
@@ -37,14 +36,7 @@ class Source(NamedTuple):
     kind: str
     name: str
     origin: str
-
-    def __str__(self) -> str:
-        return f"{self.kind.replace('_', ' ')} {self.name!r} ({self.origin})"
-
-    def fault(self, came: str, expected: str) -> PluginError:
-        """Return the error for a component that does not keep its promise."""
-        kind = self.kind.replace("_", " ")
-        return PluginError(f"{self}: {came}; expected {expected}. Mend it, or name another {kind}.")
+    not_its_fault: ClassVar[tuple[type[BaseException], ...]] = (*Promised.not_its_fault, torch.OutOfMemoryError)
 
     def call(self, function: Callable[..., _Result], *given: Any) -> _Result:
         """Return what a component's function returns, which leaves its arguments and torch's settings alone.
@@ -54,20 +46,13 @@ class Source(NamedTuple):
         """
         versions = [(tensor, _version(tensor)) for tensor in _tensors(given)]
         grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
-        try:
-            result = function(*given)
-        except (FacecryptError, MemoryError, torch.OutOfMemoryError):
-            raise
-        except (Exception, SystemExit) as error:
-            if self.origin == BUILT_IN:
-                raise
-            raise self.fault(f"raised {type(error).__name__} ({_where(error)}): {error}", "a result") from error
+        result = super().call(function, *given)
         if any(_version(tensor) != version for tensor, version in versions):
-            raise self.fault("it changed a tensor that it was given", "new tensors, and those given as they were")
+            raise self.broken("it changed a tensor that it was given", "new tensors, and those given as they were")
         if (torch.is_grad_enabled(), torch.get_default_dtype()) != (grad, dtype):
             torch.set_grad_enabled(grad)
             torch.set_default_dtype(dtype)
-            raise self.fault("it left gradients or torch's default type switched", "torch's settings as they were")
+            raise self.broken("it left gradients or torch's default type switched", "torch's settings as they were")
         return result
 
     def check(self, came: object, like: Tensor, shape: tuple[int, ...], dtype: torch.dtype, what: str) -> Tensor:
@@ -78,12 +63,12 @@ class Source(NamedTuple):
         """
         expected = f"{what}: {shape} in {dtype} on {like.device}"
         if not isinstance(came, Tensor):
-            raise self.fault(f"returned {type(came).__name__}", expected)
+            raise self.broken(f"returned {type(came).__name__}", expected)
         if tuple(came.shape) != shape or came.dtype != dtype or came.device != like.device:
-            raise self.fault(f"returned {tuple(came.shape)} in {came.dtype} on {came.device}", expected)
+            raise self.broken(f"returned {tuple(came.shape)} in {came.dtype} on {came.device}", expected)
         if came.is_floating_point() and not came.isfinite().all():
             count = int((~came.isfinite()).sum())
-            raise self.fault(f"returned {count} of {came.numel()} numbers that are not finite", expected)
+            raise self.broken(f"returned {count} of {came.numel()} numbers that are not finite", expected)
         return came
 
     def check_graph(self, came: Tensor, given: Tensor) -> None:
@@ -93,7 +78,7 @@ class Source(NamedTuple):
             PluginError: If it was cut off.
         """
         if torch.is_grad_enabled() and given.requires_grad and not _follows_from(came, given):
-            raise self.fault("returned a tensor without a gradient (detached?)", "one that is differentiable")
+            raise self.broken("returned a tensor without a gradient (detached?)", "one that is differentiable")
 
     def pair(self, came: object) -> tuple[Any, Any]:
         """Return the result and the next state that an update returns.
@@ -102,19 +87,8 @@ class Source(NamedTuple):
             PluginError: If it is no pair.
         """
         if not isinstance(came, tuple) or len(came) != 2:
-            raise self.fault(f"returned {type(came).__name__}", "a pair: the result and the next state")
+            raise self.broken(f"returned {type(came).__name__}", "a pair: the result and the next state")
         return came
-
-    def require(self, component: object, *methods: str) -> None:
-        """Make sure that a component has the methods of its protocol.
-
-        Raises:
-            PluginError: If it has not.
-        """
-        missing = [name for name in methods if not callable(getattr(component, name, None))]
-        if missing or isinstance(component, type):
-            what = "a class" if isinstance(component, type) else type(component).__name__
-            raise self.fault(f"was built as {what}", f"an object with {' and '.join(methods)}")
 
 
 def _follows_from(came: Tensor, given: Tensor) -> bool:
@@ -149,11 +123,6 @@ def _version(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version  # Tensors of inference mode count no changes.
 
 
-def _where(error: BaseException) -> str:
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{Path(last.filename).name}, line {last.lineno}"
-
-
 def embed_crops(source: Source, embedder: Embedder, crops: Tensor) -> Tensor:
     """Return the unit embeddings ``(N, D)`` of crops, checked.
 
@@ -179,5 +148,5 @@ def embed_crops(source: Source, embedder: Embedder, crops: Tensor) -> Tensor:
         lengths = embeddings.detach().norm(dim=1)
         if ((lengths - 1).abs() > _UNIT).any():
             came = f"returned embeddings of length {lengths.min().item():.3g} to {lengths.max().item():.3g}"
-            raise source.fault(came, "unit embeddings, of length 1")
+            raise source.broken(came, "unit embeddings, of length 1")
     return embeddings

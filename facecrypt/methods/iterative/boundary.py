@@ -70,7 +70,7 @@ class _TargetSelector(Guard):
         came = self.source.call(self.wrapped, situation)
         chosen = self.source.check(came, distances, (faces,), torch.int64, "the index of each face's target")
         if ((chosen < 0) | (chosen >= count)).any():
-            raise self.source.fault(f"chose the targets {chosen.tolist()}", f"indices from 0 to {count - 1}")
+            raise self.source.broken(f"chose the targets {chosen.tolist()}", f"indices from 0 to {count - 1}")
         return chosen
 
 
@@ -107,7 +107,7 @@ class _View(Guard):
             for each in drawn.values()
         )
         if not fine:
-            raise self.source.fault(
+            raise self.source.broken(
                 f"drew {_describe(drawn)}", f"a mapping of names to tensors on the CPU with {count} rows each"
             )
         params: Params = drawn
@@ -120,7 +120,7 @@ class _View(Guard):
         low, high = (value.item() for value in seen.detach().aminmax())
         least, most = (value.item() for value in images.detach().aminmax())
         if low < min(least, 0) - _OUTSIDE or high > max(most, 1) + _OUTSIDE:
-            raise self.source.fault(f"returned values from {low:.3g} to {high:.3g}", "pictures in [0, 1]")
+            raise self.source.broken(f"returned values from {low:.3g} to {high:.3g}", "pictures in [0, 1]")
         return seen
 
 
@@ -132,19 +132,19 @@ class _Method(Guard):
         for name, allowed in (("uses", get_args(Uses)), ("bounded", (True, False)), ("native", (True, False))):
             if (value := getattr(method, name, None)) not in allowed:
                 words = ", ".join(map(repr, allowed))
-                raise source.fault(f"has {value!r} for its attribute {name!r}", f"one of {words}")
+                raise source.broken(f"has {value!r} for its attribute {name!r}", f"one of {words}")
         self.uses, self.bounded, self.native = method.uses, method.bounded, method.native
 
     def protect(self, task: Task) -> list[Tensor]:
         try:
             came: object = self.source.call(self.wrapped.protect, task)
         except RefusedError as error:
-            raise self.source.fault(
+            raise self.source.broken(
                 str(error).rstrip("."), f"no more than its attribute `uses`, {self.uses!r}"
             ) from error
         if not isinstance(came, list | tuple) or len(came) != len(task.faces):
             count = f"{len(came)} of them" if isinstance(came, list | tuple) else type(came).__name__
-            raise self.source.fault(f"returned {count}", f"a list of {len(task.faces)} tensors, one per face")
+            raise self.source.broken(f"returned {count}", f"a list of {len(task.faces)} tensors, one per face")
         made = []
         for each, face in zip(came, task.faces, strict=True):
             like = face.pixels.to(each.device) if isinstance(each, Tensor) else face.pixels
@@ -191,11 +191,11 @@ class _Detector(Guard):
         came = self.source.call(search, given, *box)
         wanted = "a list of facecrypt.plugin.Found, one per face"
         if isinstance(came, Found) or not isinstance(came, list | tuple):
-            raise self.source.fault(f"returned {type(came).__name__}", wanted)
+            raise self.source.broken(f"returned {type(came).__name__}", wanted)
         faces = []
         for face in came:
             if not isinstance(face, Found):
-                raise self.source.fault(f"returned {type(face).__name__} among others", wanted)
+                raise self.source.broken(f"returned {type(face).__name__} among others", wanted)
             self._check(face)
             faces.append(face)
         return faces
@@ -204,16 +204,16 @@ class _Detector(Guard):
         for name, value, shape in (("box", face.box, (4,)), ("landmarks", face.landmarks, (5, 2))):
             if not isinstance(value, np.ndarray) or value.shape != shape or value.dtype.kind not in "fiu":
                 given = f"{value.shape} in {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
-                raise self.source.fault(f"found a face with {name} of {given}", f"an array {shape} of numbers")
+                raise self.source.broken(f"found a face with {name} of {given}", f"an array {shape} of numbers")
             if not np.isfinite(value).all():
-                raise self.source.fault(f"found a face with {name} {value.tolist()}", "finite numbers")
+                raise self.source.broken(f"found a face with {name} {value.tolist()}", "finite numbers")
         left, top, right, bottom = face.box
         if left >= right or top >= bottom:
-            raise self.source.fault(f"found a face in the box {face.box.tolist()}", "left, top, right, bottom")
+            raise self.source.broken(f"found a face in the box {face.box.tolist()}", "left, top, right, bottom")
         if len(np.unique(face.landmarks, axis=0)) < 2:
-            raise self.source.fault(f"found a face with landmarks {face.landmarks.tolist()}", "five different points")
+            raise self.source.broken(f"found a face with landmarks {face.landmarks.tolist()}", "five different points")
         if not 0 <= face.probability <= 1:
-            raise self.source.fault(f"found a face with the probability {face.probability}", "one from 0 to 1")
+            raise self.source.broken(f"found a face with the probability {face.probability}", "one from 0 to 1")
 
 
 class _Region(Guard):
@@ -230,7 +230,7 @@ class _Region(Guard):
         share = self.source.check(came, pixels, shape, torch.float32, "the share of epsilon at each pixel")
         least, most = (value.item() for value in share.aminmax())
         if least < 0 or most > 1:
-            raise self.source.fault(f"returned shares from {least:.3g} to {most:.3g}", "shares from 0 to 1")
+            raise self.source.broken(f"returned shares from {least:.3g} to {most:.3g}", "shares from 0 to 1")
         return share.detach()
 
     def _start(self, pixels: Tensor, landmarks: Tensor, generator: torch.Generator) -> Tensor:
@@ -287,9 +287,9 @@ def blame(users: Iterable[tuple[object, Callable[[Tensor], Tensor], Tensor]]) ->
         except PluginError as error:
             return error
         except Exception as error:  # What a component's own backward pass may raise.
-            return component.source.fault(f"its gradient raised {type(error).__name__}: {error}", "a gradient")
+            return component.source.broken(f"its gradient raised {type(error).__name__}: {error}", "a gradient")
         if not gradient.isfinite().all():
             count = int((~gradient.isfinite()).sum())
             came = f"its gradient holds {count} of {gradient.numel()} numbers that are not finite"
-            return component.source.fault(came, "a finite gradient everywhere")
+            return component.source.broken(came, "a finite gradient everywhere")
     return None
