@@ -14,7 +14,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -116,7 +116,7 @@ class Promised:
                 raise
             last = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{Path(last.filename).name}, line {last.lineno}"
-            raise self.broken(f"raised {type(error).__name__} ({where}): {error}", "a result") from error
+            raise self.broken(f"raised {type(error).__name__} ({where}): {_one_line(error)}", "a result") from error
 
     def require(self, built: object, *methods: str) -> None:
         """Make sure that what was built has the methods of its protocol.
@@ -161,9 +161,11 @@ class Component(Promised):
             return self.target
         module, _, attribute = self.target.partition(":")
         try:
-            loaded: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-        except Exception as error:
-            raise self.fault(f"{self.target} cannot be imported ({type(error).__name__}: {error})") from error
+            # What a module prints is not what a command was asked for, here as in `Registry.load_plugins`.
+            with redirect_stdout(io.StringIO()):
+                loaded: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+        except (Exception, SystemExit) as error:
+            raise self.fault(f"{self.target} cannot be imported ({_told(error)})") from error
         return loaded
 
     def fault(self, what: str) -> PluginError:
@@ -318,14 +320,16 @@ class Registry:
         if faults:
             raise FacecryptError(f"{kind} {name!r}: {' '.join(faults)}")
         builder = component.load()
+        quiet = nullcontext() if component.origin == BUILT_IN else redirect_stdout(io.StringIO())
         try:
-            return builder(**bound)
+            with quiet:
+                return builder(**bound)
         except (FacecryptError, MemoryError):
             raise
         except (Exception, SystemExit) as error:
             if component.origin == BUILT_IN:
                 raise
-            raise component.fault(f"cannot be built ({type(error).__name__}: {error})") from error
+            raise component.fault(f"cannot be built ({_told(error)})") from error
 
     def _prefixed(self, kind: Kind, name: str) -> Component | None:
         """Return what ``plugin/name`` names, which may go by its own name, too."""
@@ -392,6 +396,18 @@ class Registry:
             yield
         finally:
             self._origin = previous
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {_one_line(error)}"
+
+
+def _one_line(error: BaseException) -> str:
+    """Return what an error says, on one line."""
+    try:
+        return " ".join(str(error).split())
+    except Exception:  # An error of a plugin may not even be shown.
+        return "it cannot be shown"
 
 
 def _plugin_of(module: str) -> str:

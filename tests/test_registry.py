@@ -315,3 +315,29 @@ def test_every_guard_says_the_same_of_the_same_fault() -> None:
 
 def raise_enough() -> None:
     raise FacecryptError("enough")
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("print('hello')\nraise SystemExit(3)", "SystemExit: 3"),
+        ("print('hello')\nraise ValueError('one\\ntwo')", "ValueError: one two"),
+        ("print('hello')", "AttributeError: module .* has no attribute 'View'"),
+    ],
+)
+def test_a_module_that_is_imported_late_harms_no_command(
+    code: str, says: str, fresh: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    (tmp_path / "plugin_late.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "plugin_late", raising=False)
+    fresh.register("view", "late", "plugin_late:View", summary="x")
+    with pytest.raises(PluginError, match=rf"view 'late' \(this program\): plugin_late:View cannot .*\({says}\)"):
+        fresh.build("view", "late", {})
+    assert capsys.readouterr().out == ""
+
+
+def test_what_a_component_prints_while_it_is_built_is_not_heard(fresh: Registry, capsys: Any) -> None:
+    fresh.register("view", "loud", lambda: print("hello"), summary="x")
+    assert fresh.build("view", "loud", {}) is None
+    assert capsys.readouterr().out == ""

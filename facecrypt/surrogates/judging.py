@@ -76,7 +76,7 @@ def look(embedder: Embedder, faces: Sequence[FaceImage]) -> Seen:
             found: object = embedder(crops(embedder, faces).to(device))
     except (MemoryError, torch.OutOfMemoryError):
         raise  # No fault of the recogniser.
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         told = str(error) if isinstance(error, FacecryptError) else f"{type(error).__name__}: {error}"
         return _nothing(faces, dimension, f"its network fails on a face ({' '.join(told.split())[:200]})")
     if not isinstance(found, Tensor) or not found.is_floating_point() or found.shape != (len(faces), dimension):
@@ -221,7 +221,10 @@ def _find_fault_of_gradient(embedder: Embedder) -> str:
             (gradient,) = torch.autograd.grad(similarity, faces)
     except (FacecryptError, MemoryError, torch.OutOfMemoryError):
         raise
-    except Exception as error:  # Networks come from files and plugins: what one raises makes it one without gradients.
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # Networks come from files and plugins: what one raises makes it one without gradients.
         told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         return f"it gives no gradient ({told})"
     if not gradient.isfinite().all():

@@ -85,6 +85,10 @@ def raises(crops: Tensor) -> Tensor:
     raise RuntimeError("shapes cannot be multiplied\nat all")
 
 
+def leaves(crops: Tensor) -> Tensor:
+    raise SystemExit(3)
+
+
 def some(value: float) -> Answer:
     """One bad number in each embedding."""
 
@@ -107,6 +111,7 @@ def scrambled(crops: Tensor) -> Tensor:
 
 NONSENSE: dict[str, tuple[Answer, str]] = {
     "zero": (number(0), "its embedding is all zero"),
+    "leaves": (leaves, "its network fails on a face (SystemExit: 3)"),
     "nan": (number(math.nan), "its embedding holds numbers that are not finite"),
     "inf": (number(-math.inf), "its embedding holds numbers that are not finite"),
     "one nan": (some(math.nan), "its embedding holds numbers that are not finite"),
