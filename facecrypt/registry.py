@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, field
+from functools import wraps
 from importlib import metadata
 from pathlib import Path
 from types import NoneType, UnionType
@@ -24,7 +25,9 @@ from typing import (
     Annotated,
     Any,
     ClassVar,
+    Concatenate,
     Literal,
+    ParamSpec,
     TypeVar,
     Union,
     get_args,
@@ -37,7 +40,7 @@ import pydantic
 from facecrypt.checking import MOST_FAULTS, describe_fault, suggest, validate
 from facecrypt.errors import FacecryptError, FacecryptWarning, PluginError, UnknownComponentError
 from facecrypt.signatures import UnclearError, read_arguments
-from facecrypt.system.texts import Text, brief
+from facecrypt.system.texts import Text, brief, plain
 
 if TYPE_CHECKING:
     from facecrypt.surrogates.spec import EmbedderSpec
@@ -72,6 +75,7 @@ _API_NAME = "FACECRYPT_API"
 _SLOW = 5.0
 """Seconds that a plugin may take to import before its user is told why every command waits."""
 _PROGRAM = "this program"
+_SPECS = "facecrypt.surrogates.spec"
 _BUILT_IN_MODULE = "facecrypt.builtin"  # by its name, as plugins are, since it knows all components
 
 
@@ -166,6 +170,8 @@ class Component(Promised):
                 loaded: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
         except (Exception, SystemExit) as error:
             raise self.fault(f"{self.target} cannot be imported ({_told(error)})") from error
+        if not callable(loaded):
+            raise self.fault(f"{self.target} is {brief(loaded)}, which is neither a class nor a function")
         return loaded
 
     def fault(self, what: str) -> PluginError:
@@ -186,10 +192,15 @@ class Component(Promised):
         builder = self.load()
         try:
             hints = get_type_hints(builder.__init__ if inspect.isclass(builder) else builder, include_extras=True)
+            parameters = inspect.signature(builder).parameters
+            for name, parameter in parameters.items():
+                describe_parameter(name, hints.get(name), parameter.default)
         except NameError as error:
             raise self.fault(f"a type of its arguments is not known at run time ({error})") from error
+        except Exception as error:  # Annotations and defaults of a plugin run its code.
+            raise self.fault(f"its arguments cannot be read ({_told(error)})") from error
         arguments = {}
-        for name, parameter in inspect.signature(builder).parameters.items():
+        for name, parameter in parameters.items():
             if parameter.kind is not inspect.Parameter.KEYWORD_ONLY or name not in hints:
                 raise self.fault(
                     f"argument {parameter} is not both keyword-only and typed, so recipes cannot be checked"
@@ -209,7 +220,8 @@ class Component(Promised):
         Raises:
             PluginError: If the component cannot be imported or has arguments that a recipe cannot give.
         """
-        described = {name: describe_parameter(name, *each) for name, each in self.arguments().items()}
+        arguments = self.arguments()
+        described = {name: describe_parameter(name, *each) for name, each in arguments.items()}
         bound: dict[str, Any] = {}
         faults: list[str] = []
         for name, value in args.items():
@@ -217,13 +229,45 @@ class Component(Promised):
                 accepts = ", ".join(described.values()) or "no arguments"
                 faults.append(f"unknown argument {brief(name)}.{suggest(name, described)} Accepts: {accepts}.")
                 continue
-            bound[name], fault = check_value(value, self.arguments()[name][0])
+            try:
+                bound[name], fault = check_value(value, arguments[name][0])
+            except Exception as error:  # A check of a plugin's own may raise anything.
+                if self.origin == BUILT_IN:
+                    raise
+                raise self.fault(f"its argument {name!r} cannot be checked ({_told(error)})") from error
             if fault:
                 faults.append(f"argument {name!r}: {fault}")
-        for name, (_, default) in self.arguments().items():
+        for name, (_, default) in arguments.items():
             if default is inspect.Parameter.empty and name not in args:
                 faults.append(f"argument {name!r} is missing: {described[name]}.")
         return bound, faults
+
+
+_Given = ParamSpec("_Given")
+
+
+def _each_alone(
+    register: Callable[Concatenate[Registry, _Given], None],
+) -> Callable[Concatenate[Registry, _Given], None]:
+    """Return a way to register of which a plugin's call that does not fit disables what it is about alone."""
+
+    @wraps(register)
+    def registering(self: Registry, *args: _Given.args, **kwargs: _Given.kwargs) -> None:
+        self._declare_built_ins()  # So that no other component can take a built-in name first.
+        origin = self._origin
+        if origin == _PROGRAM:  # or a program imports a plugin before this registry does
+            origin = _plugin_of(str(sys._getframe(1).f_globals.get("__name__")))
+        if origin not in (BUILT_IN, _PROGRAM):
+            try:
+                inspect.signature(register).bind(self, *args, **kwargs)
+            except TypeError as error:
+                what = " ".join(plain(each) for each in args[:2])
+                self._disable(f"{origin}: {what}", f"register was called wrongly: {_one_line(error)}")
+                return
+        with self._as(origin):
+            register(self, *args, **kwargs)
+
+    return registering
 
 
 @dataclass
@@ -239,6 +283,7 @@ class Registry:
     _declared: bool = False
     _complete: bool = False
 
+    @_each_alone
     def register(
         self, kind: Kind, name: str, target: str | Callable[..., Any], *, summary: str, spec: EmbedderSpec | None = None
     ) -> None:
@@ -257,22 +302,18 @@ class Registry:
         Raises:
             PluginError: If the kind does not exist or the name is taken.
         """
-        self._declare_built_ins()  # So that no other component can take a built-in name first.
         origin = self._origin
-        if origin == _PROGRAM:  # or a program imports a plugin before this registry does
-            origin = _plugin_of(str(sys._getframe(1).f_globals.get("__name__")))
         of_plugin = origin not in (BUILT_IN, _PROGRAM)
-        taken = self.components.get((kind, name))
-        if taken is not None and of_plugin:
-            name = f"{origin}/{name}"
-            taken = self.components.get((kind, name))
-        fault = ""
-        if kind not in KINDS:
-            fault = f"{origin}: {name!r} has the unknown kind {kind!r}. Known: {', '.join(KINDS)}."
-        elif taken is not None:
-            fault = f"{origin}: {kind} {name!r} already exists ({taken.origin}). Choose another name."
+        fault = _fault_of(kind, name, target, summary, spec)
+        if not fault and (taken := self.components.get((kind, name))) is not None:
+            if of_plugin:
+                name = f"{origin}/{name}"
+                taken = self.components.get((kind, name))
+            if taken is not None:
+                fault = f"{kind} {name!r} already exists ({taken.origin}). Choose another name."
+        fault = f"{origin}: {fault}" if fault else ""
         if fault and of_plugin:
-            self._disable(f"{origin}: {kind} {name}", fault)
+            self._disable(f"{origin}: {plain(kind)} {plain(name)}", fault)
         elif fault:
             raise PluginError(fault)
         else:
@@ -398,6 +439,25 @@ class Registry:
             self._origin = previous
 
 
+def _fault_of(kind: object, name: object, target: object, summary: object, spec: object) -> str:
+    """Return why this is no component, or nothing."""
+    if kind not in KINDS:
+        return f"{brief(name)} has the unknown kind {brief(kind)}. Known: {', '.join(KINDS)}."
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        return f"{kind} {brief(name)}: a name is a text that can be printed. Give one."
+    if not callable(target) and not (isinstance(target, str) and all(target.partition(":"))):
+        return f"{kind} {name!r}: its target is {brief(target)}. Give a class, a builder or 'package.module:attribute'."
+    if not isinstance(summary, str):
+        return f"{kind} {name!r}: its summary is {brief(summary)}. Give a line of text."
+    if spec is not None:
+        known = sys.modules.get(_SPECS)  # Whoever has such a spec has imported it; nobody else needs to.
+        if kind != "surrogate" or known is None or not isinstance(spec, known.EmbedderSpec):
+            return f"{kind} {name!r}: its spec is {brief(spec)}. Give surrogates an EmbedderSpec, and others none."
+        if not isinstance(spec.weights, known.Weights) or spec.weights.origin not in known.ORIGINS:
+            return f"{kind} {name!r}: the weights of its spec are {brief(spec.weights)}. Give Weights."
+    return ""
+
+
 def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {_one_line(error)}"
 
@@ -440,6 +500,8 @@ def describe_type(annotation: Any) -> str:
         return f"{describe_type(base)} {', '.join(signs)}".strip()
     if get_origin(annotation) is Literal:
         return " or ".join(map(repr, get_args(annotation)))
+    if get_origin(annotation) is not None and not get_args(annotation):  # typing.List and tuple[()], for example
+        return str(annotation)
     if get_origin(annotation) in (list, Sequence):
         return f"list of {describe_type(get_args(annotation)[0])}"
     if get_origin(annotation) is dict:
@@ -483,6 +545,8 @@ def check_value(value: object, annotation: Any) -> tuple[Any, str]:
         return validate(pydantic.TypeAdapter(annotation), value), ""
     except pydantic.ValidationError as error:
         return value, "; ".join(describe_fault(fault) for fault in error.errors(include_url=False)[:MOST_FAULTS])
+    except pydantic.PydanticUserError:
+        return value, f"its type, {describe_type(annotation)}, is none that a recipe can give. Leave it out."
     except TypeError as error:
         return value, str(error)
 

@@ -3,16 +3,17 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+import typing
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from facecrypt import registry
 from facecrypt.errors import FacecryptError, PluginError, UnknownComponentError
-from facecrypt.registry import JUDGES, KINDS, Registry
+from facecrypt.registry import JUDGES, KINDS, Registry, describe_type
 from tests import processes
 
 
@@ -137,7 +138,7 @@ def test_a_plugin_registers_under_its_own_name(tmp_path: Path, monkeypatch: pyte
         ("plugin_syntax", "def (", "SyntaxError"),
         ("plugin_imports", "import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("plugin_half", "import facecrypt\nfacecrypt.register('view', 'half', dict, summary='x')\n"
-         "facecrypt.register('view', 'other', dict, sumary='x')", "TypeError: "),
+         "len(5)", "TypeError: "),
         ("plugin_leaves", "raise SystemExit(4)", "SystemExit: 4"),
         ("plugin_of_tomorrow", "FACECRYPT_API = 99\nfrom facecrypt.plugin import register",
          "made for version 99 of facecrypt.plugin, this is version 1: get a later facecrypt"),
@@ -341,3 +342,99 @@ def test_what_a_component_prints_while_it_is_built_is_not_heard(fresh: Registry,
     fresh.register("view", "loud", lambda: print("hello"), summary="x")
     assert fresh.build("view", "loud", {}) is None
     assert capsys.readouterr().out == ""
+
+
+FAULTY = {
+    "'view', 'bad', dict, sumary='x'": ("view bad", "register was called wrongly: .*'sum+ary'"),
+    "'view', 'bad', dict": ("view bad", "register was called wrongly: .*'summary'"),
+    "'view', 5, dict, summary='x'": ("view 5", "plugin-faulty: view 5: a name is a text"),
+    "'view', ['bad'], dict, summary='x'": (r"view \['bad'\]", "a name is a text that can be printed"),
+    "'view', 'a\\nb', dict, summary='x'": (r"view a\\nb", "a name is a text"),
+    "['view'], 'bad', dict, summary='x'": (r"\['view'\] bad", "'bad' has the unknown kind"),
+    "'view', 'bad', 5, summary='x'": ("view bad", "its target is 5. Give a class"),
+    "'view', 'bad', {}, summary='x'": ("view bad", "its target is {}"),
+    "'view', 'bad', 'somewhere', summary='x'": ("view bad", "its target is 'somewhere'"),
+    "'view', 'bad', dict, summary=5": ("view bad", "its summary is 5"),
+    "'surrogate', 'bad', dict, summary='x', spec={'height': 112}": ("surrogate bad", "its spec is {'height': 112}"),
+    "'view', 'bad', dict, summary='x', spec=3": ("view bad", "its spec is 3"),
+}
+
+
+@pytest.mark.parametrize("call", FAULTY)
+def test_what_cannot_be_registered_disables_itself_alone(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "import facecrypt\nfacecrypt.register('view', 'before', dict, summary='x')\n"
+        f"facecrypt.register({call})\nfacecrypt.register('view', 'after', dict, summary='x')\n"
+    )
+    monkeypatch.delitem(sys.modules, "plugin_faulty", raising=False)
+    fresh = with_plugins(monkeypatch, entry_point(tmp_path, monkeypatch, "plugin_faulty", code))
+    with pytest.warns(UserWarning, match="cannot be loaded"):
+        names = {component.name for component in fresh.list("view") if component.origin == "plugin-faulty"}
+    assert names == {"before", "after"}
+    ((label, why),) = fresh.broken_plugins.items()
+    expected, says = FAULTY[call]
+    assert re.fullmatch(f"plugin-faulty: {expected}", label)
+    assert re.search(says, why)
+    assert "\n" not in why
+
+
+class Stranger:
+    """A type that pydantic does not know."""
+
+
+def explode(value: float) -> float:
+    raise ZeroDivisionError("no such value")
+
+
+def untypable(annotation: str) -> Any:
+    def build(*, strange: float = 1.0) -> None: ...
+
+    build.__annotations__["strange"] = annotation
+    return build
+
+
+def with_type(annotation: Any) -> Any:
+    def build(*, strange: Any = None) -> None: ...
+
+    build.__annotations__["strange"] = annotation
+    return build
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        (untypable("float >"), "its arguments cannot be read .SyntaxError: "),
+        (untypable("1 / 0"), "its arguments cannot be read .ZeroDivisionError: division by zero"),
+        (untypable("re.nothing"), "its arguments cannot be read .AttributeError: "),
+        (dict, "its arguments cannot be read .ValueError: "),
+        (
+            with_type(Annotated[float, AfterValidator(explode)]),
+            "its argument 'strange' cannot be checked .ZeroDivision",
+        ),
+    ],
+)
+def test_arguments_that_cannot_be_read_are_told_in_a_line(target: Any, says: str, fresh: Registry) -> None:
+    fresh.register("view", "odd", target, summary="x")
+    with pytest.raises(PluginError, match=rf"^view 'odd' \(this program\): {says}") as raised:
+        fresh.build("view", "odd", {"strange": 2.0})
+    assert "\n" not in str(raised.value)
+
+
+def test_a_type_that_no_recipe_can_give_is_told_where_it_is_given(fresh: Registry) -> None:
+    fresh.register("view", "odd", with_type(Stranger), summary="x")
+    assert fresh.build("view", "odd", {}) is None
+    with pytest.raises(FacecryptError, match="argument 'strange': its type, Stranger, is none that a recipe can give"):
+        fresh.build("view", "odd", {"strange": 2.0})
+
+
+def test_a_target_that_is_no_class_is_told_when_it_is_imported(fresh: Registry) -> None:
+    fresh.register("view", "odd", "tests.test_registry:FAULTY", summary="x")
+    with pytest.raises(PluginError, match="tests.test_registry:FAULTY is {.*, which is neither a class nor a function"):
+        fresh.get("view", "odd").bind({})
+
+
+@pytest.mark.parametrize("annotation", [typing.List, typing.Dict, tuple[()], typing.Tuple, list[int]])  # noqa: UP006
+def test_every_type_can_be_described(annotation: Any) -> None:
+    assert describe_type(annotation)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
@@ -24,6 +24,10 @@ Dimension = Annotated[int, Field(ge=1, le=1_000_000)]
 
 Cosine = Annotated[float, Field(ge=-1, le=1)]
 """A threshold that a recipe gives."""
+
+
+Origin = Literal["package", "hub", "url", "frbench", "manual", "file"]
+ORIGINS: tuple[Origin, ...] = get_args(Origin)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +51,7 @@ class Weights:
         surrogate: By which name ``facecrypt weights fetch`` finds the file, or empty where it does not.
     """
 
-    origin: Literal["package", "hub", "url", "frbench", "manual", "file"]
+    origin: Origin
     source: str
     path: str
     sha256: str
