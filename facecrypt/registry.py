@@ -252,7 +252,7 @@ def _each_alone(
     """Return a way to register of which a plugin's call that does not fit disables what it is about alone."""
 
     @wraps(register)
-    def registering(self: Registry, *args: _Given.args, **kwargs: _Given.kwargs) -> None:
+    def registering(self: Registry, /, *args: _Given.args, **kwargs: _Given.kwargs) -> None:
         self._declare_built_ins()  # So that no other component can take a built-in name first.
         origin = self._origin
         if origin == _PROGRAM:  # or a program imports a plugin before this registry does
