@@ -20,7 +20,7 @@ from typing import Any
 from facecrypt import registry
 from facecrypt.errors import FacecryptError
 from facecrypt.photos.files import file_digest
-from facecrypt.photos.finding import files_below, find_photos
+from facecrypt.photos.finding import common_root, files_below, find_photos
 from facecrypt.recipe.check import RECIPE_SCHEMA, Recipe, level_recipes
 from facecrypt.recipe.schema import Receipt, Region, Slot, StrengthChoice
 from facecrypt.registry import BUILT_IN, ENTRY_POINT_GROUP, Kinds
@@ -38,10 +38,20 @@ _LATER = ("detector", "region")
 """Keys of components that came later: with their default they say nothing, so that they void no earlier work."""
 
 
-def recipe_digest(recipe: Recipe) -> str:
-    """Return the SHA-256 of everything that changes what a photo becomes, apart from the photo."""
+_READ_WEIGHTS = ("surrogate", "judge", "detector", "method")
+"""Kinds of components that may read weights from a folder that an argument names."""
+
+
+def recipe_digest(recipe: Recipe, photos: Sequence[Path] = ()) -> str:
+    """Return the SHA-256 of everything that changes what a photo becomes, apart from the photo.
+
+    Args:
+        recipe: A checked recipe.
+        photos: Those of the run, on which each of them depends where the recipe has `person`; else they do not count.
+    """
     tried, receipt = level_recipes(recipe), deciding_receipt(recipe.receipt, recipe.protect, recipe.strength)
-    levels = [_resolve(each) for each in tried]
+    contents = _named_contents(recipe, photos)
+    levels = [_resolve(each) | contents for each in tried]
     deciding = [_plain(each) for each in (recipe.strength, recipe.protect, receipt)]
     whole = {"facecrypt": metadata.version("facecrypt"), "levels": levels, "chosen by": deciding}
     if publishers := _publishers(receipt, [view for each in tried for view in each.views]):
@@ -106,11 +116,17 @@ def _resolve(recipe: Recipe) -> dict[str, Any]:
         backup="{stem}.original{suffix}",
         trainer=type(recipe.trainer)(precision=recipe.trainer.precision),
     )
+    return _changed(neutral)
+
+
+def _named_contents(recipe: Recipe, photos: Sequence[Path]) -> dict[str, Any]:
+    """Return the content of the photos and tables that count, by their keys, which no level changes."""
     contents = {key: _contents(value) for key in _CONTENTS if (value := getattr(recipe, key))}
     if recipe.person is not None:  # What one photo becomes then depends on the others.
-        contents["photos"] = None if recipe.photos is None else _contents(recipe.photos)
+        # Of the run alone: what it writes may lie among them, and would void what was just written.
+        contents["photos"] = _digests(photos, common_root(recipe.photos, photos))
         contents["table"] = None if recipe.person.table is None else _contents(recipe.person.table)
-    return _changed(neutral) | contents
+    return contents
 
 
 def _changed(value: Any) -> dict[str, Any]:
@@ -150,7 +166,7 @@ def _component(kind: Kinds, slot: Any) -> dict[str, Any]:
         "component": component.name,
         "of": _version(component.origin),
         "arguments": {name: repr(value) for name, value in arguments.items() if value is not Parameter.empty},
-        "files": [digest for name in names if (digest := _file(name))],
+        "files": [digest for name in names for digest in _files(name, folders=component.kind in _READ_WEIGHTS)],
     }
 
 
@@ -164,9 +180,18 @@ def _version(origin: str) -> list[str]:
     return [origin]
 
 
-def _file(name: str) -> str | None:
+def _files(name: str, *, folders: bool) -> list[str]:
+    """Return the digests of the file that a text names, or of those directly in the folder that it names."""
     path = expand_home(name) if name else None
-    return file_digest(path) if path is not None and os.path.isfile(path) else None
+    if path is not None and os.path.isfile(path):
+        return [digest] if (digest := file_digest(path)) else []
+    if path is None or not folders or not os.path.isdir(path):
+        return []
+    try:
+        inside = sorted(child for child in path.iterdir() if child.is_file() and not child.name.startswith("."))
+    except OSError:  # Who reads it will say why it cannot be.
+        return []
+    return [f"{child.name} {file_digest(child)}" for child in inside]
 
 
 def _contents(where: str) -> Any:
@@ -178,5 +203,8 @@ def _contents(where: str) -> Any:
         files: Sequence[Path] = files_below(path) if path.is_dir() else find_photos(where)
     except (FacecryptError, OSError):  # Who reads them will say why they cannot be.
         return where
-    root = path if path.is_dir() else path.parent
+    return _digests(files, path if path.is_dir() else path.parent)
+
+
+def _digests(files: Sequence[Path], root: Path) -> list[list[str]]:
     return sorted([os.path.relpath(file, root), file_digest(file) or ""] for file in files)

@@ -6,7 +6,7 @@ import fnmatch
 import itertools
 import os
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -150,6 +150,19 @@ def find_photos(where: str, *, recursive: bool = False) -> list[Path]:
 def files_below(folder: Path) -> list[Path]:
     """Return all files in a folder and below it, linked folders included, but for hidden ones."""
     return _below([folder], LeftOut(), files=True)
+
+
+def common_root(where: str | None, paths: Sequence[Path]) -> Path:
+    """Return the folder below which photos have their places: that which was named, or else the deepest of all.
+
+    Args:
+        where: What names the photos.
+        paths: The photos; all of them lie elsewhere where a source has laid them out.
+    """
+    root = expand_home(where) if where else Path()
+    if not paths or (root.is_dir() and all(path.is_relative_to(root) for path in paths)):
+        return root
+    return Path(os.path.commonpath([path.parent for path in paths]))
 
 
 def _is_photo(path: Path, left_out: LeftOut) -> bool:

@@ -85,7 +85,7 @@ def make_plan(
     output = expand_home(recipe.output)
     manifests = open_manifests(output, [destination for _, destination in chosen], recipe.in_place)
     known = Known([*manifests.values(), *find_manifests([path for pair in chosen for path in pair])])
-    settings = recipe_digest(recipe)
+    settings = recipe_digest(recipe, [source for source, _ in chosen])
     checker = _Checker(recipe, output, known, recipe_file, bases)
     photos = []
     for source, destination in chosen:

@@ -11,6 +11,7 @@ import pytest
 from facecrypt import registry
 from facecrypt.engine import digest
 from facecrypt.engine.digest import detector_identity, recipe_digest
+from facecrypt.photos.files import file_digest
 from facecrypt.recipe.check import check_recipe
 from facecrypt.recipe.schema import Slot
 from facecrypt.registry import Component
@@ -99,6 +100,46 @@ def test_the_content_of_weights_counts(tmp_path: Path) -> None:
     copy.write_bytes(path.read_bytes())
     path.write_bytes(path.read_bytes() + b" ")
     assert of(surrogates=[slot]) != before
+
+
+def test_the_content_of_a_folder_with_weights_counts(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"one")
+    slot = {"name": "timm", "args": {"model": "convnext_atto", "folder": str(tmp_path)}}
+    before = of(surrogates=[slot])
+    (tmp_path / "out").mkdir()  # Nobody reads weights there.
+    (tmp_path / "out" / "report.json").write_text("{}")
+    assert of(surrogates=[slot]) == before
+    (tmp_path / "model.safetensors").write_bytes(b"two")
+    assert of(surrogates=[slot]) != before
+
+
+def test_photos_of_a_person_count_and_no_other_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run writes may lie among them."""
+    monkeypatch.chdir(tmp_path)
+    photos = [tmp_path / name / "1.png" for name in ("ann", "bob")]
+    for number, photo in enumerate(photos):
+        photo.parent.mkdir()
+        photo.write_bytes(bytes([number]))
+    keys = {"photos": str(tmp_path), "person": {"share": "identity"}}
+    seen: list[str] = []
+
+    def digest_of(chosen: list[Path], **more: Any) -> str:
+        return recipe_digest(check_recipe(BASE | keys | more), chosen)
+
+    before = digest_of(photos)
+    (tmp_path / "protected").mkdir()
+    (tmp_path / "protected" / "1.png").write_bytes(b"made")
+    assert digest_of(photos) == digest_of(photos[::-1]) == before
+    assert digest_of(photos[:1]) != before
+    read = file_digest
+    monkeypatch.setattr(digest, "file_digest", lambda path: (seen.append(str(path)), read(path))[1])
+    levels = [{"epsilon": 4}, {"epsilon": 8}]
+    digest_of(photos, strength={"judges": [{"name": "dlib_resnet"}], "levels": levels})
+    assert sorted(each for each in seen if each.endswith(".png")) == [str(photo) for photo in photos]
+    photos[0].write_bytes(b"another")
+    assert digest_of(photos) != before
+    assert of() == recipe_digest(check_recipe(BASE), photos)
 
 
 def test_detectors_and_regions_count_with_their_arguments(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ They are further photos, or those of the run themselves, where the recipe tells 
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +18,7 @@ from facecrypt.detectors.search import FaceDetector
 from facecrypt.errors import EmbeddingError, PhotoError
 from facecrypt.evaluation.embedding_cache import EmbeddingCache, GalleryChoice, recogniser_key
 from facecrypt.faces.patches import FaceImage
-from facecrypt.photos.finding import find_photos
+from facecrypt.photos.finding import common_root, find_photos
 from facecrypt.recipe.face_rules import RECOGNISER
 from facecrypt.recipe.schema import PersonOptions
 from facecrypt.surrogates.embedder import Embedder
@@ -94,9 +93,7 @@ def person_album(person: PersonOptions, photos: str | None, paths: Sequence[Path
     Raises:
         PhotoError: If the table cannot be read, or names none of the photos.
     """
-    root = expand_home(photos) if photos else Path()
-    if not root.is_dir() or not all(path.is_relative_to(root) for path in paths):
-        root = Path(os.path.commonpath([path.parent for path in paths]))
+    root = common_root(photos, paths)
     places = [path.relative_to(root) for path in paths]
     if person.by == "table":
         assert person.table is not None
