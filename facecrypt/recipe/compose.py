@@ -50,7 +50,9 @@ def read_composed(source: str) -> Composed:
     return compose(read_file(source, "recipe"), source, Path(source).parent, (Path(source),))
 
 
-def compose(values: Mapping[str, Node], source: str, folder: Path, above: tuple[Path, ...] = ()) -> Composed:
+def compose(
+    values: Mapping[str, Node], source: str, folder: Path, above: tuple[Path, ...] = (), below: Node = None
+) -> Composed:
     """Return the keys of a recipe laid over those of its bases.
 
     Args:
@@ -58,13 +60,11 @@ def compose(values: Mapping[str, Node], source: str, folder: Path, above: tuple[
         source: Where they come from, for the error message.
         folder: What the paths of bases are relative to.
         above: The files that led here, the recipe's own the last.
+        below: The key ``method`` of bases that come before it in a list.
 
     Raises:
         RecipeError: As for `read_composed`.
     """
-    own, faults = flatten({key: value for key, value in values.items() if key != BASE})
-    if faults:
-        raise RecipeError(source, at_most(faults))
     merged: dict[str, Node] = {}
     files: list[Path] = []
     spellings: dict[str, str] = {}
@@ -73,13 +73,20 @@ def compose(values: Mapping[str, Node], source: str, folder: Path, above: tuple[
         if any(_is_same(path, other) for other in above):
             way = " -> ".join(str(other) for other in (*above, path))
             raise RecipeError(source, [f"base: leads back to itself, by {way}. Take one of these out."])
-        base = compose(read_file(str(path), "base"), str(path), path.parent, (*above, path))
+        base = compose(
+            read_file(str(path), "base"), str(path), path.parent, (*above, path), merged.get("method", below)
+        )
         files += [path, *base.files]
         if len(files) + len(above) > _MOST_FILES:
             raise RecipeError(source, [f"base: the recipe is made of more than {_MOST_FILES} files. Use fewer."])
         merged = _lay_over(merged, base.values)
         spellings |= base.spellings
-    return Composed(_lay_over(merged, own), files, spellings | find_spellings(values))
+    # Whose arguments it gives, and which of them are keys, is known by the bases alone where it names no method itself.
+    below = merged.get("method", below)
+    own, faults = flatten({key: value for key, value in values.items() if key != BASE}, below)
+    if faults:
+        raise RecipeError(source, at_most(faults))
+    return Composed(_lay_over(merged, own), files, spellings | find_spellings(values, below))
 
 
 def _lay_over(base: Mapping[str, Node], own: Mapping[str, Node]) -> dict[str, Node]:

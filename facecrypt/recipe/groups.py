@@ -108,16 +108,17 @@ _SCATTERED = ("levels", "strength")
 """Keys with levels, which are recipes in part."""
 
 
-def flatten(values: Mapping[str, Node]) -> tuple[dict[str, Node], list[str]]:
+def flatten(values: Mapping[str, Node], below: Node = None) -> tuple[dict[str, Node], list[str]]:
     """Return the keys of a recipe, however they are spelt, as flat keys.
 
     Args:
         values: The keys, unchecked.
+        below: The key ``method`` of the recipes that they are laid over, which is meant where they name none.
 
     Returns:
         The flat keys, and one line per key that stands in two places, or in a group that does not have it.
     """
-    maker = _Flat(values)
+    maker = _Flat(values, below)
     for key, value in values.items():
         maker.add(key, value)
     method = maker.result.get("method")
@@ -126,13 +127,14 @@ def flatten(values: Mapping[str, Node]) -> tuple[dict[str, Node], list[str]]:
     return maker.result, maker.faults
 
 
-def find_spellings(values: Mapping[str, Node]) -> dict[str, str]:
+def find_spellings(values: Mapping[str, Node], below: Node = None) -> dict[str, str]:
     """Return the places of keys that are spelt in groups, by their flat keys.
 
     Args:
         values: The keys of a recipe, unchecked.
+        below: As for `flatten`.
     """
-    maker = _Flat(values)
+    maker = _Flat(values, below)
     for key, value in values.items():
         maker.add(key, value)
     return {path: place for path, place in maker.places.items() if path != place}
@@ -152,10 +154,11 @@ def respell(fault: str, spellings: Mapping[str, str]) -> str:
 
 
 class _Flat:
-    def __init__(self, values: Mapping[str, Node]) -> None:
+    def __init__(self, values: Mapping[str, Node], below: Node) -> None:
         self.result: dict[str, Node] = {}
         self.faults: list[str] = []
-        self._own = own_arguments(values.get("method"))
+        self._method = _meant(values.get("method"), below)
+        self._own = own_arguments(values.get("method"), below)
         self.places: dict[str, str] = {}
 
     def add(self, key: str, value: Node) -> None:
@@ -191,7 +194,7 @@ class _Flat:
         left = {key: each for key, each in args.items() if key not in moved}
         if moved and left:
             kept["args"] = left
-        if left and _name(value) in (None, _ITERATIVE):
+        if left and self._method in (None, _ITERATIVE):
             self.faults += [
                 f"method.args.{key}: unknown key.{suggest(key, list(_ARGUMENTS))} Known: {', '.join(_ARGUMENTS)}."
                 for key in left
@@ -236,19 +239,26 @@ class _Flat:
         return done
 
 
-def own_arguments(method: Node) -> Collection[str]:
+def own_arguments(method: Node, below: Node = None) -> Collection[str]:
     """Return the arguments that a method has itself, which are no keys of the recipe.
 
     Args:
         method: The value of the key ``method``, unchecked.
+        below: As for `flatten`.
     """
-    name = _name(method)
+    name = _meant(method, below)
     if name is None or name == _ITERATIVE or not isinstance(name, str):
         return ()
     try:
         return registry.get("method", name).arguments()
     except FacecryptError:  # Whoever checks the components says so.
         return ()
+
+
+def _meant(method: Node, below: Node) -> Any:
+    """Return the name of a method, or of the one that it is laid over."""
+    name = _name(method)
+    return _name(below) if name is None else name
 
 
 def _name(method: Node) -> Any:

@@ -6,9 +6,11 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from facecrypt.errors import RecipeError
+from facecrypt.recipe.compose import BASE, compose
 from facecrypt.recipe.groups import GROUPS, flatten, group, own_arguments
 from facecrypt.recipe.yaml_values import Node, Scalar, YamlError, parse
 
@@ -38,10 +40,10 @@ def migrate(text: str, source: str) -> Migrated:
 
     Args:
         text: A YAML file.
-        source: Its name, for the error message.
+        source: Its path, for error messages, and for the paths of its bases.
 
     Raises:
-        RecipeError: If it is no recipe that can be read, or a key stands in two places.
+        RecipeError: If it or a base is no recipe that can be read, or a key stands in two places.
     """
     try:
         values = parse(text)
@@ -49,33 +51,35 @@ def migrate(text: str, source: str) -> Migrated:
         raise RecipeError(source, [f"is no YAML: {error}."]) from error
     if not isinstance(values, dict):
         raise RecipeError(source, ["is no mapping of keys to values, so there is nothing to group."])
-    flat, faults = flatten(values)
+    bases = {key: value for key, value in values.items() if key == BASE}
+    below = compose(bases, source, Path(source).parent, (Path(source),)).values.get("method")
+    flat, faults = flatten(values, below)
     if faults:
         raise RecipeError(source, faults)
-    grouped = group(flat, own_arguments(flat.get("method")))
+    grouped = group(flat, own_arguments(flat.get("method"), below))
     if grouped.keys() == values.keys() and grouped == values:
         return Migrated(text, False, True)
     header, blocks = _split(text)
     if blocks is not None and set(blocks) == set(values):
         kept = _Writer(grouped, flat, blocks)
         written = header + kept.write()
-        if _means(written, flat):
+        if _means(written, flat, below):
             comments = written.count("#") >= text.count("#")
             return Migrated(written, True, comments)
     written = header + "".join(f"{line}\n" for line in _lines(grouped))
-    if not _means(written, flat):
+    if not _means(written, flat, below):
         raise RecipeError(
             source, ["cannot be written in groups as it stands. Mend it by hand: facecrypt show --grouped."]
         )
     return Migrated(written, True, written.count("#") >= text.count("#"))
 
 
-def _means(text: str, flat: dict[str, Node]) -> bool:
+def _means(text: str, flat: dict[str, Node], below: Node) -> bool:
     try:
         values = parse(text)
     except YamlError:
         return False
-    return isinstance(values, dict) and flatten(values) == (flat, [])
+    return isinstance(values, dict) and flatten(values, below) == (flat, [])
 
 
 class _Block(NamedTuple):

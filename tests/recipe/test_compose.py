@@ -16,6 +16,7 @@ from facecrypt.pipeline.plan import make_plan
 from facecrypt.recipe.check import Recipe, check_recipe, load_recipe
 from facecrypt.recipe.compose import read_composed
 from facecrypt.recipe.merging import merge
+from facecrypt.recipe.migrate import migrate
 from facecrypt.recipe.presets import fill, load_presets
 from facecrypt.recipe.resolve import resolve_recipe
 from facecrypt.recipe.schema import Budget
@@ -87,6 +88,34 @@ def test_a_component_of_another_name_takes_no_arguments_of_the_base(tmp_path: Pa
     base = "optimizer: {name: momentum, args: {decay: 0.5}}\n"
     assert load(tmp_path, base, "optimizer: {name: adam}\n").optimizer.args == {}
     assert load(tmp_path, base, "optimizer: {name: momentum}\n").optimizer.args == {"decay": 0.5}
+
+
+def test_arguments_are_those_of_the_method_that_the_bases_name(tmp_path: Path) -> None:
+    """Which of them are keys, too, is another matter with each method."""
+    own = write(tmp_path / "own.yaml", "base: methods/lots\nmethod: {args: {distance: 2.0, steps: 3}}\n")
+    recipe = load_recipe(own)
+    assert (recipe.method.name, recipe.method.args, recipe.steps) == ("lots", {"distance": 2.0}, 3)
+    assert load_recipe(own, ["method.args.distance=3"]).method.args == {"distance": 3}
+    # The base of a base, one of several, and one that names the method by its name alone.
+    write(tmp_path / "part.yaml", "method: {args: {distance: 2.5}}\n")
+    for bases in ("own.yaml", "[methods/lots, part.yaml]", "[methods/square, name.yaml, part.yaml]"):
+        write(tmp_path / "name.yaml", "method: lots\n")
+        over = write(tmp_path / "over.yaml", f"base: {bases}\nmethod: {{args: {{distance: 4.0}}}}\n")
+        assert load_recipe(over).method.args["distance"] == 4.0
+    own.write_text("base: methods/lots\nmethod: {args: {distnace: 2.0}}\n")
+    with pytest.raises(RecipeError, match=r"method \(lots\): unknown argument 'distnace'. Did you mean 'distance'"):
+        load_recipe(own)
+    own.write_text("base: methods/lots\nmethod: {name: iterative, args: {distance: 2.0}}\n")
+    with pytest.raises(RecipeError, match=r"method.args.distance: unknown key"):
+        load_recipe(own)
+
+
+def test_what_arguments_are_is_known_where_a_recipe_is_migrated(tmp_path: Path) -> None:
+    text = "base: methods/lots\nsteps: 3\nmethod: {args: {distance: 2.0}}\n"
+    made = migrate(text, str(tmp_path / "own.yaml"))
+    before, after = write(tmp_path / "own.yaml", text), write(tmp_path / "new.yaml", made.text)
+    assert made.text != text
+    assert load_recipe(after) == load_recipe(before)
 
 
 def test_references_see_the_whole(tmp_path: Path) -> None:
