@@ -337,7 +337,8 @@ def dump_benchmark(benchmark: Benchmark, *, ascii_only: bool = False) -> str:
 
 def _recipe_alone(source: str, overrides: Sequence[str], allow_env: bool) -> dict[str, Node]:
     """Return the keys of a benchmark of clean photos and one recipe, from the recipe's file."""
-    own = {item.name for item in fields(Benchmark)}
+    # A detector is the recipe's, which tells who judges: receipt.detector, or else the same.
+    own = {item.name for item in fields(Benchmark)} - {"detector"}
     mine = [override for override in overrides if re.split(r"[.\[=:]", override)[0] in own]
     others = [override for override in overrides if override not in mine]
     recipe = load_recipe(source, others, allow_env=allow_env)

@@ -39,6 +39,7 @@ from facecrypt.recipe.groups import (
 from facecrypt.recipe.hardware import hardware_faults
 from facecrypt.recipe.judge_rules import choose_way, is_remote
 from facecrypt.recipe.key_types import Schema, plain_values
+from facecrypt.recipe.names_alone import spell_out
 from facecrypt.recipe.origins import annotate, find_origins
 from facecrypt.recipe.overrides import Override
 from facecrypt.recipe.presets import KEYS, fill, settle_strength
@@ -53,7 +54,6 @@ from facecrypt.recipe.schema import (
     Levels,
     Limits,
     MixupOptions,
-    NamedSlot,
     OwnIdentity,
     PersonOptions,
     Receipt,
@@ -184,8 +184,8 @@ class Recipe:
     detector: Slot = field(default_factory=lambda: Slot("mtcnn"))
     photos: PathText | None = None
     output: PathText = "protected"
-    source: NamedSlot = field(default_factory=lambda: Slot("folder"))
-    sink: NamedSlot = field(default_factory=lambda: Slot("folder"))
+    source: Slot = field(default_factory=lambda: Slot("folder"))
+    sink: Slot = field(default_factory=lambda: Slot("folder"))
     held_out: Annotated[list[JudgeSlot], Field(max_length=MOST_COMPONENTS)] = field(default_factory=list)
     targets: PathText = "virtual"
     max_targets: Annotated[int, Field(ge=1, le=100_000)] = 10
@@ -328,7 +328,7 @@ def show_recipe(
         return dump(interpolation.escape_all(shown), ascii_only=ascii_only)
     tree = read_composed(source).values
     place_overrides(tree, RECIPE_SCHEMA, _settle(overrides, tree, source), source)
-    origins = find_origins(values, tree)
+    origins = find_origins(values, spell_out(tree))
     return annotate(shown, group(origins, own) if grouped else origins, ascii_only=ascii_only)
 
 
@@ -358,7 +358,6 @@ def check_recipe(values: Mapping[str, Any], source: str = "recipe") -> Recipe:
 
 def _check_flat(values: Mapping[str, Any], source: str, faults: list[str]) -> Recipe:
     values, wrong = plain_values(values, RECIPE_SCHEMA)
-    values |= {key: {"name": values[key]} for key in _NAMED if isinstance(values.get(key), str)}
     values, unknown = fill(values)
     faults = [*faults, *wrong, *unknown]
     # Components are checked as far as the mapping allows, so that one pass shows every fault.
@@ -366,8 +365,6 @@ def _check_flat(values: Mapping[str, Any], source: str, faults: list[str]) -> Re
     if isinstance(strength := values.get("strength"), dict):
         faults += [f"strength.{fault}" for fault in component_faults(strength, {"judges": "surrogate"})]
     if isinstance(receipt := values.get("receipt"), dict):
-        if isinstance(detector := receipt.get("detector"), str):
-            receipt = values["receipt"] = receipt | {"detector": {"name": detector}}
         faults += [f"receipt.{fault}" for fault in component_faults(receipt, {"detector": "detector"})]
     faults += owned_faults(values.get("trainer"))
     recipe = check_values(values, _ADAPTER, RECIPE_SCHEMA, source, faults)
@@ -442,8 +439,6 @@ def _says(key: str, value: object) -> bool:
 _SILENT: Mapping[str, Any] = {"enrol": None, "send_originals": False}
 
 
-_NAMED = ("method", "source", "sink", "detector", "region", "target_selector", "gradient", "optimizer")
-"""Keys of components that may be given by their name alone; those in lists have their name in a mapping."""
 _KINDS: dict[str, Kinds] = {
     "surrogates": "surrogate",
     "held_out": JUDGES,

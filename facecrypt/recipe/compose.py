@@ -12,6 +12,7 @@ from facecrypt.errors import RecipeError
 from facecrypt.recipe.config_values import read_file
 from facecrypt.recipe.groups import find_spellings, flatten
 from facecrypt.recipe.merging import merge
+from facecrypt.recipe.names_alone import spell_out
 from facecrypt.recipe.presets import give_way
 from facecrypt.recipe.shipped import SUFFIXES, shipped_names, shipped_recipe
 from facecrypt.recipe.yaml_values import Node, Scalar
@@ -90,7 +91,7 @@ def compose(
 
 
 def _lay_over(base: Mapping[str, Node], own: Mapping[str, Node]) -> dict[str, Node]:
-    return merge(give_way(base, own), own)
+    return merge(spell_out(give_way(base, own), own), spell_out(own, base))
 
 
 def _names(node: Node, source: str) -> Sequence[str]:

@@ -121,9 +121,6 @@ def flatten(values: Mapping[str, Node], below: Node = None) -> tuple[dict[str, N
     maker = _Flat(values, below)
     for key, value in values.items():
         maker.add(key, value)
-    method = maker.result.get("method")
-    if isinstance(getattr(method, "value", method), str):  # its name alone
-        maker.result["method"] = {"name": method}
     return maker.result, maker.faults
 
 
@@ -312,8 +309,7 @@ def _flatten_override(
     if whole and not (override.key in _PATHS and isinstance(override.value, Typed)):
         node = _node(override.value)
         if override.key == "method.args" and isinstance(node, dict):
-            name = {"name": method["name"]} if isinstance(method, dict) and "name" in method else {}
-            flat, faults = flatten({"method": {**name, "args": node}})
+            flat, faults = flatten({"method": {"args": node}}, method)
             kept = flat.pop("method", {})
             extra = [Override("method.args", kept["args"])] if "args" in kept else []
             return [given] if faults else [*extra, *(Override(key, value) for key, value in flat.items())]

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from facecrypt.recipe.key_paths import Part, join_key
+from facecrypt.recipe.names_alone import spell_word
 from facecrypt.recipe.yaml_values import DEEPEST, LONGEST, MOST, Node, Scalar, read_scalar
 from facecrypt.system.texts import brief
 
@@ -201,6 +202,7 @@ class _Resolver:
         for depth, part in enumerate(target):
             if isinstance(node, Scalar):  # It may itself stand for a mapping or a list.
                 node = self.walk(node, target[:depth], chain)
+            node = spell_word(target[:depth], node)
             if isinstance(node, dict) and str(part) in node:
                 node = node[str(part)]
             elif isinstance(node, list) and isinstance(part, int) and part < len(node):

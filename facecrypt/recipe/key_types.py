@@ -16,6 +16,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from facecrypt import registry
 from facecrypt.errors import FacecryptError
 from facecrypt.recipe.key_paths import Part, join_key
+from facecrypt.recipe.names_alone import spell_out
 from facecrypt.recipe.overrides import Typed, override_fault
 from facecrypt.recipe.yaml_values import Node, Scalar, number_fault
 from facecrypt.registry import Kinds
@@ -99,7 +100,7 @@ def plain_values(tree: Mapping[str, Node], schema: Schema) -> tuple[dict[str, An
         of range, a list for a text.
     """
     reader = _Reader(schema)
-    values = reader.read(dict(tree), schema.owner, ())
+    values = reader.read(spell_out(tree), schema.owner, ())
     return values if isinstance(values, dict) else {}, reader.faults
 
 

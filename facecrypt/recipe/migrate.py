@@ -12,6 +12,7 @@ from typing import NamedTuple
 from facecrypt.errors import RecipeError
 from facecrypt.recipe.compose import BASE, compose
 from facecrypt.recipe.groups import GROUPS, flatten, group, own_arguments
+from facecrypt.recipe.names_alone import spell_out
 from facecrypt.recipe.yaml_values import Node, Scalar, YamlError, parse
 
 _KEY = re.compile(r"([A-Za-z_]\w*):(?=\s|$)")
@@ -79,7 +80,10 @@ def _means(text: str, flat: dict[str, Node], below: Node) -> bool:
         values = parse(text)
     except YamlError:
         return False
-    return isinstance(values, dict) and flatten(values, below) == (flat, [])
+    if not isinstance(values, dict):
+        return False
+    read, faults = flatten(values, below)
+    return not faults and spell_out(read) == spell_out(flat)
 
 
 class _Block(NamedTuple):

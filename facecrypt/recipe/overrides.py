@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from facecrypt.recipe.key_paths import Part, join_key, split_key
+from facecrypt.recipe.names_alone import spell_word
 from facecrypt.recipe.yaml_values import Node, Scalar, parse
 from facecrypt.system.texts import brief
 
@@ -104,8 +105,7 @@ def _place(tree: dict[str, Node], parts: Sequence[Part], value: Node) -> None:
         word = child.value if isinstance(child, Scalar) else child
         if depth == 0 and part in _WORDS and isinstance(word, str):
             child = {_WORDS[part]: child}
-        elif parts[depth + 1] == "args" and isinstance(word, str):  # a component that is given by its name alone
-            child = {"name": child}
+        child = spell_word(parts[: depth + 1], child)
         if word is None:
             child = {}
         if not isinstance(child, dict | list):

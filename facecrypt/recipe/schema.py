@@ -61,14 +61,6 @@ class Slot:
     args: Args = field(default_factory=dict)
 
 
-def _spell_out(value: object) -> object:
-    return {"name": value} if isinstance(value, str) else value
-
-
-NamedSlot = Annotated[Slot, pydantic.BeforeValidator(_spell_out)]
-"""A component that may be given by its name alone."""
-
-
 @dataclass
 class TermSlot:
     """A naturalness term of the loss.

@@ -9,6 +9,7 @@ import yaml
 from facecrypt.benchmark.config import dump_benchmark, is_benchmark, load_benchmark
 from facecrypt.cli import main as cli
 from facecrypt.errors import RecipeError
+from facecrypt.recipe.schema import Slot
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -71,6 +72,10 @@ def test_who_identifies_may_find_faces_otherwise(tmp_path: Path) -> None:
     benchmark, (row,) = load_benchmark(write(tmp_path, methods=methods))
     assert row.recipe is not None
     assert (benchmark.detector.name, row.recipe.detector.name) == ("mtcnn", "yunet")
+    by_name, (row,) = load_benchmark(write(tmp_path, methods=methods), ["detector=yunet", "detector.args.score=0.7"])
+    assert by_name.detector == Slot("yunet", {"score": 0.7})
+    by_name, _ = load_benchmark(write(tmp_path, methods=methods, detector="yunet"), ["detector.args.score=0.7"])
+    assert by_name.detector == Slot("yunet", {"score": 0.7})
     (fault,) = faults(write(tmp_path, detector={"name": "yunet", "args": {"score": 3}}))
     assert "detector (yunet): argument 'score': 3 is wrong" in fault
 
@@ -80,6 +85,10 @@ def test_a_recipe_alone_is_judged_by_its_judging_detector(tmp_path: Path) -> Non
     recipe.write_text("surrogates: [{name: sface}]\ndetector: {name: yunet}\n")
     protocol = "protocol.folder=lfw"
     assert load_benchmark(recipe, [protocol])[0].detector.name == "yunet"
+    for given in ("detector=mtcnn", "detector.name=mtcnn"):
+        benchmark, rows = load_benchmark(recipe, [protocol, given])
+        assert rows[1].recipe is not None
+        assert (benchmark.detector.name, rows[1].recipe.detector.name) == ("mtcnn", "mtcnn")
     benchmark, rows = load_benchmark(recipe, [protocol, "receipt.detector={name: mtcnn}"])
     assert benchmark.detector.name == "mtcnn"
     assert rows[1].recipe is not None

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Collection
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from facecrypt.errors import RecipeError
-from facecrypt.recipe.check import Recipe, check_recipe, dump_recipe, load_recipe, recipe_values
+from facecrypt.recipe.check import RECIPE_SCHEMA, Recipe, check_recipe, dump_recipe, load_recipe, recipe_values
+from facecrypt.recipe.names_alone import NAMED_ALONE
+from facecrypt.recipe.schema import Slot
 
 SFACE = {"name": "sface"}
 
@@ -343,11 +348,77 @@ def test_an_omegaconf_config_keeps_the_rules_of_a_file(changes: dict[Any, Any], 
             check_recipe(nothing)
 
 
-@pytest.mark.parametrize("key", ["method", "detector", "target_selector", "gradient", "optimizer"])
-def test_a_component_may_be_given_by_its_name(key: str) -> None:
-    name = {"method": "blur", "detector": "yunet", "target_selector": "farthest"}.get(key, "plain")
-    told = getattr(check_recipe({"surrogates": [{"name": "sface"}], key: name}), key)
-    assert (told.name, told.args) == (name, {})
+NAMES = {
+    "method": "blur",
+    "source": "stdin",
+    "sink": "stdout",
+    "detector": "yunet",
+    "region": "skin",
+    "target_selector": "farthest",
+    "gradient": "penalise_norm",
+    "optimizer": "adam",
+    "receipt.detector": "yunet",
+}
+
+
+def slot_paths(owner: type, kinds: Collection[str], above: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
+    """The keys of a dataclass, and of the dataclasses in it, that hold one component."""
+    found = set()
+    for key, annotation in get_type_hints(owner).items():
+        members = (annotation,) if get_origin(annotation) is list else get_args(annotation) or (annotation,)
+        if key in kinds and any(isinstance(each, type) and issubclass(each, Slot) for each in members):
+            found.add((*above, key))
+        for each in members:
+            if isinstance(each, type) and is_dataclass(each):
+                found |= slot_paths(each, kinds, (*above, key))
+    return found
+
+
+def test_every_key_of_one_component_takes_a_name_alone() -> None:
+    paths = slot_paths(Recipe, RECIPE_SCHEMA.kinds)
+    assert paths == NAMED_ALONE == {tuple(key.split(".")) for key in NAMES}
+
+
+@pytest.mark.parametrize("key", NAMES)
+def test_a_component_may_be_given_by_its_name(key: str, tmp_path: Path) -> None:
+    """In a file, in Python and as an override; over a base or another name; and where a reference leads to it."""
+    outer, _, inner = key.partition(".")
+    name = NAMES[key]
+
+    def told(recipe: Recipe) -> Slot:
+        slot = getattr(recipe, outer)
+        return getattr(slot, inner) if inner else slot
+
+    def nest(value: object) -> dict[str, object]:
+        return {outer: {inner: value} if inner else value}
+
+    plain = {"surrogates": [{"name": "sface"}]}
+    assert told(check_recipe(plain | nest(name))) == told(check_recipe(plain | nest({"name": name}))) == Slot(name)
+    file, base = tmp_path / "own.yaml", tmp_path / "base.yaml"
+    base.write_text(json.dumps(plain | nest(name)))
+    assert (
+        told(load_recipe(base, [f"{key}.args={{}}"])) == told(load_recipe(base, [f"{key}.name={name}"])) == Slot(name)
+    )
+    file.write_text(json.dumps(plain | nest(name) | {"output": "a-${" + key + ".name}"}))
+    assert load_recipe(file).output == f"a-{name}"
+    file.write_text(json.dumps(plain))
+    assert told(load_recipe(file, [f"{key}={name}", f"{key}.args={{}}"])) == Slot(name)
+    for value in ({"args": {}}, {"name": name}, name):
+        file.write_text(json.dumps({"base": "base.yaml", **nest(value)}))
+        assert told(load_recipe(file)) == Slot(name)
+
+
+def test_a_name_alone_takes_and_gives_arguments_as_one_in_a_mapping(tmp_path: Path) -> None:
+    base, file = tmp_path / "base.yaml", tmp_path / "own.yaml"
+    base.write_text("surrogates: [{name: sface}]\ndetector: yunet\noutput: with-${detector}\n")
+    file.write_text("base: base.yaml\n")
+    assert load_recipe(file).output == "with-yunet"
+    file.write_text("base: base.yaml\noutput: own\ndetector: {args: {score: 0.95}}\n")
+    assert load_recipe(file).detector == Slot("yunet", {"score": 0.95})
+    (tmp_path / "over.yaml").write_text("base: own.yaml\ndetector: yunet\n")
+    assert load_recipe(tmp_path / "over.yaml").detector == Slot("yunet", {"score": 0.95})
+    (tmp_path / "over.yaml").write_text("base: own.yaml\ndetector: mtcnn\n")
+    assert load_recipe(tmp_path / "over.yaml").detector == Slot("mtcnn")
 
 
 def test_a_misspelt_shipped_recipe_is_suggested() -> None:

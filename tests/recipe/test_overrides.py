@@ -38,9 +38,14 @@ def test_the_word_of_a_key_stays_when_another_is_added() -> None:
 
 
 def test_the_arguments_of_a_component_that_is_given_by_its_name() -> None:
-    for tree in (applied("a: x", "a.args.b=1"), applied("{}", Override("a", Scalar("x", "x")), "a.args.b=1")):
-        assert tree["a"] == {"name": Scalar("x", "x"), "args": {"b": Typed("1", "a.args.b=1")}}
-    assert applied("r: {d: x}", "r.d.args.b=1")["r"]["d"]["name"] == Scalar("x", "x")
+    for tree in (
+        applied("method: x", "method.args.b=1"),
+        applied("{}", Override("method", Scalar("x", "x")), "method.args.b=1"),
+    ):
+        assert tree["method"] == {"name": Scalar("x", "x"), "args": {"b": Typed("1", "method.args.b=1")}}
+    tree = applied("receipt: {detector: x}", "receipt.detector.args.b=1")
+    assert tree["receipt"]["detector"]["name"] == Scalar("x", "x")
+    assert applied("method: x", "method.name=y")["method"] == {"name": Typed("y", "method.name=y")}
 
 
 @pytest.mark.parametrize(
