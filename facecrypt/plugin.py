@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from facecrypt.choices import Norm, Question
     from facecrypt.detectors.base import Detector, Found, average_landmarks
     from facecrypt.gradients.base import Gradient, Landscape
-    from facecrypt.judges.base import Compares, Judge, Match, NotSentError, Opinion, Picture, Ranks, Spending
-    from facecrypt.judges.service import Service
+    from facecrypt.judges.base import Compares, Judge, Keeps, Match, NotSentError, Opinion, Picture, Ranks, Spending
+    from facecrypt.judges.service import Refusal, RefusedError, Service
     from facecrypt.methods.base import Method, Recognisers, Task, Uses
     from facecrypt.naturalness.base import Naturalness
     from facecrypt.optimizers.base import Optimizer, State, euclidean_norm, normalize, project
@@ -51,6 +51,7 @@ __all__ = [
     "Gradient",
     "Judge",
     "JudgeError",
+    "Keeps",
     "KorniaView",
     "Landscape",
     "Match",
@@ -70,6 +71,8 @@ __all__ = [
     "Question",
     "Ranks",
     "Recognisers",
+    "Refusal",
+    "RefusedError",
     "Region",
     "Room",
     "Service",
@@ -104,8 +107,8 @@ _HOMES = {
     "facecrypt.choices": "Norm Question",
     "facecrypt.detectors.base": "Detector Found average_landmarks",
     "facecrypt.gradients.base": "Gradient Landscape",
-    "facecrypt.judges.base": "Compares Judge Match NotSentError Opinion Picture Ranks Spending",
-    "facecrypt.judges.service": "Service",
+    "facecrypt.judges.base": "Compares Judge Keeps Match NotSentError Opinion Picture Ranks Spending",
+    "facecrypt.judges.service": "Refusal RefusedError Service",
     "facecrypt.methods.base": "Method Recognisers Task Uses",
     "facecrypt.naturalness.base": "Naturalness",
     "facecrypt.optimizers.base": "Optimizer State euclidean_norm normalize project",

@@ -79,26 +79,26 @@ class JudgeServer:
 
     def judge(self, path: str, body: Any) -> dict[str, Any]:
         if path == "/compare":
-            similarity = _alike(_vector(body["first"]), _vector(body["second"]))
+            similarity = alike(vector(body["first"]), vector(body["second"]))
             return {"similarity": similarity, "same": similarity >= SAME}
         if path == "/enrol":
-            self.people.setdefault(body["person"], []).extend(map(_vector, body["photos"]))
+            self.people.setdefault(body["person"], []).extend(map(vector, body["photos"]))
             return {}
-        face = _vector(body["photo"])
-        alike = {person: max(_alike(face, each) for each in known) for person, known in self.people.items()}
-        names = sorted(alike, key=lambda person: -alike[person])[: body["count"]]
-        return {"matches": [{"person": name, "similarity": alike[name]} for name in names]}
+        face = vector(body["photo"])
+        told = {person: max(alike(face, each) for each in known) for person, known in self.people.items()}
+        names = sorted(told, key=lambda person: -told[person])[: body["count"]]
+        return {"matches": [{"person": name, "similarity": told[name]} for name in names]}
 
 
-def _vector(text: str) -> NDArray[np.float64]:
+def vector(text: str) -> NDArray[np.float64]:
     image = Image.open(io.BytesIO(base64.b64decode(text))).convert("L").resize((24, 24))
     grey = np.asarray(image).astype(float).ravel()
     grey -= grey.mean()
-    vector: NDArray[np.float64] = grey / np.linalg.norm(grey)
-    return vector
+    unit: NDArray[np.float64] = grey / np.linalg.norm(grey)
+    return unit
 
 
-def _alike(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+def alike(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     return round(100 * float(first @ second), 3)
 
 

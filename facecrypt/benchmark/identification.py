@@ -54,7 +54,7 @@ from facecrypt.errors import (
 )
 from facecrypt.evaluation.embedding_cache import EmbeddingCache, recogniser_key
 from facecrypt.faces.patches import FaceImage, cut
-from facecrypt.judges.base import NotSentError
+from facecrypt.judges.base import NotSentError, Sworn
 from facecrypt.photos.files import read_photo
 from facecrypt.pipeline.builders import build_detector, build_judge, build_recogniser, same_network, warn
 from facecrypt.recipe.schema import JudgeSlot
@@ -152,12 +152,21 @@ def evaluate(benchmark: Benchmark, rows: Sequence[Row], command: str) -> list[di
             the same folder, or files of somebody else's would be replaced.
     """
     output = expand_home(benchmark.output)
+    panel = _Panel()
     with locked_folders(output, []):
-        return _evaluate(benchmark, rows, command, output, ResultFiles(output, _RESULTS))
+        try:
+            return _evaluate(benchmark, rows, command, output, ResultFiles(output, _RESULTS), panel)
+        finally:
+            panel.dismiss()
 
 
 def _evaluate(
-    benchmark: Benchmark, rows: Sequence[Row], command: str, output: Path, output_files: ResultFiles
+    benchmark: Benchmark,
+    rows: Sequence[Row],
+    command: str,
+    output: Path,
+    output_files: ResultFiles,
+    panel: _Panel,
 ) -> list[dict[str, Any]]:
     protocol = _protocol(benchmark)
     identities = sorted({entry.identity for entry in (*protocol.probes, *protocol.targets, *protocol.gallery)})
@@ -168,7 +177,7 @@ def _evaluate(
     targets = [_target(entry, detector, benchmark) for entry in protocol.targets]
     transforms = publish_all(benchmark.transforms)
     adversaries = [_Opponent(*split_adversary(entry)) for entry in benchmark.adversaries]
-    panel = _panel(benchmark, protocol, numbers, cache, detector)
+    _seat(panel, benchmark, protocol, numbers, cache, detector)
     others = _others(protocol, numbers, detector, benchmark)
     results: list[dict[str, Any]] = []
     for row in rows:
@@ -303,6 +312,8 @@ class _Panel:
         self.evaluators: list[Evaluator] = []
         self.judges: list[AskedEvaluator] = []
         self.left_out: dict[str, str] = {}
+        self.missing: dict[str, str] = {}
+        self.asked: dict[str, Sworn] = {}
 
     @contextmanager
     def asking(self, evaluator: Evaluator | AskedEvaluator) -> Iterator[None]:
@@ -327,12 +338,22 @@ class _Panel:
         else:
             self.evaluators.remove(evaluator)
 
+    def dismiss(self) -> None:
+        """Have the judges clear away what they keep of this benchmark elsewhere, once."""
+        while self.asked:
+            label, judge = self.asked.popitem()
+            try:
+                judge.close()
+            except (JudgeError, PluginError) as error:
+                warn(f"evaluator {label}: {error}")
+
     def close(self) -> None:
-        """Tell what a dry run has counted, in place of results.
+        """End the asking, and tell what a dry run has counted, in place of results.
 
         Raises:
             FacecryptError: If there is nobody else.
         """
+        self.dismiss()
         for judge in list(self.judges):
             spent = judge.judge.spending
             if spent is not None and spent.unsent:
@@ -345,23 +366,29 @@ class _Panel:
         self.left_out[label] = reason
         warn(f"evaluator {label} is left out, as it could not judge: {reason}")
 
+    def miss(self, label: str, reason: str) -> None:
+        """Note, and tell the user, that an optional evaluator is not there."""
+        self.missing[label] = reason
+        warn(f"evaluator {label} does not judge this benchmark: {reason}")
+
     def require_any(self) -> None:
         """Raise FacecryptError if no evaluator is left."""
         if not self.evaluators and not self.judges:
-            reasons = "; ".join(f"{label}: {reason}" for label, reason in self.left_out.items())
+            reasons = "; ".join(f"{label}: {reason}" for label, reason in (self.missing | self.left_out).items())
             raise FacecryptError(f"evaluators: none of them could judge ({reasons}). Name one that can.")
 
 
-def _panel(
+def _seat(
+    panel: _Panel,
     benchmark: Benchmark,
     protocol: IdentificationProtocol,
     numbers: dict[str, int],
     cache: EmbeddingCache,
     detector: FaceDetector,
-) -> _Panel:
+) -> None:
+    """Show the gallery to every evaluator of a benchmark."""
     paths = [entry.image for entry in protocol.gallery]
     labels = torch.tensor([numbers[entry.identity] for entry in protocol.gallery])
-    panel = _Panel()
     for slot in benchmark.evaluators:
         if registry.get(JUDGES, slot.name).kind == "judge":
             _add_judge(panel, slot, protocol, numbers, detector, benchmark)
@@ -371,7 +398,7 @@ def _panel(
         except WeightsError as error:
             if not slot.optional:
                 raise
-            warn(f"evaluator {slot.label} does not judge this benchmark: {error}")
+            panel.miss(slot.label, str(error))
             continue
         # Ranks need no threshold, but whoever lets a gallery grow does.
         fault = find_fault(embedder, by_threshold="growing_gallery" in _names(benchmark))
@@ -390,9 +417,7 @@ def _panel(
             )
         places = found.nonzero().flatten()
         panel.evaluators.append(Evaluator(slot.label, embedder, key, Gallery(gallery[found], labels[found]), places))
-    if panel.left_out:
-        panel.require_any()
-    return panel
+    panel.require_any()
 
 
 def _add_judge(
@@ -404,7 +429,7 @@ def _add_judge(
     benchmark: Benchmark,
 ) -> None:
     """Enrol the gallery with a judge, and have it identify as the others do."""
-    judge = build_judge(JudgeSlot(slot.name, slot.args))
+    judge = panel.asked[slot.label] = build_judge(JudgeSlot(slot.name, slot.args))
     evaluator = AskedEvaluator(slot.label, judge, slot.send_originals or not judge.remote, detector, benchmark.faces)
     try:
         evaluator.enrol(protocol.gallery, numbers)
@@ -416,7 +441,7 @@ def _add_judge(
     except FacecryptError as error:
         if not slot.optional:
             raise
-        warn(f"evaluator {slot.label} does not judge this benchmark: {error}")
+        panel.miss(slot.label, str(error))
         return
     panel.judges.append(evaluator)
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 
+from facecrypt import registry
 from facecrypt.errors import PhotoError
 from facecrypt.photos.finding import find, find_photos
 from facecrypt.recipe.check import Recipe
 from facecrypt.recipe.judge_rules import Estimate, estimate, is_remote, person_of
+from facecrypt.recipe.schema import JudgeSlot
+from facecrypt.registry import JUDGES
 from facecrypt.system.naming import expand_home
 
 
@@ -29,11 +32,18 @@ def describe_costs(recipe: Recipe) -> list[str]:
         if photos is None:
             lines.append(f"{key}: what it costs is not known, as the photos do not lie in a folder")
             continue
-        asked, variable = estimate(slot, photos, enrolled), slot.args.get("key_variable")
-        missing = isinstance(variable, str) and variable and not asked.dry_run and not os.environ.get(variable)
-        unset = f"; its key is not set here: {variable}" if missing else ""
+        asked = estimate(slot, photos, enrolled)
+        missing = [] if asked.dry_run else [each for each in _variables(slot) if not os.environ.get(each)]
+        unset = f"; its key is not set here: {', '.join(missing)}" if missing else ""
         lines.append(f"{key}: {_describe(asked, photos)}{unset}")
     return lines
+
+
+def _variables(slot: JudgeSlot) -> list[str]:
+    """Return the environment variables that hold a judge's key."""
+    known = {name: default for name, (_, default) in registry.get(JUDGES, slot.name).arguments().items()}
+    told = (slot.args.get(name, known.get(name)) for name in ("key_variable", "secret_variable"))
+    return [each for each in told if isinstance(each, str) and each]
 
 
 def _count(photos: str | None) -> int | None:

@@ -8,6 +8,7 @@ checked by it.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -38,15 +39,27 @@ class Picture:
     pixels: NDArray[np.uint8]
     face: FaceImage
 
-    def png(self, largest: int = LARGEST_SIDE) -> bytes:
-        """Return the pixels as a PNG file, shrunk where a side has more than `largest` pixels."""
+    def png(self, largest: int = LARGEST_SIDE, *, smallest: int = 1, most_bytes: int | None = None) -> bytes:
+        """Return the pixels as a PNG file.
+
+        Args:
+            largest: It is shrunk where a side has more pixels.
+            smallest: It is enlarged where a side has fewer, as some services take none that are smaller.
+            most_bytes: It is shrunk until the file has no more.
+        """
         from PIL import Image
 
         image = Image.fromarray(np.ascontiguousarray(self.pixels))
-        image.thumbnail((largest, largest), Image.Resampling.LANCZOS)
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
-        return buffer.getvalue()
+        if (least := min(image.size)) < smallest:
+            image = image.resize([math.ceil(side * smallest / least) for side in image.size], Image.Resampling.BICUBIC)
+        while True:
+            image.thumbnail((largest, largest), Image.Resampling.LANCZOS)
+            buffer = io.BytesIO()
+            image.save(buffer, "PNG")
+            content = buffer.getvalue()
+            if most_bytes is None or len(content) <= most_bytes or max(image.size) == 1:
+                return content
+            largest = max(1, int(max(image.size) * 0.95 * math.sqrt(most_bytes / len(content))))
 
 
 class Opinion(NamedTuple):
@@ -115,6 +128,18 @@ class Judge(Protocol):
         ...
 
 
+class Keeps(Protocol):
+    """A judge that keeps something of a run elsewhere, such as faces at a vendor's. A judge need not be one."""
+
+    def close(self) -> None:
+        """Clear it away; called at the end of each run, also of one that failed, and once more does no harm.
+
+        Raises:
+            JudgeError: If something is left, with its name.
+        """
+        ...
+
+
 class Compares(Judge, Protocol):
     """A judge that compares two pictures."""
 
@@ -151,7 +176,7 @@ class Ranks(Judge, Protocol):
         ...
 
 
-class Sworn(Compares, Ranks, Protocol):
+class Sworn(Compares, Ranks, Keeps, Protocol):
     """A judge as it is asked in a run: all that it says was checked, and what it cannot be asked is a `PluginError`."""
 
 

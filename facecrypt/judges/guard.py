@@ -75,6 +75,11 @@ class _Guarded:
         self._source.call(self._judge.enrol, person, photos)
         self._enrolled.add(person)
 
+    def close(self) -> None:
+        """Have it clear away what it keeps elsewhere, where it keeps anything."""
+        if callable(close := getattr(self._judge, "close", None)):
+            self._source.call(close)
+
     def rank(self, photo: Picture, count: int) -> list[Match]:
         """Return whom it names."""
         came: object = self._source.call(self._judge.rank, photo, count)

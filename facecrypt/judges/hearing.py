@@ -65,6 +65,8 @@ class Hearing:
     _ready: bool = False
     _originals_sent: bool = False
     _tried: dict[str, str] = field(default_factory=dict)
+    _closed: bool = False
+    _left: str = ""
 
     @property
     def judges(self) -> bool:
@@ -192,6 +194,16 @@ class Hearing:
         except NotSentError:
             return None
 
+    def close(self) -> None:
+        """Have the judge clear away what it keeps of this run, once; what it leaves is told in the notes."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self.judge.close()
+        except _FAILURES as error:
+            self._left = str(error)
+
     def _requests(self) -> int:
         return (self.judge.spending or Spending()).requests
 
@@ -230,6 +242,8 @@ class Hearing:
             elif self.way == "pair":
                 shown = "original and saved faces (send_originals: true)"
             notes.append(f"{self.name} was sent {shown}: {spent.requests} requests were made{price}")
+        if self._left:
+            notes.append(f"{self.name}: {self._left}")
         for fault, count in self.faults.items():
             faces = "1 face" if count == 1 else f"{count} faces"
             if spent is None or not spent.unsent:

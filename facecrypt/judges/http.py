@@ -61,6 +61,7 @@ def check_variable(name: str) -> str:
 
 Url = Annotated[str, AfterValidator(check_url)]
 Variable = Annotated[str, AfterValidator(check_variable)]
+KeyVariable = Annotated[str, Field(min_length=1), AfterValidator(check_variable)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 

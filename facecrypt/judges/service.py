@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 from facecrypt.errors import FacecryptError, JudgeError
@@ -24,7 +24,6 @@ from facecrypt.system.texts import plain
 
 if TYPE_CHECKING:
     import requests
-    from requests.auth import AuthBase
 
 HERE: Final = ("localhost", "127.0.0.1", "::1")
 """This machine, where pictures may go unencrypted, and to which they go by no proxy."""
@@ -38,6 +37,31 @@ _MOST_BYTES: Final = 1 << 16
 """Largest answer that is read."""
 _TOLD: Final = 200
 """Characters of an answer that a message repeats."""
+
+
+class Refusal(NamedTuple):
+    """What an answer means that is no success, where its status alone does not tell.
+
+    Attributes:
+        code: What the service calls it.
+        then: ``again``: it may pass, so the request is made again; ``over``: everything would be refused, so nothing
+            more is asked; ``skip``: it concerns this request alone.
+        remedy: What the user can do, as a sentence without its full stop.
+    """
+
+    code: str
+    then: Literal["again", "over", "skip"]
+    remedy: str = "See what the service says of it"
+
+
+class RefusedError(JudgeError):
+    """A service refuses a request, and says why by a word that `Service` was told of.
+
+    Attributes:
+        code: This word; empty where it says none.
+    """
+
+    code: str = ""
 
 
 class Service:
@@ -54,6 +78,9 @@ class Service:
         price: Of one request.
         budget: Most requests, repetitions included; None for no bound.
         dry_run: Make no request: count what would be asked, and raise `NotSentError` in place of an answer.
+        refusals: Tells what an answer means that is no success, from its status and its JSON mapping, which is empty
+            where there is none; None where the status tells.
+        most_bytes: Largest answer that is read.
         sleep: Waits for some seconds.
         clock: Tells the time in seconds.
     """
@@ -69,6 +96,8 @@ class Service:
         price: float | None = None,
         budget: int | None = None,
         dry_run: bool = False,
+        refusals: Callable[[int, Mapping[str, Any]], Refusal | None] | None = None,
+        most_bytes: int = _MOST_BYTES,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -76,7 +105,9 @@ class Service:
         self.dry_run = dry_run
         self._rate, self._retries, self._backoff = rate, retries, backoff
         self._timeout, self._seconds, self._budget = timeout, seconds, budget
+        self._refusals, self._most_bytes = refusals, most_bytes
         self._sleep, self._clock = sleep, clock
+        self._reserved = 0
         self._secrets: list[str] = []
         self._free_at = -math.inf
         self._failures = 0
@@ -95,13 +126,26 @@ class Service:
         if not value and not self.dry_run:
             raise FacecryptError(
                 f"the environment variable {variable} is not set, which holds the key of a judge. Set it, name another "
-                "(key_variable), or set dry_run: true."
+                "one in the recipe, or set dry_run: true."
             )
         if value and (not value.isascii() or not value.isprintable()):
             raise FacecryptError(f"the environment variable {variable} holds no key: a key has no such characters.")
-        if value:
+        if value and value not in self._secrets:
             self._secrets.append(value)
         return value
+
+    def skip(self, count: int) -> NoReturn:
+        """Count requests that a dry run does not make.
+
+        Raises:
+            NotSentError: Always.
+        """
+        self.spending.unsent += count
+        raise NotSentError("dry run: nothing was sent")
+
+    def reserve(self, count: int) -> None:
+        """Keep so many requests of the budget for the last ones, which clear away what is kept at the service's."""
+        self._reserved = count
 
     def post(
         self,
@@ -110,7 +154,8 @@ class Service:
         json: Any = None,
         form: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        auth: AuthBase | None = None,
+        auth: Callable[[requests.PreparedRequest], requests.PreparedRequest] | None = None,
+        last: bool = False,
     ) -> dict[str, Any]:
         """Send a request and return the JSON mapping that comes back.
 
@@ -120,15 +165,17 @@ class Service:
             form: The body, sent as a form, where `json` is None.
             headers: Further headers.
             auth: Signs each request, as those of the package requests do.
+            last: Whether it clears away what is kept at the service's: that is asked for whatever the budget, and
+                although nothing else is asked any more.
 
         Raises:
             NotSentError: In a dry run.
+            RefusedError: If the service refuses the request, in a word that `refusals` knows.
             JudgeError: If no answer comes, or none that can be used: with the address, what happened and what to do.
         """
         if self.dry_run:
-            self.spending.unsent += 1
-            raise NotSentError("dry run: nothing was sent")
-        if self._over:
+            self.skip(1)
+        if self._over and not last:
             raise JudgeError(self._over)
         if offline():
             raise JudgeError(f"{url} was not asked, as no connection may be opened ({OFFLINE}, --offline)")
@@ -140,7 +187,7 @@ class Service:
                     reason = f"{reason}, and no more than {self._seconds:g} s may be spent on it"
                     break
                 self._sleep(wait)
-            self._take_turn(url)
+            self._take_turn(url, last)
             try:
                 answer = self._ask(url, json, form, headers or {}, auth, end)
             except _AgainError as failure:
@@ -154,10 +201,11 @@ class Service:
             self._over = f"{told}; it is not asked any more in this run"
         raise JudgeError(f"{told}. Try again later, or raise retries and seconds of the judge")
 
-    def _take_turn(self, url: str) -> None:
+    def _take_turn(self, url: str, last: bool) -> None:
         """Wait until another request may be made, and count it."""
-        if self._budget is not None and self.spending.requests >= self._budget:
-            self._close(f"{url} was not asked any more: the budget of {self._budget} requests is used up")
+        if self._budget is not None and not last and self.spending.requests >= self._budget - self._reserved:
+            kept = f", but for {self._reserved} to clear away what is kept there" if self._reserved else ""
+            self._close(f"{url} was not asked any more: the budget of {self._budget} requests is used up{kept}")
         if self._rate is not None:
             now = self._clock()
             if now < self._free_at:
@@ -171,7 +219,7 @@ class Service:
         body: Any,
         form: Mapping[str, str] | None,
         headers: Mapping[str, str],
-        auth: AuthBase | None,
+        auth: Callable[[requests.PreparedRequest], requests.PreparedRequest] | None,
         end: float,
     ) -> dict[str, Any]:
         import requests
@@ -201,10 +249,19 @@ class Service:
     def _read(self, url: str, response: requests.Response, end: float) -> dict[str, Any]:
         content = self._receive(url, response, end)
         status = response.status_code
-        if status in _AGAIN:
+        refusal = None
+        if self._refusals is not None and not 200 <= status < 300:
+            refusal = self._refusals(status, _mapping_of(content))
+        if (status in _AGAIN and refusal is None) or (refusal is not None and refusal.then == "again"):
             raise _AgainError(f"answered {status}{self._excerpt(content)}", _wait_of(response.headers))
         if not 200 <= status < 300:
             what = f"{url} answered {status}{self._excerpt(content)}"
+            if refusal is not None:
+                error = RefusedError(f"{what}. {refusal.remedy}")
+                error.code = refusal.code
+                if refusal.then == "over":
+                    self._over = str(error)
+                raise error
             if 300 <= status < 400:
                 self._close(f"{what}, to go elsewhere, which is not done with pictures and keys. Name that address")
             if status in (401, 403):
@@ -225,8 +282,8 @@ class Service:
         content = bytearray()
         for piece in response.iter_content(1):
             content += piece
-            if len(content) > _MOST_BYTES:
-                raise JudgeError(f"{url} answered more than {_MOST_BYTES:,} bytes. See whether it is the address")
+            if len(content) > self._most_bytes:
+                raise JudgeError(f"{url} answered more than {self._most_bytes:,} bytes. See whether it is the address")
             if self._clock() > end:
                 raise _AgainError(f"did not end its answer within {self._seconds:g} s")
         return bytes(content)
@@ -261,6 +318,14 @@ class _AgainError(Exception):
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
+
+
+def _mapping_of(content: bytes) -> dict[str, Any]:
+    try:
+        mapping = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return mapping if isinstance(mapping, dict) else {}
 
 
 def _wait_of(headers: Mapping[str, str]) -> float:

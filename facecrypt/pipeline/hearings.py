@@ -41,6 +41,12 @@ def _verdict(hearing: Hearing, heard: Heard) -> HeardVerdict:
     )
 
 
+def close_all(hearings: Sequence[Hearing]) -> None:
+    """Have judges clear away what they keep of a run elsewhere."""
+    for hearing in hearings:
+        hearing.close()
+
+
 def account(hearings: Sequence[Hearing]) -> list[dict[str, Any]] | None:
     """Return what report.json says of judges; None without any."""
     return [hearing.account() for hearing in hearings] or None

@@ -39,7 +39,7 @@ from facecrypt.methods.iterative.own_photos import OwnPhotos, own_album, person_
 from facecrypt.photos.files import file_digest, sweep
 from facecrypt.photos.metadata import policy_note
 from facecrypt.pipeline.builders import assemble, build_detectors, build_region, warn
-from facecrypt.pipeline.hearings import account, add_heard, devices_for, hear_all, unheard
+from facecrypt.pipeline.hearings import account, add_heard, close_all, devices_for, hear_all, unheard
 from facecrypt.pipeline.material import Material, delivered, gather
 from facecrypt.pipeline.plan import Plan, make_plan
 from facecrypt.pipeline.recovery import measure_again
@@ -190,6 +190,7 @@ def _prepare(
             lambda folder: Enrolment(folder, detectors.judges, aligned=aligned, protected=_originals(plan)),
             ahead=any(photo.no_work is None for photo in plan.photos),
         )
+        stack.callback(close_all, crew.hearings)
         hear = hear_all(crew.hearings)
         gallery = _open_gallery(recipe.receipt, detectors.judges, aligned)
         sources = [photo.source for photo in plan.photos]
@@ -279,6 +280,7 @@ def _prepare(
                 left = _left_out(planned, ended.limit)
                 (photo,) = writer.carry_over([asdict(left)], [planned.destination], earlier, originals)
             photos.append(asdict(_unknown(planned.known_as, records)) if photo is None else photo)
+        close_all(crew.hearings)
         if ended.first:
             fresh = [photo for photo in photos if not photo["already"]]
             notes = (

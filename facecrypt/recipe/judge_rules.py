@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from inspect import Parameter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,18 +67,21 @@ def estimate(slot: JudgeSlot, photos: int, enrolled: Sequence[str]) -> Estimate:
 
     Args:
         slot: What the recipe says of it. Its arguments ``ask``, ``cost``, ``budget`` and ``dry_run`` mean what those of
-            the judge ``http`` do; one that has others is taken to compare.
+            the judge ``http`` do; one that has others is taken to compare. To enrol somebody takes a request, unless
+            its class has a static method ``requests_to_enrol``, which is told the number of photos of each person.
         photos: Number of photos to protect.
         enrolled: Whom each photo shows that the judge may have.
     """
-    known = {name: default for name, (_, default) in registry.get(JUDGES, slot.name).arguments().items()}
+    component = registry.get(JUDGES, slot.name)
+    known = {name: default for name, (_, default) in component.arguments().items()}
     told: dict[str, Any] = {
         name: None if (value := slot.args.get(name, known.get(name))) is Parameter.empty else value
         for name in ("ask", "cost", "budget", "dry_run")
     }
     people = Counter(enrolled)
     if told["ask"] == "rank":
-        requests = len(people) + min(len(people), photos) + photos
+        enrolling: Callable[[Collection[int]], int] = getattr(component.load(), "requests_to_enrol", len)
+        requests = enrolling(people.values()) + min(len(people), photos) + photos
     else:
         requests = TRIAL + photos * max(people.values(), default=1)
     cost = requests * told["cost"] if isinstance(told["cost"], int | float) else None

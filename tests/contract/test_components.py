@@ -34,7 +34,8 @@ from facecrypt.testing.inputs import sample_crops
 from facecrypt.testing.judge import says_what_it_is
 from facecrypt.testing.surrogate import recognises_people
 from facecrypt.testing.target_selector import choose
-from tests import judge_server
+from tests import judge_server, vendor_servers
+from tests.vendor_servers import FacePlusPlusServer, RekognitionServer
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # A broken plugin is reported by a test of its own, not by all of them.
@@ -176,14 +177,20 @@ def test_method(component: Component, check: Check) -> None:
 
 @components("judge")
 @pytest.mark.parametrize("check", testing.JUDGE_CHECKS)
-def test_judge(component: Component, check: Check) -> None:
-    if component.name != "http":
+def test_judge(component: Component, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    vendor = {"faceplusplus": FacePlusPlusServer, "rekognition": RekognitionServer}.get(component.name)
+    if component.name != "http" and vendor is None:
         check(build(component))
         return
-    with judge_server.serve() as server:
+    vendor_servers.set_keys(monkeypatch)
+    with judge_server.serve() if vendor is None else vendor_servers.serve(vendor()) as server:
         for ask in ("compare", "rank"):
+            args = {"threshold": 90.0} if component.name == "rekognition" else {}
+            judge = component.load()(url=server.address, ask=ask, rate=None, **args)
             with suppress(SkipTest):
-                check(component.load()(url=server.address, ask=ask))
+                check(judge)
+            if vendor is not None:
+                judge.close()
 
 
 @components("surrogate")
