@@ -52,7 +52,7 @@ class RefusedError(Exception):
 
 class Vendor(Protocol):
     address: str
-    script: deque[Answer]
+    script: deque[Answer | None]
     sent: list[Sent]
     over: threading.Event
 
@@ -103,14 +103,14 @@ class FacePlusPlusServer:
 
     Attributes:
         address: Its base address.
-        script: What it answers to the next requests, in this order.
+        script: What it answers to the next requests, in this order; None for what it finds itself.
         sent: The requests whose key was right.
         sets: Its sets of faces: the tokens in each.
         faces: What it knows of each token.
     """
 
     address: str = ""
-    script: deque[Answer] = field(default_factory=deque)
+    script: deque[Answer | None] = field(default_factory=deque)
     sent: list[Sent] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
     sets: dict[str, list[str]] = field(default_factory=dict)
@@ -128,8 +128,8 @@ class FacePlusPlusServer:
             if (form.pop("api_key"), form.pop("api_secret")) != (KEY, SECRET):
                 raise RefusedError(401, "AUTHENTICATION_ERROR")
             self.sent.append(Sent(path, dict(headers), form))
-            if self.script:
-                return self.script.popleft()
+            if self.script and (out_of_turn := self.script.popleft()):
+                return out_of_turn
             operation = getattr(self, "_" + path.removeprefix("/facepp/v3/").replace("/", "_"), None)
             if operation is None:
                 raise RefusedError(404, "API_NOT_FOUND")
@@ -229,7 +229,7 @@ class RekognitionServer:
 
     Attributes:
         address: Its base address.
-        script: What it answers to the next requests, in this order.
+        script: What it answers to the next requests, in this order; None for what it finds itself.
         sent: The requests whose signature was right; the path is the operation.
         region: Where in the world it stands.
         token: The session token that belongs to its key, or empty.
@@ -237,7 +237,7 @@ class RekognitionServer:
     """
 
     address: str = ""
-    script: deque[Answer] = field(default_factory=deque)
+    script: deque[Answer | None] = field(default_factory=deque)
     sent: list[Sent] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
     region: str = "us-east-1"
@@ -253,8 +253,8 @@ class RekognitionServer:
             assert prefix == "RekognitionService"
             body = json.loads(content)
             self.sent.append(Sent(operation, lower, body))
-            if self.script:
-                return self.script.popleft()
+            if self.script and (out_of_turn := self.script.popleft()):
+                return out_of_turn
             method = re.sub("([A-Z])", r"_\1", operation).lower()
             return _as_json(200, getattr(self, method)(body))
         except RefusedError as refused:

@@ -127,7 +127,8 @@ class FacePlusPlus:
             FacecryptError: If its key is not set.
             JudgeError: If it does not answer as it should.
         """
-        answer = self._post("compare", image_base64_1=self._encode(first, 2), image_base64_2=self._encode(second, 2))
+        pictures = {"image_base64_1": self._encode(first, 2), "image_base64_2": self._encode(second, 2)}
+        answer = self._post("compare", pictures)
         if answer.get("confidence") is None and [] in (answer.get("faces1"), answer.get("faces2")):
             return Opinion(None, None, found=False)
         confidence: float = pick(answer, self._url, "a number", "confidence")
@@ -148,7 +149,7 @@ class FacePlusPlus:
         tokens = [token for photo in photos if (token := self._detect(photo))]
         for start in range(0, len(tokens), _MOST_TOKENS):
             some = tokens[start : start + _MOST_TOKENS]
-            answer = self._post("faceset/addface", outer_id=name, face_tokens=",".join(some))
+            answer = self._post("faceset/addface", {"outer_id": name, "face_tokens": ",".join(some)})
             if failures := pick(answer, self._url, "a list", "failure_detail"):
                 reason = pick(failures[0], self._url, "a text", "reason")
                 raise JudgeError(f"{self._url} did not take a face into its set: {reason}. See what Face++ says of it")
@@ -163,12 +164,8 @@ class FacePlusPlus:
         """
         if not self._people and not self._service.dry_run:
             return []
-        answer = self._post(
-            "search",
-            outer_id=self._set.name,
-            image_base64=self._encode(photo, 1),
-            return_result_count=str(_MOST_TOKENS),
-        )
+        wanted = {"outer_id": self._set.name, "return_result_count": str(_MOST_TOKENS)}
+        answer = self._post("search", wanted | {"image_base64": self._encode(photo, 1)})
         if answer.get("results") is None and answer.get("faces") == []:
             return []
         threshold, named = self._threshold(answer), dict[str, float]()
@@ -200,21 +197,21 @@ class FacePlusPlus:
             JudgeError: If it may still be there.
         """
         try:
-            self._post("faceset/delete", last=True, outer_id=collection, check_empty="0")
+            self._post("faceset/delete", {"outer_id": collection, "check_empty": "0"}, last=True)
         except RefusedError as error:
             if error.code != "INVALID_OUTER_ID":
                 raise
 
     def _create(self, name: str) -> None:
         try:
-            self._post("faceset/create", outer_id=name, display_name="facecrypt")
+            self._post("faceset/create", {"outer_id": name, "display_name": "facecrypt"})
         except RefusedError as error:
             if error.code != "FACESET_EXIST":  # Nobody else thinks of such a name: an answer was lost.
                 raise
 
     def _detect(self, photo: Picture) -> str | None:
         """Return what Face++ calls the largest face of a picture."""
-        faces = pick(self._post("detect", image_base64=self._encode(photo, 1)), self._url, "a list", "faces")
+        faces = pick(self._post("detect", {"image_base64": self._encode(photo, 1)}), self._url, "a list", "faces")
         if not faces:
             return None
         token: str = pick(max(faces, key=self._area), self._url, "a text", "face_token")
@@ -227,9 +224,9 @@ class FacePlusPlus:
     def _threshold(self, answer: Mapping[str, Any]) -> float | None:
         return None if self._at is None else pick(answer, self._url, "a number", "thresholds", self._at)
 
-    def _post(self, what: str, last: bool = False, **form: str) -> dict[str, Any]:
+    def _post(self, what: str, form: Mapping[str, str], last: bool = False) -> dict[str, Any]:
         keys = {"api_key": self._service.secret(self._key), "api_secret": self._service.secret(self._secret)}
-        return self._service.post(f"{self._url}/facepp/v3/{what}", form=keys | form, last=last)
+        return self._service.post(f"{self._url}/facepp/v3/{what}", form=keys | dict(form), last=last)
 
     def _encode(self, picture: Picture, of: int) -> str:
         content = picture.png(self._largest, smallest=_SMALLEST, most_bytes=_MOST_BYTES // of)

@@ -155,13 +155,8 @@ class Rekognition:
             JudgeError: If it does not answer as it should.
         """
         try:
-            answer = self._post(
-                "CompareFaces",
-                SourceImage=self._encode(first),
-                TargetImage=self._encode(second),
-                SimilarityThreshold=0,
-                QualityFilter="NONE",
-            )
+            pictures = {"SourceImage": self._encode(first), "TargetImage": self._encode(second)}
+            answer = self._post("CompareFaces", pictures | {"SimilarityThreshold": 0, "QualityFilter": "NONE"})
         except RefusedError as error:
             # If a picture shows no face, it says no more than that a parameter is wrong.
             if error.code in (_NO_FACE, "InvalidParameterException"):
@@ -191,14 +186,8 @@ class Rekognition:
             self._service.skip(self.requests_to_enrol([len(photos)]) - opened)
         name, number = self._collection.open(), str(list(self._faces).index(person) + 1)
         for photo in photos:
-            answer = self._post(
-                "IndexFaces",
-                CollectionId=name,
-                Image=self._encode(photo),
-                ExternalImageId=number,
-                MaxFaces=1,
-                QualityFilter="NONE",
-            )
+            whose = {"CollectionId": name, "ExternalImageId": number, "MaxFaces": 1, "QualityFilter": "NONE"}
+            answer = self._post("IndexFaces", whose | {"Image": self._encode(photo)})
             self._faces[person] += len(pick(answer, self._url, "a list", "FaceRecords"))
 
     def rank(self, photo: Picture, count: int) -> list[Match]:
@@ -211,15 +200,14 @@ class Rekognition:
         most = max(self._faces.values(), default=0)
         if not most and not self._service.dry_run:
             return []
+        wanted = {
+            "CollectionId": self._collection.name,
+            "MaxFaces": min(_MOST_MATCHES, count * most),
+            "FaceMatchThreshold": self._threshold or 0,
+            "QualityFilter": "NONE",
+        }
         try:
-            answer = self._post(
-                "SearchFacesByImage",
-                CollectionId=self._collection.name,
-                Image=self._encode(photo),
-                MaxFaces=min(_MOST_MATCHES, count * most),
-                FaceMatchThreshold=self._threshold or 0,
-                QualityFilter="NONE",
-            )
+            answer = self._post("SearchFacesByImage", wanted | {"Image": self._encode(photo)})
         except RefusedError as error:
             if error.code == _NO_FACE:
                 return []
@@ -251,14 +239,14 @@ class Rekognition:
             JudgeError: If it may still be there.
         """
         try:
-            self._post("DeleteCollection", last=True, CollectionId=collection)
+            self._post("DeleteCollection", {"CollectionId": collection}, last=True)
         except RefusedError as error:
             if error.code != "ResourceNotFoundException":
                 raise
 
     def _create(self, name: str) -> None:
         try:
-            self._post("CreateCollection", CollectionId=name)
+            self._post("CreateCollection", {"CollectionId": name})
         except RefusedError as error:
             if error.code != "ResourceAlreadyExistsException":  # Nobody else thinks of such a name: an answer was lost.
                 raise
@@ -268,7 +256,7 @@ class Rekognition:
         width, height = sides
         return float(width * height)
 
-    def _post(self, what: str, last: bool = False, **body: object) -> dict[str, Any]:
+    def _post(self, what: str, body: Mapping[str, object], last: bool = False) -> dict[str, Any]:
         key, secret = self._service.secret(self._key), self._service.secret(self._secret)
         token = self._service.secret(self._token) if os.environ.get(self._token, "").strip() else ""
 

@@ -77,10 +77,10 @@ def test_after_a_failure_nothing_is_kept(
     vendor_servers.set_keys(monkeypatch)
     with vendor_servers.serve(SERVERS[name]()) as server:
         refusal = {"faceplusplus": b'{"error_message": "INVALID_IMAGE_SIZE:image_base64"}'}
-        server.script.extend([Answer(), Answer(400, refusal.get(name, b'{"__type": "ImageTooLargeException"}'))])
-        server.script[0] = Answer(500, b"once more")
+        server.script.extend([None, Answer(400, refusal.get(name, b'{"__type": "ImageTooLargeException"}'))])
         assert evaluate(tmp_path, [slot(name, server.address)]) == cli.WRONG
     assert "evaluators: none of them could judge" in capsys.readouterr().err
+    assert len(server.sent) == 3, "its collection is made, a picture is refused, and the collection goes"
     assert kept(server) == {}
 
 
