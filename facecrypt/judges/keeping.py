@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import weakref
@@ -18,14 +17,26 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
+from facecrypt import registry
 from facecrypt.errors import FacecryptError, JudgeError
 from facecrypt.judges.service import RefusedError, Service
 
 OPENED: Final = 2
 """Requests that a collection takes but for its faces: one makes it, one deletes it."""
 
-_BOOT: Final = "import sys; sys.path[:] = sys.argv[1:]; from facecrypt.judges.keeping import watch; watch()"
 _GONE: Final = "gone\n"
+_BOOT: Final = f"""
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+told = sys.stdin.readline()
+if told and sys.stdin.readline() != {_GONE!r}:
+    import site
+    site.main()
+    sys.path[:] = sys.argv[1:]
+    from facecrypt.judges.keeping import delete
+    delete(told)
+"""
+"""What the watching process does. Mostly that is nothing, so nothing is imported for it (``-S``)."""
 _MOMENT: Final = 5.0
 """Seconds in which a watching process ends that has nothing to do."""
 
@@ -112,7 +123,7 @@ class Kept:
         path = [os.path.abspath(folder) for folder in sys.path]
         try:
             watcher = subprocess.Popen(
-                [sys.executable, "-P", "-c", _BOOT, *path],
+                [sys.executable, "-P", "-S", "-c", _BOOT, *path],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -165,14 +176,12 @@ def _leave(watcher: subprocess.Popen[str]) -> None:
     watcher.returncode = 0  # Nobody waits for it.
 
 
-def watch() -> None:
-    """Wait until the process that made a collection is gone, and delete it where that was not done."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    told = sys.stdin.readline()
-    if not told or sys.stdin.readline() == _GONE:
-        return
-    from facecrypt import registry
+def delete(told: str) -> None:
+    """Delete a collection of which the process that made it has told.
 
+    Args:
+        told: The judge, its arguments and the collection, as JSON.
+    """
     name, args, collection = json.loads(told)
     judge: Forgets = registry.build("judge", name, args)
     judge.forget(collection)

@@ -110,7 +110,7 @@ def test_it_is_asked_again_where_it_has_no_time(faceplusplus: FacePlusPlusServer
         judge(faceplusplus, retries=1).compare(people[0], people[0])
 
 
-@pytest.mark.parametrize(("variable", "value"), [("FACEPLUSPLUS_KEY", "another"), ("FACEPLUSPLUS_SECRET", "0ther")])
+@pytest.mark.parametrize(("variable", "value"), [("FACEPLUSPLUS_KEY", "an0ther"), ("FACEPLUSPLUS_SECRET", "0ther")])
 def test_a_wrong_key_is_tried_once_and_stands_in_no_message(
     faceplusplus: FacePlusPlusServer,
     people: list[Picture],
@@ -125,7 +125,7 @@ def test_a_wrong_key_is_tried_once_and_stands_in_no_message(
             JudgeError, match="AUTHENTICATION_ERROR.*It does not accept the key. Mend the var"
         ) as caught:
             one.enrol("p", [people[0]])
-    assert not {KEY, SECRET, value} & set(str(caught.value).replace('"', " ").split())
+    assert not any(each in str(caught.value) for each in (KEY, SECRET, value))
     one.close()
     assert (one.spending.requests, faceplusplus.sent) == (1, [])
 
@@ -149,7 +149,7 @@ def test_a_key_that_is_not_set(
         assert one.spending.requests == 0
 
 
-@pytest.mark.parametrize("shape", [(40, 60), (60, 5000), (700, 900)])
+@pytest.mark.parametrize("shape", [(40, 60), (500, 700), pytest.param((60, 5000), marks=pytest.mark.slow)])
 def test_pictures_are_as_large_as_it_takes_them(
     faceplusplus: FacePlusPlusServer, people: list[Picture], shape: tuple[int, int]
 ) -> None:

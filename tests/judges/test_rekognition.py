@@ -179,7 +179,7 @@ def test_a_key_that_is_not_set(
         judge(rekognition).compare(people[0], people[1])
 
 
-@pytest.mark.parametrize("shape", [(40, 60), (1300, 1300)])
+@pytest.mark.parametrize("shape", [(40, 60), pytest.param((1300, 1300), marks=pytest.mark.slow)])
 def test_pictures_are_as_large_as_it_takes_them(
     rekognition: RekognitionServer, people: list[Picture], shape: tuple[int, int]
 ) -> None:
