@@ -32,7 +32,7 @@ def slot(name: str, address: str, **args: Any) -> dict[str, Any]:
     return {"name": name, "args": given}
 
 
-@pytest.mark.parametrize("name", ["faceplusplus", "rekognition"])
+@pytest.mark.parametrize("name", [pytest.param("faceplusplus", marks=pytest.mark.slow), "rekognition"])
 def test_a_vendor_identifies_what_is_protected_and_keeps_nothing(
     name: str, tmp_path: Path, detector: FaceDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,6 +57,7 @@ def test_a_vendor_identifies_what_is_protected_and_keeps_nothing(
         assert not file.is_file() or vendor_servers.SECRET.encode() not in file.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["faceplusplus", "rekognition"])
 def test_a_dry_run_counts_all_that_would_be_asked(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -70,7 +71,7 @@ def test_a_dry_run_counts_all_that_would_be_asked(
     assert server.sent == []
 
 
-@pytest.mark.parametrize("name", ["faceplusplus", "rekognition"])
+@pytest.mark.parametrize("name", [pytest.param("faceplusplus", marks=pytest.mark.slow), "rekognition"])
 def test_after_a_failure_nothing_is_kept(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

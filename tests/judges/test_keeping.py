@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -61,6 +62,7 @@ def test_what_cannot_be_deleted_is_told_and_tried_again(
     ):
         judge.close()
     del judge  # Nobody closes it again.
+    gc.collect()
     wait_for(lambda: not faceplusplus.sets)
 
 

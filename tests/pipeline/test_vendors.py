@@ -76,7 +76,8 @@ def test_a_vendor_that_ranks_gives_a_verdict_and_keeps_nothing(name: str, photo:
     assert "jane-doe" not in json.dumps([sent.body for sent in server.sent])
 
 
-@pytest.mark.parametrize("name", [pytest.param("faceplusplus", marks=pytest.mark.slow), "rekognition"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["faceplusplus", "rekognition"])
 def test_a_vendor_that_compares_gives_a_verdict(name: str, photo: Path) -> None:
     with vendor_servers.serve(SERVERS[name]()) as server:
         args = {"threshold": 90.0} if name == "rekognition" else {}
