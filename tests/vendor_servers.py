@@ -15,8 +15,9 @@ import itertools
 import json
 import re
 import threading
+import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -367,6 +368,14 @@ class RekognitionServer:
         self._collection(body)
         del self.collections[body["CollectionId"]]
         return {"StatusCode": 200}
+
+
+def wait_for(done: Callable[[], bool]) -> None:
+    """Wait until something is so that another process brings about."""
+    end = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.02)
 
 
 def throttled(word: str) -> Answer:

@@ -260,16 +260,18 @@ class Rekognition:
         key, secret = self._service.secret(self._key), self._service.secret(self._secret)
         token = self._service.secret(self._token) if os.environ.get(self._token, "").strip() else ""
 
+        headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": f"RekognitionService.{what}"}
+        if token:
+            headers["X-Amz-Security-Token"] = token
+
         def signed(request: requests.PreparedRequest) -> requests.PreparedRequest:
-            parts, content = urlsplit(self._url), request.body or b""
-            moment = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-            request.headers.update({"Host": parts.netloc, "X-Amz-Date": moment})
-            if token:
-                request.headers["X-Amz-Security-Token"] = token
-            names = ["Content-Type", "Host", *(name for name in request.headers if name.startswith("X-Amz-"))]
+            parts = urlsplit(self._url)
+            all_signed = headers | {"Host": parts.netloc, "X-Amz-Date": f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"}
+            assert isinstance(request.body, bytes)
+            request.headers.update(all_signed)
             request.headers["Authorization"] = sign(
-                {name: request.headers[name] for name in names},
-                content.encode() if isinstance(content, str) else content,
+                all_signed,
+                request.body,
                 path=parts.path or "/",
                 region=self._region,
                 service="rekognition",
@@ -278,7 +280,6 @@ class Rekognition:
             )
             return request
 
-        headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": f"RekognitionService.{what}"}
         return self._service.post(self._url, json=body, headers=headers, auth=signed, last=last)
 
     def _encode(self, picture: Picture) -> dict[str, str]:

@@ -32,7 +32,7 @@ def server() -> Iterator[JudgeServer]:
         yield running
 
 
-def evaluate(folder: Path, evaluators: list[dict[str, Any]], **changes: Any) -> int:
+def write(folder: Path, evaluators: list[dict[str, Any]], **changes: Any) -> Path:
     """Two probes of five people, blackened or as they are: nothing that takes long."""
     lines = ["image,identity,role"]
     for number, person in enumerate(PEOPLE):
@@ -51,8 +51,13 @@ def evaluate(folder: Path, evaluators: list[dict[str, Any]], **changes: Any) -> 
         "output": str(folder / "results"),
         "cache": str(folder / "cache"),
     }
-    (folder / "benchmark.yaml").write_text(yaml.safe_dump(values | changes))
-    return cli.main(["evaluate", str(folder / "benchmark.yaml")])
+    file = folder / "benchmark.yaml"
+    file.write_text(yaml.safe_dump(values | changes))
+    return file
+
+
+def evaluate(folder: Path, evaluators: list[dict[str, Any]], **changes: Any) -> int:
+    return cli.main(["evaluate", str(write(folder, evaluators, **changes))])
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:

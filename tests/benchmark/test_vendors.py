@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +16,9 @@ from facecrypt.detectors.search import FaceDetector
 from facecrypt.judges.pictures import show
 from facecrypt.photos.files import read_photo
 from tests import vendor_servers
-from tests.benchmark.test_asking import PACK, evaluate, rows
+from tests.benchmark.test_asking import PACK, evaluate, rows, write
 from tests.judge_server import Answer
-from tests.vendor_servers import FacePlusPlusServer, RekognitionServer, pixels_of, throttled
+from tests.vendor_servers import FacePlusPlusServer, RekognitionServer, pixels_of, throttled, wait_for
 
 pytestmark = pytest.mark.filterwarnings("ignore::facecrypt.errors.FacecryptWarning")
 SERVERS = {"faceplusplus": FacePlusPlusServer, "rekognition": RekognitionServer}
@@ -83,6 +87,22 @@ def test_after_a_failure_nothing_is_kept(
     assert "evaluators: none of them could judge" in capsys.readouterr().err
     assert len(server.sent) == 3, "its collection is made, a picture is refused, and the collection goes"
     assert kept(server) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_after_ctrl_c_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vendor_servers.set_keys(monkeypatch)
+    with vendor_servers.serve(RekognitionServer()) as server:
+        file = write(tmp_path, [slot("rekognition", server.address, rate=0.5)])
+        command = [sys.executable, "-m", "facecrypt", "evaluate", str(file)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+            wait_for(lambda: any(server.collections.values()))
+            running.send_signal(signal.SIGINT)
+            _, told = running.communicate(timeout=60)
+        assert "facecrypt: stopped: " in told
+        wait_for(lambda: not server.collections)
+    assert "SearchFacesByImage" not in {sent.path for sent in server.sent}
 
 
 def test_a_vendor_without_a_key_is_left_out_before_anything_is_made(

@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 
 import pytest
 
@@ -16,7 +14,7 @@ from facecrypt.errors import JudgeError
 from facecrypt.judges.base import Picture
 from facecrypt.judges.faceplusplus import FacePlusPlus
 from tests.judge_server import Answer
-from tests.vendor_servers import FacePlusPlusServer, RekognitionServer
+from tests.vendor_servers import FacePlusPlusServer, RekognitionServer, wait_for
 
 KILLED = """
 import os, signal, sys
@@ -28,13 +26,6 @@ judge.enrol("p", [Picture(np.random.default_rng(0).integers(0, 256, (90, 90, 3),
 print("enrolled", flush=True)
 os.kill(os.getpid(), getattr(signal, sys.argv[2])) if sys.argv[2] else None
 """
-
-
-def wait_for(done: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not done():
-        assert time.monotonic() < end, "nothing was deleted"
-        time.sleep(0.02)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
