@@ -17,7 +17,7 @@ from functools import partial
 from itertools import cycle, product
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from facecrypt.benchmark.tables import Line, Row, blocks_of, conditions_of, lines_of, mark_of, range_of, value_of
 from facecrypt.errors import FacecryptError
@@ -27,6 +27,7 @@ from facecrypt.system.console import say
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 # Paul Tol's "muted" colours, which people with any colour vision tell apart.
 _COLOURS = ("#332288", "#CC6677", "#117733", "#88CCEE", "#882255", "#DDCC77", "#44AA99", "#999933", "#AA4499")
@@ -40,7 +41,16 @@ _SEEN = {
 }
 """What people see, by the key of a row; less is seen to the right of each panel."""
 
-NAMES = ("rank1", "ssim", "tradeoff", "frontier", "looks")
+_USES = {
+    "gradients": "#332288",
+    "scores": "#CC6677",
+    "decisions": "#117733",
+    "nothing": "#882255",
+    "unknown": "#666666",
+}
+"""What methods learn of their surrogates, the most first, each with its colour."""
+
+NAMES = ("rank1", "ssim", "tradeoff", "frontier", "looks", "systems")
 PLOTS = tuple(f"{name}.{suffix}" for name in NAMES for suffix in ("png", "svg"))
 """The files that `plot` may write."""
 
@@ -51,8 +61,9 @@ def plot(rows: Sequence[Row], folder: Path, names: Collection[str] = NAMES) -> l
     ``rank1`` shows Rank-1-T and Rank-1-UT by evaluator and method, with 95 % intervals; ``ssim`` the SSIM of methods
     (Figure 3 of TIP-IM); ``tradeoff`` Rank-1-T against SSIM, with a line through the settings of a method (Figure 5);
     ``frontier`` Rank-1-UT in the same way, and ``looks`` Rank-1-UT against what people see: JOD on a monitor and
-    enlarged, and FLIP. Of several transforms and adversaries, the first is drawn. What cannot be drawn, because no
-    photo was protected or nothing was measured, is not written.
+    enlarged, and FLIP; ``systems`` does so with a name at every dot, for many methods. Of several transforms and
+    adversaries, the first is drawn. What cannot be drawn, because no photo was protected or nothing was measured, is
+    not written.
 
     Args:
         rows: The rows of metrics.json.
@@ -76,6 +87,7 @@ def plot(rows: Sequence[Row], folder: Path, names: Collection[str] = NAMES) -> l
         "tradeoff": (partial(_draw_tradeoff, kind="t"), measured),
         "frontier": (partial(_draw_tradeoff, kind="ut"), measured),
         "looks": (_draw_looks, seen),
+        "systems": (_draw_systems, seen),
     }
     drawings = {
         name: drawing
@@ -232,6 +244,114 @@ def _draw_family(
         axes.plot([place, place], [min(rates), max(rates)], color=colour, linewidth=1)
         if len(points) > 1:
             axes.annotate(member, (place, rate), (5, 4), textcoords="offset points", fontsize=8)
+
+
+def _draw_systems(figure: Figure, lines: Sequence[Line]) -> None:
+    """Draw a panel for each of two ways of looking: a named dot for each method, coloured by what it asks of networks.
+
+    Families are joined. Only evaluators count that are black boxes to every method, as far as there are any.
+    """
+    families = _families(lines)
+    measures = [key for key in ("jod_monitor", "flip") if any(line.values(key) for line in lines)]
+    uses = {each: colour for each, colour in _USES.items() if any(_uses_of(line) == each for line in lines)}
+    names = dict.fromkeys(name for line in lines for name in line.rows)
+    judges = [name for name in names if not any(name in line.rows and mark_of(line.rows[name]) for line in lines)]
+    figure.set_size_inches(5.6 * len(measures), 6.4)
+    panels: list[tuple[Axes, list[_Named]]] = []
+    for position, key in enumerate(measures, start=1):
+        axes = figure.add_subplot(1, len(measures), position)
+        named: list[_Named] = []
+        for members in families.values():
+            points = []
+            for line, _ in members:
+                rates = [value_of(row, "rank1_ut") for name, row in line.rows.items() if name in (judges or names)]
+                rates = [rate for rate in rates if not math.isnan(rate)]
+                if rates and line.values(key):
+                    points.append(_Named(fmean(line.values(key)), fmean(rates), line.label, uses[_uses_of(line)]))
+            points.sort()
+            for point in points:
+                fill = "full" if judges else "none"
+                axes.plot(point.x, point.y, color=point.colour, marker="o", markersize=5, fillstyle=fill)
+            axes.plot([point.x for point in points], [point.y for point in points], color="0.4", linewidth=1, zorder=1)
+            named += points
+        axes.set(ylim=(-5, 109), xlabel=f"{_SEEN[key]}\nless visible \N{RIGHTWARDS ARROW}")
+        axes.set_yticks(range(0, 101, 20))
+        axes.set_ylabel("Rank-1-UT (%)" if position == 1 else "")
+        axes.margins(x=0.08)
+        axes.grid(color="0.93")
+        if key == "flip":
+            axes.invert_xaxis()
+        panels.append((axes, named))
+    for use, colour in uses.items():
+        panels[0][0].plot([], [], "o", color=colour, label=use)
+    title = f"mean of {', '.join(judges or names)}; what a method learns of its surrogates:"
+    title = textwrap.fill(title, 60 * len(measures))
+    figure.legend(title=title, loc="outside lower center", ncols=len(uses), frameon=False)
+    figure.draw_without_rendering()  # Names are placed where the panels end up.
+    for axes, named in panels:
+        _name_points(axes, named)
+
+
+class _Named(NamedTuple):
+    """A point of a panel with its name."""
+
+    x: float
+    y: float
+    name: str
+    colour: str
+
+
+def _name_points(axes: Axes, named: Sequence[_Named]) -> None:
+    """Write a name beside each point, where it covers as little of other names and points as can be."""
+    from matplotlib.transforms import Bbox
+
+    inside = axes.get_window_extent()
+    point_size = axes.figure.dpi / 72
+    spots = axes.transData.transform([(each.x, each.y) for each in named])
+    taken = [Bbox.from_bounds(x - 4 * point_size, y - 4 * point_size, 8 * point_size, 8 * point_size) for x, y in spots]
+    for number in sorted(range(len(named)), key=lambda number: -named[number].y):
+        point, (across, up) = named[number], spots[number]
+        text = axes.annotate(
+            point.name, (point.x, point.y), (0, 0), textcoords="offset points", fontsize=7.5, color=point.colour
+        )
+        text.set_in_layout(False)
+        size = text.get_window_extent()
+        best: tuple[float, int, bool, Bbox] | None = None
+        for far, turn in product(_AWAY, range(0, 360, 20)):
+            right = far * math.cos(math.radians(turn)) > 0
+            side = across + point_size * far * math.cos(math.radians(turn))
+            middle = up + point_size * far * math.sin(math.radians(turn))
+            box = Bbox.from_bounds(side - (0 if right else size.width), middle - size.height / 2, *size.size)
+            hidden = sum(_shared(box, other) for other in taken)
+            cost = hidden + 9 * (size.width * size.height - _shared(box, inside))
+            if best is None or cost < best[0] - 1e-6:
+                best = cost, far, right, box
+        assert best is not None
+        _, far, right, box = best
+        text.set_horizontalalignment("left" if right else "right")
+        text.set_position((((box.x0 if right else box.x1) - across) / point_size, (box.y0 - up) / point_size))
+        taken.append(box)
+        if far >= _AWAY[2]:  # A line leads to a name that stands far away.
+            near = min(max(across, box.x0), box.x1), min(max(up, box.y0), box.y1)
+            x, y = axes.transData.inverted().transform(near)
+            axes.plot(
+                [point.x, x], [point.y, y], color=point.colour, linewidth=0.5, scalex=False, scaley=False, zorder=1
+            )
+
+
+_AWAY = (5, 12, 20, 30, 42, 56, 72, 90)
+"""How far from its point a name may stand, in points of 1/72 inch."""
+
+
+def _shared(first: Bbox, second: Bbox) -> float:
+    """Return the area that two boxes share."""
+    width = min(first.x1, second.x1) - max(first.x0, second.x0)
+    height = min(first.y1, second.y1) - max(first.y0, second.y0)
+    return float(max(0.0, width) * max(0.0, height))
+
+
+def _uses_of(line: Line) -> str:
+    return str(next(iter(line.rows.values())).get("uses") or "unknown")
 
 
 def _judges(line: Line) -> Mapping[str, Row]:

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, product
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,6 +37,8 @@ _QUALITY = {  # heading: the key and its decimals
 _OPTIONAL = ("jod", "flip", "queries")
 """Measures without a column where no row has them: metrics.json of earlier versions, methods that ask nobody."""
 _USES = "Uses"
+_LEFT_OUT = ("psnr", "mmd", "jod_fitted", "jod_phone")
+"""Measures that only the table of looks and time has, for want of room beside all others."""
 _NOTES = """\
 - **R1-T, R5-T** (Rank-N-T): percent of the probes for which at least one of the N nearest gallery images shows a target
   identity. **R1-UT, R5-UT** (Rank-N-UT): percent of the probes for which none of the N nearest gallery images shows the
@@ -104,7 +107,52 @@ def identification_table(rows: Sequence[Row], kind: Literal["t", "ut"]) -> str:
     Lines and columns follow the order of the rows. White-box values carry a star; the best black-box values of a column
     among the lines with the same surrogates are bold, and values that are printed alike are equal.
     """
-    lines, keys = lines_of(rows), (f"rank1_{kind}", f"rank5_{kind}")
+    lines = lines_of(rows)
+    cell = _rates(lines, kind)
+    headings = {row["evaluator"]: _rate_heading(row["evaluator"], kind) for row in rows}
+    return f"{_table(lines, headings, cell)}\n\n{_stated(rows)}"
+
+
+def side_by_side(rows: Sequence[Row]) -> str:
+    """Return every method with all that is known of it as one Markdown table: rates, looks, needs and costs.
+
+    Of several transforms and adversaries, the first is shown: methods are compared by the same.
+    """
+    rows = [row for row in rows if conditions_of(row) == conditions_of(rows[0])]
+    lines = lines_of(rows)
+    columns: dict[str, Callable[[Line], str]] = {}
+    measured = {key for row in rows for key, value in row.items() if value is not None}
+    if "uses" in measured:
+        columns[_USES] = _uses
+    kinds: tuple[Literal["t", "ut"], ...] = ("ut", "t")
+    for kind in kinds:
+        rates = _rates(lines, kind)
+        for name in dict.fromkeys(row["evaluator"] for row in rows):
+            columns[_rate_heading(name, kind)] = partial(_at, rates, name)
+    for heading, (key, decimals) in _QUALITY.items():
+        if key in measured and key not in _LEFT_OUT:
+            columns[heading] = partial(range_of, key=key, decimals=decimals)
+    table = _table(lines, {name: name for name in columns}, lambda line, name: columns[name](line))
+    return f"{table}\n\n{_stated(rows)}"
+
+
+def _at(rates: Callable[[Line, str], str], name: str, line: Line) -> str:
+    return rates(line, name)
+
+
+def _rate_heading(evaluator: str, kind: Literal["t", "ut"]) -> str:
+    return f"{evaluator} R1-{kind.upper()} / R5-{kind.upper()}"
+
+
+def _stated(rows: Sequence[Row]) -> str:
+    """Return under what conditions rows came about, in a line."""
+    facts = {name: dict.fromkeys(str(row[key]) for row in rows) for name, key in _FACTS.items()}
+    return " ".join(f"{name}: {_escape(', '.join(values))}." for name, values in facts.items())
+
+
+def _rates(lines: Sequence[Line], kind: Literal["t", "ut"]) -> Callable[[Line, str], str]:
+    """Return what a cell shows of a line and an evaluator."""
+    keys = (f"rank1_{kind}", f"rank5_{kind}")
     best: dict[tuple[str, str, str], str] = {}  # as printed
     for line in lines:
         for (name, row), key in product(line.rows.items(), keys):
@@ -124,10 +172,7 @@ def identification_table(rows: Sequence[Row], kind: Literal["t", "ut"]) -> str:
             texts.append(text)
         return " / ".join(texts) or _MISSING
 
-    headings = {row["evaluator"]: f"{row['evaluator']} R1-{kind.upper()} / R5-{kind.upper()}" for row in rows}
-    facts = {name: dict.fromkeys(str(row[key]) for row in rows) for name, key in _FACTS.items()}
-    stated = " ".join(f"{name}: {_escape(', '.join(values))}." for name, values in facts.items())
-    return f"{_table(lines, headings, cell)}\n\n{stated}"
+    return cell
 
 
 def quality_table(rows: Sequence[Row]) -> str:
@@ -139,10 +184,14 @@ def quality_table(rows: Sequence[Row]) -> str:
 
     def cell(line: Line, name: str) -> str:
         if name == _USES:
-            return ", ".join(dict.fromkeys(row.get("uses") or _MISSING for row in line.rows.values()))
+            return _uses(line)
         return range_of(line, *_QUALITY[name])
 
     return _table(lines_of(rows), headings, cell)
+
+
+def _uses(line: Line) -> str:
+    return ", ".join(dict.fromkeys(row.get("uses") or _MISSING for row in line.rows.values()))
 
 
 def render_markdown(
@@ -164,6 +213,7 @@ def render_markdown(
     sections = [
         f"# {_escape(title)}\n\n```\n{command.strip()}\n```",
         *(f"**{_escape(each)} could not judge**, so it is left out: {_escape(why)}" for each, why in left_out.items()),
+        f"## Side by side\n\n{side_by_side(rows)}",
         f"## Targeted identification\n\n{_by_condition(rows, 't')}",
         f"## Untargeted identification\n\n{_by_condition(rows, 'ut')}",
         f"## Image quality and time\n\n{quality_table(rows)}",

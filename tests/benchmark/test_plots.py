@@ -269,3 +269,26 @@ def test_the_same_run_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFix
     with pytest.raises(SystemExit):
         plots.main([str(file), str(file), "--output", str(tmp_path)])
     assert "rows: two for" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("whose", ["judges", "surrogates alone"])
+def test_systems_have_their_names_at_their_dots(whose: str, tmp_path: Path) -> None:
+    """Every name is there once per panel, and few of them cover others, though two methods stand in one place."""
+    evaluators = ["sface", "dlib"] if whose == "judges" else ["sface"]
+    rows = [
+        row(method, name, (1, 1, rate, 5), jod_monitor=jod, flip=0.1, uses=uses, white_box=name == "sface")
+        for method, rate, jod, uses in [
+            ("MIM", 40, 8.0, "gradients"),
+            ("TIM", 40, 8.0, "gradients"),
+            ("Square", 90, 7.9, "scores"),
+            ("plus low", 60, 9.5, "gradients"),
+            ("plus mid", 80, 9.3, "gradients"),
+        ]
+        for name in evaluators
+    ]
+    png, svg = plots.plot(rows, tmp_path, ["systems"])
+    assert (png.name, svg.name) == ("systems.png", "systems.svg")
+    text = svg.read_text(encoding="utf-8")
+    for name in ("MIM", "TIM", "Square", "plus low", "plus mid"):
+        assert text.count(f"<!-- {name} -->") == 2
+    assert f"<!-- mean of {evaluators[-1]}; what a method learns of its surrogates: -->" in text

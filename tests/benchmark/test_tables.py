@@ -95,6 +95,28 @@ def test_quality_table_exactly() -> None:
     )
 
 
+def test_side_by_side_has_everything_of_a_method_in_one_line() -> None:
+    looks = {"jod_monitor": 9.314, "jod_phone": 9.9, "jod_enlarged": 9.126, "flip": 0.0296}
+    rows = [
+        row("blur", surrogates=[], uses="nothing", **looks),
+        row("Square", uses="scores", queries_per_face=3000.0, rank1_ut_interval=[60.0, 80.0], **looks),
+        row("Square", "sface", (1.0, 2.0), uses="scores", queries_per_face=3000.0, white_box=True, **looks),
+        row("Square", transform="jpeg_75", uses="scores", **looks),
+    ]
+    assert tables.side_by_side(rows) == (
+        "| Surrogates | Method | Uses | dlib R1-UT / R5-UT | sface R1-UT / R5-UT | dlib R1-T / R5-T "
+        "| sface R1-T / R5-T | SSIM ↑ | JOD ↑ | JOD, enlarged ↑ | FLIP ↓ "
+        "| No face (%) | Queries per face | Seconds per face |\n"
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+        "| none | blur | nothing | **70.0** / **65.0** | - | **50.0** / **60.0** | - "
+        "| 0.9000 | 9.31 | 9.13 | 0.0296 | 0.0 | - | 8.00 |\n"
+        "| sface | Square | scores | **70.0** [60.0, 80.0] / **65.0** | 70.0* / 65.0* | **50.0** / **60.0** "
+        "| 1.0* / 2.0* | 0.9000 | 9.31 | 9.13 | 0.0296 | 0.0 | 3000 | 8.00 |\n"
+        "\n"
+        "Probes: 20. Gallery images: 400. Seed: 0. Transform: none."
+    )
+
+
 def test_missing_rates_are_dashes_and_never_best() -> None:
     rows = [row("a", rates=(None, 3.0), rank1_t_interval=None), row("b", rates=(0.0, None))]
     shown = [line[-1] for line in cells(tables.identification_table(rows, "t"))[1:]]
@@ -204,7 +226,9 @@ def test_two_rows_for_one_cell_are_refused() -> None:
 
 def test_page_holds_command_tables_and_notes() -> None:
     page = tables.render_markdown("Methods *today*", ROWS, "facecrypt evaluate a.yaml probes=20\n")
-    assert page.startswith("# Methods \\*today\\*\n\n```\nfacecrypt evaluate a.yaml probes=20\n```\n\n## Targeted")
+    assert page.startswith(
+        "# Methods \\*today\\*\n\n```\nfacecrypt evaluate a.yaml probes=20\n```\n\n## Side by side\n\n| Surr"
+    )
     assert page.endswith("R1-T.\n")
     for part in (
         tables.identification_table(ROWS, "t"),
