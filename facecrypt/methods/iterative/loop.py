@@ -250,10 +250,12 @@ class ProtectionLoop(nn.Module):
         settings = self.settings
         masks = batch.start() if start is None else batch.take_up(start)
         state, memory = self.optimizer.init(masks), self.gradient.init(masks)
-        chosen: Tensor | None = None
+        previous: Tensor | None = None
+        chosen = torch.zeros(len(masks), dtype=torch.int64, device=masks.device)
         for step in range(0 if start is None else settings.steps // 2, settings.steps):
             look = Look(batch, masks, step)
-            chosen = self.target_selector(look.situation(chosen))
+            if settings.target_weight:  # Without one no target makes a difference, and trying them costs the most.
+                chosen = previous = self.target_selector(look.situation(previous))
             gradient, memory = self.gradient.update(look.landscape(chosen), memory)
             gradient = batch.smooth(gradient)
             direction, state = self.optimizer.update(gradient, state, settings.norm)
@@ -269,6 +271,5 @@ class ProtectionLoop(nn.Module):
                 "protection: the masks hold numbers that are not finite, so no photo is written. Look for what makes "
                 "them in naturalness, gradient, optimizer and views of the recipe, or lower their weights."
             )
-        assert chosen is not None  # There is at least one iteration.
         cut = [mask[:, :side, :side].cpu() for mask, side in zip(masks, batch.sides, strict=True)]
         return Masks(cut, chosen.tolist())
