@@ -1,8 +1,8 @@
-"""Write docs/recipe-reference.md, and the tables of docs/surrogates.md and docs/photos.md, from the code.
+"""Write docs/recipe-reference.md, and the tables of the pages surrogates, photos and limits, from the code.
 
 The first comes from the dataclasses of recipes and the components' signatures, the tables from the recognisers'
-specifications and from what is kept of metadata. Run it after a change of any: python docs/generate.py. A test compares
-the pages with what this would write.
+specifications, from what is kept of metadata, and from what adversaries were measured to undo. Run it after a change of
+any: python docs/generate.py. A test compares the pages with what this would write.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from facecrypt.photos.metadata import SHARES
 from facecrypt.recipe import check as recipe
 from facecrypt.recipe.groups import GROUPS
 from facecrypt.registry import KINDS, describe_parameter, describe_type
+from facecrypt.report import undoing
 from facecrypt.surrogates.spec import EmbedderSpec
 
 FOLDER = Path(__file__).parent
@@ -264,7 +265,36 @@ def _arguments(component: registry.Component) -> list[str]:
     ] or ["No arguments."]
 
 
-PAGES = {"recipe-reference.md": render, "surrogates.md": render_surrogates, "photos.md": render_photos}
+def render_limits() -> str:
+    """Return the page of limits: as it is, with its table of adversaries written anew."""
+    parts = []
+    for entry in undoing.measured():
+        rows = ["| if they ... | then they find | not found at rank 1, in percent |", "| --- | --- | --- |"]
+        for adversary in sorted(entry["adversaries"], key=undoing.found):
+            cells = (undoing.words_of(adversary["name"])[1], f"{undoing.of_ten(undoing.found(adversary))} photos")
+            rows.append(f"| {' | '.join((*cells, _rates(adversary)))} |")
+        masks = f"Masks: {undoing.describe(entry)} as surrogates. {entry['n']} probes, seed {entry['seed']}"
+        parts.append("\n".join(rows) + f"\n\n{masks}, by `{entry['command']}`.")
+    made = f"Written into the data of reports on {undoing.load()['date']} by `{undoing.load()['made_by']}`."
+    text = "\n\n".join([*parts, made])
+    return TABLE.sub(lambda _: text, (FOLDER / "limits.md").read_text(encoding="utf-8"))
+
+
+def _rates(adversary: Mapping[str, Any]) -> str:
+    """Return what each evaluator does not find, with the intervals that there are."""
+    texts = []
+    for name, each in adversary["evaluators"].items():
+        interval = f" [{each['interval'][0]:g}, {each['interval'][1]:g}]" if each["interval"] else ""
+        texts.append(f"{name} {each['rank1_ut']:g}{interval}")
+    return ", ".join(texts)
+
+
+PAGES = {
+    "recipe-reference.md": render,
+    "surrogates.md": render_surrogates,
+    "photos.md": render_photos,
+    "limits.md": render_limits,
+}
 
 if __name__ == "__main__":
     for name, write in PAGES.items():

@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 
 from facecrypt import registry
-from facecrypt.benchmark import plots, tables
+from facecrypt.benchmark import group_tables, plots, tables
 from facecrypt.benchmark.adversaries import Gallery, Identifier, grow, measure_threshold, stream_of, train_linear_probe
 from facecrypt.benchmark.asking import AskedEvaluator
 from facecrypt.benchmark.config import Benchmark, EvaluatorSlot, Row, dump_benchmark, split_adversary
 from facecrypt.benchmark.files import Probe, Saved, folder_of, make_files, quality_of, transform_folder, transformed
+from facecrypt.benchmark.groups import Groups
 from facecrypt.benchmark.metrics import (
     NO_FACE,
     best_over_targets,
@@ -53,6 +54,7 @@ from facecrypt.errors import (
     WeightsError,
 )
 from facecrypt.evaluation.embedding_cache import EmbeddingCache, recogniser_key
+from facecrypt.evaluation.traits import measure_face
 from facecrypt.faces.patches import FaceImage, cut
 from facecrypt.judges.base import NotSentError, Sworn
 from facecrypt.photos.files import read_photo
@@ -174,6 +176,7 @@ def _evaluate(
     cache = EmbeddingCache(expand_home(benchmark.cache))
     detector = build_detector(benchmark.detector)
     probes = [_probe(entry, numbers[entry.identity], detector, benchmark) for entry in protocol.probes]
+    groups = _groups(probes, benchmark.seed)
     targets = [_target(entry, detector, benchmark) for entry in protocol.targets]
     transforms = publish_all(benchmark.transforms)
     adversaries = [_Opponent(*split_adversary(entry)) for entry in benchmark.adversaries]
@@ -215,7 +218,7 @@ def _evaluate(
                         )
                         identifier, stream = faced[0]
                         known = {"adversary": adversary.label, "n_gallery": identifier.size, "stream": stream}
-                        results.append(found | known)
+                        results.append(found | known | groups.rates(found["rank1_ut_probes"]))
                 for judge in list(panel.judges) if adversary.name == "none" else []:
                     if clean and not judge.originals:
                         continue
@@ -230,14 +233,15 @@ def _evaluate(
                         )
                         known = {"adversary": adversary.label, "n_gallery": judge.size, "stream": None}
                         asked = {"needs": "ranks", "queries": judge.queries - before}
-                        results.append(found | known | asked)
+                        results.append(found | known | asked | groups.rates(found["rank1_ut_probes"]))
         results = [each for each in results if each["evaluator"] not in panel.left_out]
         # After every row, so that a run that is stopped leaves what it knows.
         output_files.write(output / "metrics.json", f"{json.dumps(results, indent=1, allow_nan=False)}\n".encode())
     panel.close()
     output_files.write(output / "benchmark.yaml", dump_benchmark(benchmark).encode(errors="backslashreplace"))
     costs = {judge.label: judge.describe_cost() for judge in panel.judges}
-    table = tables.render_markdown(benchmark.title, results, command, panel.left_out, costs)
+    less = group_tables.section(results)
+    table = tables.render_markdown(benchmark.title, results, command, panel.left_out, costs, less)
     output_files.write(output / "table.md", table.encode())
     with temporary_folder("plots") as scratch:
         for plot in plots.plot(results, scratch):
@@ -274,6 +278,12 @@ def _protocol(benchmark: Benchmark) -> IdentificationProtocol:
 def _probe(entry: Entry, number: int, detector: FaceDetector, benchmark: Benchmark) -> Probe:
     photo = read_photo(entry.image)
     return Probe(entry.image, number, photo, next(iter(detector.find(photo, benchmark.faces)), None))
+
+
+def _groups(probes: Sequence[Probe], seed: int) -> Groups:
+    """Return the groups of the probes, by what shows in their original photos."""
+    shown = [None if probe.face is None else measure_face(probe.photo, probe.face) for probe in probes]
+    return Groups([probe.label for probe in probes], shown, seed)
 
 
 def _gallery_faces(

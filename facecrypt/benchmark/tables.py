@@ -147,7 +147,7 @@ def _rate_heading(evaluator: str, kind: Literal["t", "ut"]) -> str:
 def _stated(rows: Sequence[Row]) -> str:
     """Return under what conditions rows came about, in a line."""
     facts = {name: dict.fromkeys(str(row[key]) for row in rows) for name, key in _FACTS.items()}
-    return " ".join(f"{name}: {_escape(', '.join(values))}." for name, values in facts.items())
+    return " ".join(f"{name}: {escape(', '.join(values))}." for name, values in facts.items())
 
 
 def _rates(lines: Sequence[Line], kind: Literal["t", "ut"]) -> Callable[[Line, str], str]:
@@ -200,6 +200,7 @@ def render_markdown(
     command: str,
     left_out: Mapping[str, str] = {},
     costs: Mapping[str, str] = {},
+    groups: str = "",
 ) -> str:
     """Return table.md: the command that made the rows, the tables, and notes on their marks and measures.
 
@@ -209,19 +210,21 @@ def render_markdown(
         command: The command.
         left_out: Evaluators that could not judge, each with the reason.
         costs: Judges that were asked who somebody is, each with how often and what it cost.
+        groups: The section that `group_tables` makes, if there is one.
     """
     sections = [
-        f"# {_escape(title)}\n\n```\n{command.strip()}\n```",
-        *(f"**{_escape(each)} could not judge**, so it is left out: {_escape(why)}" for each, why in left_out.items()),
+        f"# {escape(title)}\n\n```\n{command.strip()}\n```",
+        *(f"**{escape(each)} could not judge**, so it is left out: {escape(why)}" for each, why in left_out.items()),
         f"## Side by side\n\n{side_by_side(rows)}",
         f"## Targeted identification\n\n{_by_condition(rows, 't')}",
         f"## Untargeted identification\n\n{_by_condition(rows, 'ut')}",
+        *([groups] if groups else []),
         f"## Image quality and time\n\n{quality_table(rows)}",
     ]
     if single := [row for row in rows if row.get("best_target") is not None]:
         headings = {row["evaluator"]: row["evaluator"] for row in single}
         targets = _table(
-            lines_of(single), headings, lambda line, name: _escape(line.rows.get(name, {}).get("best_target", _MISSING))
+            lines_of(single), headings, lambda line, name: escape(line.rows.get(name, {}).get("best_target", _MISSING))
         )
         sections.append(f"## Best targets\n\n{targets}")
     if streams := [row for row in rows if row.get("stream")]:
@@ -255,7 +258,7 @@ def _asked_table(rows: Sequence[Row]) -> str:
 def _told(costs: Mapping[str, str]) -> str:
     lines = [f"{name} with the gallery's enrolment and all rows: {cost}." for name, cost in costs.items()]
     why = "They rank people, not photos, and tell no embeddings: among N people, each stands once."
-    return _escape(" ".join([why, *lines]))
+    return escape(" ".join([why, *lines]))
 
 
 def _by_condition(rows: Sequence[Row], kind: Literal["t", "ut"]) -> str:
@@ -265,7 +268,7 @@ def _by_condition(rows: Sequence[Row], kind: Literal["t", "ut"]) -> str:
         tables.setdefault(", ".join(conditions_of(row)), []).append(row)
     if len(tables) == 1:
         return identification_table(rows, kind)
-    return "\n\n".join(f"### {_escape(name)}\n\n{identification_table(each, kind)}" for name, each in tables.items())
+    return "\n\n".join(f"### {escape(name)}\n\n{identification_table(each, kind)}" for name, each in tables.items())
 
 
 def conditions_of(row: Row) -> list[str]:
@@ -317,13 +320,13 @@ def range_of(line: Line, key: str, decimals: int) -> str:
 def _table(lines: Sequence[Line], headings: Mapping[str, str], cell: Callable[[Line, str], str]) -> str:
     """Return a Markdown table; a block's surrogates stand in its first line only, as in print."""
     names = ["Surrogates", "Method", "Setting"][: 3 if any(line.setting for line in lines) else 2]
-    table = [[*names, *map(_escape, headings.values())], ["---"] * len(names) + ["---:"] * len(headings)]
+    table = [[*names, *map(escape, headings.values())], ["---"] * len(names) + ["---:"] * len(headings)]
     for position, line in ((position, line) for block in blocks_of(lines) for position, line in enumerate(block)):
         texts = [line.surrogates if position == 0 else "", line.method, line.setting or _MISSING]
-        table.append([*map(_escape, texts[: len(names)]), *(cell(line, key) for key in headings)])
+        table.append([*map(escape, texts[: len(names)]), *(cell(line, key) for key in headings)])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in table)
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """Return the text as Markdown that shows it as it is, in a table too."""
     return re.sub(r"([\\|*<`\[\]])", r"\\\1", " ".join(text.split()))

@@ -18,6 +18,7 @@ from facecrypt.faces.face import SkippedFace
 from facecrypt.photos.files import file_digest
 from facecrypt.report.page import render
 from facecrypt.report.summary import summarise
+from facecrypt.report.undoing import what_undoes
 from facecrypt.system.private_files import write_whole
 from facecrypt.system.regular import read_text
 from facecrypt.system.timing import stage
@@ -82,6 +83,7 @@ class Report:
         gallery: Folder, number of photos and number of people in which ranks were measured; None without a gallery.
         judges: Judges that were asked for their opinion, with the number of requests and what they cost; None without
             any, and then no part of report.json.
+        undoing: What could undo protection, as `what_undoes` tells it; None where no face was changed.
         faults: Why the report itself could not be written; not part of report.json.
     """
 
@@ -97,6 +99,7 @@ class Report:
     verdict: FaceVerdict | None = None
     gallery: dict[str, Any] | None = None
     judges: list[dict[str, Any]] | None = None
+    undoing: dict[str, Any] | None = None
     faults: list[str] = field(default_factory=list)
 
     @property
@@ -139,6 +142,7 @@ def make(
         worst(photo.get("verdict") for photo in photos),
         gallery,
         judges,
+        what_undoes(recipe, [face for photo in photos for face in photo["faces"]]),
     )
 
 

@@ -106,6 +106,20 @@ def test_the_page_escapes_names_and_names_nothing_outside(made: writer.Report) -
     assert html.count("<script>") == html.count("<style>") == 1
 
 
+def test_the_page_says_what_could_undo_this_below_its_verdict(made: writer.Report) -> None:
+    html = report_page.render(made)
+    told = made.undoing
+    assert told is not None
+    places = [html.index(text) for text in (made.summary, *told["lines"], "The masks of this run were not measured")]
+    assert places == sorted(places)
+    assert places[-1] < html.index("How to read this page")
+    assert f"The figures are of {told['settings']} as surrogates, {told['n']} photos" in html
+    same = report_page.render(replace(made, undoing=told | {"measured": True}))
+    assert "were not measured" not in same
+    assert f"Measured with masks like these: {told['settings']} as surrogates" in same
+    assert "What could undo this" not in report_page.render(replace(made, undoing=None))
+
+
 def test_the_page_shows_the_mask_amplified(made: writer.Report) -> None:
     original, protected, mask = pictures(report_page.render(made))
     assert original.shape == protected.shape == mask.shape

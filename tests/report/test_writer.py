@@ -33,7 +33,7 @@ def test_report_json_holds_everything(made: writer.Report, tmp_path: Path) -> No
     loaded = json.loads((tmp_path / "report.json").read_text())
     assert list(loaded) == [
         "facecrypt", "versions", "recipe", "seed", "device", "seconds", "notes", "photos", "summary", "verdict",
-        "gallery",
+        "gallery", "undoing",
     ]  # fmt: skip
     assert loaded["recipe"]["epsilon"] == 12
     assert loaded["seconds"] == 12.35
@@ -43,6 +43,8 @@ def test_report_json_holds_everything(made: writer.Report, tmp_path: Path) -> No
     )
     assert loaded["verdict"] == "not judged"
     assert loaded["gallery"] is None
+    assert loaded["undoing"]["measured"] is False
+    assert len(loaded["undoing"]["lines"]) == 3
     assert not made.complete
     assert {path.name for path in tmp_path.iterdir()} == {"report.json", "report.html", "recipe.yaml"}
 
