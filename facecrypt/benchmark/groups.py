@@ -100,26 +100,29 @@ class Groups:
     """
 
     def __init__(self, people: Sequence[int], faces: Sequence[FaceTraits | None], seed: int) -> None:
-        self._people = " ".join(map(str, people))
+        self._people = np.unique(people, return_inverse=True)[1]
+        self._known = {"probe_people": list(people)} if len(set(people)) < len(people) else {}
         self._members: dict[tuple[str, str], str] = {}
         for trait in TRAITS:
             told = [trait.classify(face) for face in faces]
             for name in trait.classes:
                 if name in told:
                     self._members[trait.name, name] = "".join(str(int(each == name)) for each in told)
-        self._counts = _draws(_people_of(self._people), seed)
+        self._counts = _draws(self._people, seed)
 
     def rates(self, digits: str) -> dict[str, Any]:
         """Return what a row of metrics.json says of groups.
 
         Args:
-            digits: A digit per probe: 1 where it is not found, its ``rank1_ut_probes``.
+            digits: A digit per probe: 1 where it is not found, its ``rank1_ut_probes``. None where nobody was searched.
         """
-        people, values = _people_of(self._people), _flags(digits).astype(float)
+        if not digits:
+            return {}
+        values = _flags(digits).astype(float)
         groups = []
         for (trait, name), members in self._members.items():
             mask = _flags(members)
-            means = _resampled(values, mask, people, self._counts)
+            means = _resampled(values, mask, self._people, self._counts)
             interval = _interval(means) if mask.sum() >= FEWEST else None
             groups.append(
                 {
@@ -131,7 +134,7 @@ class Groups:
                     "probes": members,
                 }
             )
-        return {"probe_people": self._people, "groups": groups}
+        return {**self._known, "groups": groups}
 
 
 def standings(rows: Sequence[Mapping[str, Any]]) -> list[Standing]:
@@ -144,7 +147,7 @@ def standings(rows: Sequence[Mapping[str, Any]]) -> list[Standing]:
         rows: Rows of metrics.json, of one method under one condition.
     """
     first = rows[0]
-    people = _people_of(first["probe_people"])
+    people = np.unique(first.get("probe_people", range(first["n_probes"])), return_inverse=True)[1]
     values = np.mean([_flags(row["rank1_ut_probes"]) for row in rows], axis=0)
     counts = _draws(people, first["seed"])
     found = []
@@ -191,13 +194,8 @@ def _joined(groups: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[str, ND
     return joined
 
 
-def _people_of(text: str) -> NDArray[np.int64]:
-    """Return the number of the person of each probe, from 0 on."""
-    return np.unique(np.array(text.split(), np.int64), return_inverse=True)[1]
-
-
 def _flags(digits: str) -> NDArray[np.bool_]:
-    return np.frombuffer(digits.encode(), np.uint8) == ord("1")
+    return np.array([digit == "1" for digit in digits])
 
 
 def _draws(people: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
@@ -212,7 +210,9 @@ def _resampled(
     """Return the mean of a group in each sample, NaN where nobody of it was drawn."""
     total = counts @ np.bincount(people, values * mask, counts.shape[1])
     drawn = counts @ np.bincount(people, mask, counts.shape[1])
-    return np.divide(total, drawn, out=np.full(len(counts), np.nan), where=drawn > 0)
+    means = np.full(len(counts), np.nan)
+    np.divide(total, drawn, out=means, where=drawn > 0)
+    return means
 
 
 def _interval(means: NDArray[np.float64]) -> tuple[float, float]:

@@ -68,7 +68,11 @@ def entry_of(
     Raises:
         FacecryptError: If no evaluator without a part in the masks judged them.
     """
-    own = [row for row in rows if row["method"] == method and row["transform"] == "none" and not mark_of(row)]
+    own = [
+        row
+        for row in rows
+        if row["method"] == method and row["transform"] == "none" and row["rank1_ut"] is not None and not mark_of(row)
+    ]
     if not own:
         raise FacecryptError(f"{method}: no evaluator without a part in the masks judged them. Name another method.")
     adversaries: dict[str, dict[str, Any]] = {}
@@ -108,16 +112,16 @@ def _rows(text: str) -> Iterator[Row]:
     """Return the rows of tables as `tables.identification_table` writes them, each under its condition."""
     parts = re.split(r"^#+ (.*)$", text, flags=re.MULTILINE)
     for heading, body in zip(["none", *parts[1::2]], parts[::2], strict=True):
-        table = [line.strip("| ").split(" | ") for line in body.splitlines() if line.startswith("|")]
+        table = [_cells(line) for line in body.splitlines() if line.startswith("|")]
         facts = _FACTS.search(body)
         if not table or facts is None:
             continue
         _, _, adversary = heading.partition(", ")
         names, surrogates = [name.partition(" R1-UT / ")[0] for name in table[0]], ""
-        for cells in (_cells(line, len(names)) for line in table[2:]):
+        for cells in table[2:]:
             surrogates = cells[0] or surrogates
             known = {
-                "method": re.sub(r"\\(.)", r"\1", cells[1]),
+                "method": cells[1],
                 "surrogates": [] if surrogates == "none" else surrogates.split(" + "),
                 "adversary": adversary or "none",
                 "transform": facts["transform"],
@@ -125,7 +129,7 @@ def _rows(text: str) -> Iterator[Row]:
                 "seed": int(facts["seed"]),
             }
             for name, cell in zip(names, cells, strict=True):
-                rate = _RATE.match(cell.replace("**", "").replace("\\", ""))
+                rate = _RATE.match(cell.replace("**", ""))
                 if name not in _LABELS and rate:
                     low, high = rate["low"], rate["high"]
                     yield known | {
@@ -140,9 +144,9 @@ def _rows(text: str) -> Iterator[Row]:
 _LABELS = ("Surrogates", "Method", "Setting")
 
 
-def _cells(line: Sequence[str], count: int) -> list[str]:
-    """Return the cells of a line, of which an empty first one went with the bar before it."""
-    return [*[""] * (count - len(line)), *(cell.strip() for cell in line)]
+def _cells(line: str) -> list[str]:
+    """Return the cells of a line of a table as they were before `tables.escape`."""
+    return [re.sub(r"\\(.)", r"\1", cell.strip()) for cell in line.strip()[2:-2].split(" | ")]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

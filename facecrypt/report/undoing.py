@@ -14,14 +14,14 @@ from importlib import resources
 from statistics import fmean
 from typing import Any
 
-from facecrypt.recipe.presets import load_presets, name_level
+from facecrypt.recipe.presets import KEYS, load_presets, name_level
 from facecrypt.verdicts.sentences import listed
 
 LINES = 3
 """How many adversaries a report names: those that find most."""
 
-DECIDING = ("budget", "epsilon", "steps", "self_weight", "target_weight", "target_selector")
-"""Keys of a recipe in which masks must agree with those that were measured."""
+DECIDING = (*KEYS[1:], "target_selector", "target_embedding", "own_photos", "person")
+"""Keys of a recipe in which masks must agree with those that were measured: all that presets set, and how they aim."""
 
 WORDS: Mapping[str, tuple[str, str]] = {
     "none": ("has only unprotected photos of you", "have only unprotected photos of the person"),
@@ -37,8 +37,20 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "files each photo that is recognised, and searches it from then on",
         "file each photo that is recognised, and search it from then on",
     ),
+    "best_transform": (
+        "compresses, blurs or shrinks photos in the way that helps most",
+        "compress, blur or shrink photos in the way that helps most",
+    ),
+    "student": (
+        "trains a recogniser on protected and clean photos of other people",
+        "train a recogniser on protected and clean photos of other people",
+    ),
+    "purifier": (
+        "trains a network on photos of other people to take masks off",
+        "train a network on photos of other people to take masks off",
+    ),
 }
-"""What whoever it is does, by adversary: of a reader, and of them."""
+"""What whoever it is does, by adversary: of a reader, and of them. What stands after a comma in a label is added."""
 
 
 def what_undoes(recipe: Mapping[str, Any], faces: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
@@ -92,11 +104,13 @@ def of_ten(share: float) -> str:
 
 
 def words_of(name: str) -> tuple[str, str]:
-    """Return what an adversary does, of one and of them; its own name where it has no words."""
-    known, _, after = name.partition(", which collects after ")
-    one, many = WORDS.get(known, (f"does as {known} of facecrypt evaluate", f"do as {known} of facecrypt evaluate"))
-    suffix = f" (collected after {after})" if after else ""
-    return f"{one}{suffix}", f"{many}{suffix}"
+    """Return what an adversary does, of one and of them; the label that a benchmark gives it where it has no words."""
+    known, _, more = name.partition(", ")
+    words = WORDS.get(known.replace(" ", "_"))
+    if words is None:
+        return f"does what facecrypt evaluate calls {name}", f"do what facecrypt evaluate calls {name}"
+    suffix = f" ({more.replace('which collects', 'collected')})" if more else ""
+    return f"{words[0]}{suffix}", f"{words[1]}{suffix}"
 
 
 def measured() -> list[dict[str, Any]]:
@@ -136,7 +150,7 @@ def deciding(recipe: Mapping[str, Any], level: str | None = None) -> dict[str, A
         level: What report.json calls the level.
     """
     tried = [*(recipe.get("levels") or []), *((recipe.get("strength") or {}).get("levels") or [])]
-    own = next((each for each in tried if name_level(each) == level), {})
+    own: Mapping[str, Any] = next((each for each in tried if name_level(each) == level), {})
     values = {key: own.get(key, recipe.get(key)) for key in DECIDING}
     return {key: _set(value) for key, value in values.items()}
 
@@ -148,8 +162,8 @@ def _set(value: Any) -> Any:
 def _nearness(entry: Mapping[str, Any], recipe: Mapping[str, Any], face: Mapping[str, Any]) -> tuple[bool, float]:
     """Return how near the masks of an entry come to those of a face: by surrogates, then by preset."""
     names = list(load_presets())
-    presets = (entry["preset"], face.get("level") or recipe.get("preset"))
-    apart = abs(names.index(presets[0]) - names.index(presets[1])) if set(presets) <= set(names) else len(names)
+    one, other = str(entry["preset"]), str(face.get("level") or recipe.get("preset"))
+    apart = abs(names.index(one) - names.index(other)) if {one, other} <= set(names) else len(names)
     return _surrogates(face) == set(entry["surrogates"]), -apart
 
 

@@ -31,7 +31,7 @@ def row(digits: str, told: Groups, **keys: Any) -> dict[str, Any]:
 def test_a_bound_belongs_to_the_class_before_it(trait: groups.Trait) -> None:
     assert len(trait.classes) == len(trait.bounds) + 1
     key = "yaw" if trait.name == "pose" else trait.name
-    for bound, before, after in zip(trait.bounds, trait.classes, trait.classes[1:], strict=True):
+    for bound, before, after in zip(trait.bounds, trait.classes[:-1], trait.classes[1:], strict=True):
         assert trait.classify(face(**{key: bound})) == before
         assert trait.classify(face(**{key: np.nextafter(bound, 1000)})) == after
     assert trait.classify(None) is None
@@ -54,7 +54,7 @@ def test_heads_turned_to_either_side_are_turned() -> None:
 def test_rates_of_groups_by_counting() -> None:
     faces = [face(yaw=30.0 if number < 12 else 0.0, skin=None if number == 3 else 30.0) for number in range(40)]
     told = Groups(range(40), [*faces[:-1], None], 0).rates("1" * 6 + "0" * 6 + "10" * 14)
-    assert told["probe_people"].split() == [str(number) for number in range(40)]
+    assert "probe_people" not in told
     rates = {(group["trait"], group["class"]): group for group in told["groups"]}
     assert list(rates) == [
         ("skin", "intermediate"), ("pose", "frontal"), ("pose", "turned"), ("size", "medium"), ("sharpness", "medium"),
@@ -68,6 +68,22 @@ def test_rates_of_groups_by_counting() -> None:
     low, high = rates["pose", "turned"]["rank1_ut_interval"]
     assert 15 < low < 30
     assert 70 < high < 85
+
+
+def test_where_nobody_was_searched_there_are_no_rates() -> None:
+    assert Groups(range(9), [face()] * 9, 0).rates("") == {}
+
+
+def test_people_with_several_probes_are_drawn_with_all_of_them() -> None:
+    """The same rates have wider intervals than those of as many people, in what is compared, too."""
+    faces = [face(size=30.0 if number < 20 else 40.0) for number in range(40)]
+    digits = "1100" * 10
+    pairs, apart = (
+        groups.standings([row(digits, Groups(people, faces, 0))])[0]
+        for people in ([number // 2 for number in range(40)], range(40))
+    )
+    assert pairs.rate == apart.rate == 50
+    assert pairs.interval[1] - pairs.interval[0] > 1.2 * (apart.interval[1] - apart.interval[0])
 
 
 def test_few_probes_have_a_rate_and_no_interval() -> None:
@@ -88,6 +104,7 @@ def test_intervals_are_those_of_people_drawn_one_by_one() -> None:
         values = [int(digits[probe]) for person in drawn for probe in range(24) if people[probe] == person]
         means.append(100 * sum(values) / len(values))
     low, high = np.quantile(means, [0.025, 0.975])
+    assert Groups(people, [face()] * 24, 0).rates(digits)["probe_people"] == people
     assert group["rank1_ut_interval"] == pytest.approx([low, high], abs=4.2)
     apart = Groups(range(24), [face()] * 24, 0).rates(digits)["groups"][0]["rank1_ut_interval"]
     assert apart[1] - apart[0] < high - low
@@ -144,7 +161,7 @@ def test_the_section_has_a_line_and_a_table_for_each_method() -> None:
     assert text.count("### ") == 1
     assert "| all |  | 40 | 50.0 |  |" in text
     assert "| size | small | 20 | 25.0 [" in text
-    assert "Mean over a, b. Left out, for want of a second group: skin (40 intermediate), pose (40 frontal)," in text
+    assert "Mean over a, b. Left out, for want of a second group: skin (40 intermediate); pose (40 frontal);" in text
     assert "inside" not in text
     whole = tables.render_markdown("t", [each | _rest(each) for each in rows], "c", groups=text)
     assert whole.index("## Untargeted") < whole.index("## Who is protected less") < whole.index("## Image quality")

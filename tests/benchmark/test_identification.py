@@ -105,7 +105,6 @@ def test_metrics_keep_their_contract(finished: Path) -> None:
     assert (clean["rank1_t"], clean["rank1_ut"], clean["psnr"], clean["seconds_per_face"]) == (0, 0, None, None)
     assert clean["n_probes"] == 2
     for row in found:
-        assert len(row["probe_people"].split()) == 2
         assert {group["trait"] for group in row["groups"]} == {"skin", "pose", "size", "sharpness", "brightness"}
         assert all(group["n"] == group["probes"].count("1") for group in row["groups"])
         for rate in ("rank1_t", "rank1_ut"):

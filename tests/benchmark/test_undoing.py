@@ -54,8 +54,8 @@ def test_a_page_tells_what_its_metrics_do(tmp_path: Path) -> None:
     from_page, from_metrics = (undoing.read_results(each) for each in (path, tmp_path / "metrics.json"))
     assert from_page[1] == from_metrics[1] == "facecrypt evaluate mine.yaml"
     keys = (
-        "method", "surrogates", "evaluator", "white_box", "chooses", "rank1_ut", "rank1_ut_interval", "n_probes", "seed",
-        "transform", "adversary",
+        "method", "surrogates", "evaluator", "white_box", "chooses", "rank1_ut", "rank1_ut_interval", "n_probes",
+        "seed", "transform", "adversary",
     )  # fmt: skip
     plain = [{key: each[key] for key in keys} for each in from_page[0]]
     told = [{key: each[key] for key in keys} for each in ROWS]

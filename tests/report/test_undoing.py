@@ -62,7 +62,7 @@ def test_the_three_lines_are_those_of_who_finds_most(figures: list[dict[str, Any
         "lines": [
             "Whoever trains a classifier on protected photos of you: 7 of 10 photos were found.",
             "Whoever collects protected photos of you and searches among them: 6 of 10 photos were found.",
-            "Whoever does as new of facecrypt evaluate: 3 of 10 photos were found.",
+            "Whoever does what facecrypt evaluate calls new: 3 of 10 photos were found.",
         ],
         "n": 40,
         "seed": 0,
@@ -87,8 +87,11 @@ def test_the_three_lines_are_those_of_who_finds_most(figures: list[dict[str, Any
         ({"protect": 0.8}, FACE | {"level": "high"}, False),
         ({"strength": {"judges": [{"name": "cosface_vit_tiny"}]}}, FACE | {"level": "mid"}, True),
     ],
-    ids=str,
-)
+    ids=[
+        "the same", "steps", "weight", "selector", "colour", "preset", "surrogates", "method", "level", "other level",
+        "level of a strength",
+    ],
+)  # fmt: skip
 def test_masks_are_measured_ones_only_where_all_that_decides_is_the_same(
     figures: list[dict[str, Any]], keys: dict[str, Any], face: dict[str, Any], measured: bool
 ) -> None:
@@ -126,6 +129,13 @@ def test_the_figures_of_the_nearest_masks_stand_for_others(figures: list[dict[st
 
 def test_nothing_is_said_where_no_face_was_changed() -> None:
     assert undoing.what_undoes(recipe(preset="mid"), []) is None
+
+
+def test_what_a_label_adds_is_said() -> None:
+    assert undoing.words_of("student, 100 pairs")[1] == (
+        "train a recogniser on protected and clean photos of other people (100 pairs)"
+    )
+    assert undoing.words_of("mean of 4, mine")[0] == "does what facecrypt evaluate calls mean of 4, mine"
 
 
 def test_what_was_collected_after_a_change_is_said() -> None:
