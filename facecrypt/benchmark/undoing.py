@@ -16,10 +16,12 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+from facecrypt.benchmark.groups import standings
 from facecrypt.benchmark.tables import Row, mark_of
 from facecrypt.errors import FacecryptError
 from facecrypt.recipe.check import load_recipe, recipe_values
@@ -81,6 +83,8 @@ def entry_of(
         if row["evaluator"] in known:
             raise FacecryptError(f"{method}: it has several settings. Measure one of them by itself.")
         known[row["evaluator"]] = {"rank1_ut": row["rank1_ut"], "interval": row.get("rank1_ut_interval")}
+    grouped = [row for row in own if row.get("adversary", "none") == "none" and row.get("groups")]
+    behind = [asdict(group) for group in standings(grouped) if group.marked] if grouped else None
     return {
         "settings": settings,
         "preset": recipe and recipe["preset"],
@@ -90,6 +94,7 @@ def entry_of(
         "seed": own[0]["seed"],
         "command": command,
         "adversaries": [{"name": name, "evaluators": each} for name, each in adversaries.items()],
+        "behind": behind,
     }
 
 

@@ -74,6 +74,7 @@ def what_undoes(recipe: Mapping[str, Any], faces: Sequence[Mapping[str, Any]]) -
         "settings": describe(entry),
         "without": f"{_line(plain[0])}." if plain else "",
         "lines": [f"{_line(each)}." for each in others[:LINES]],
+        "behind": [_behind(group) for group in entry["behind"] or []],
         "n": entry["n"],
         "seed": entry["seed"],
         "evaluators": list(entry["adversaries"][0]["evaluators"]),
@@ -131,6 +132,13 @@ def _line(adversary: Mapping[str, Any]) -> str:
     share = of_ten(found(adversary))
     return (
         f"Whoever {words_of(adversary['name'])[0]}: {share} photos {'was' if ' 1 of' in f' {share}' else 'were'} found"
+    )
+
+
+def _behind(group: Mapping[str, Any]) -> str:
+    return (
+        f"Of the {group['n']} photos with {group['trait']} {group['group']}, {group['rate']:.0f} % were not found, "
+        f"{-group['ahead']:.0f} points fewer than of the others."
     )
 
 

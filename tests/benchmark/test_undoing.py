@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from facecrypt.benchmark import tables, undoing
+from facecrypt.benchmark.groups import Groups
 from facecrypt.errors import FacecryptError
+from facecrypt.evaluation.traits import FaceTraits
 from facecrypt.recipe.check import check_recipe, recipe_values
 from facecrypt.report.undoing import load, what_undoes
 from tests.face_verdicts import verdict
@@ -69,6 +71,20 @@ def test_a_page_tells_what_its_metrics_do(tmp_path: Path) -> None:
                                                      "b|c": {"rank1_ut": 37.5, "interval": [33.0, 40.5]}}},
     ]  # fmt: skip
     assert (entries[0]["n"], entries[0]["seed"]) == (40, 7)
+
+
+def test_groups_that_are_far_behind_are_kept() -> None:
+    faces = [FaceTraits(30.0, 0.0, 0.0, 0.0, 30.0 if number < 12 else 40.0, 0.2, 55.0) for number in range(40)]
+    told, even, uneven = Groups(range(40), faces, 0), "10" * 20, "0" * 12 + "1" * 28
+    rows = [
+        row("a", 70.0, rank1_ut_probes=uneven, **told.rates(uneven)),
+        row("a", 50.0, adversary="protected_gallery", rank1_ut_probes=even, **told.rates(even)),
+    ]
+    (group,) = undoing.entry_of(rows, "", "plus", "", None)["behind"]
+    assert (group["trait"], group["group"], group["n"], group["rate"], group["ahead"]) == ("size", "small", 12, 0, -100)
+    fair = [row("a", 50.0, rank1_ut_probes=even, **told.rates(even))]
+    assert undoing.entry_of(fair, "", "plus", "", None)["behind"] == []
+    assert undoing.entry_of([row("a", 50.0)], "", "plus", "", None)["behind"] is None
 
 
 def test_a_benchmark_under_one_condition_has_a_table_without_a_heading(tmp_path: Path) -> None:

@@ -117,6 +117,9 @@ def test_the_page_says_what_could_undo_this_below_its_verdict(made: writer.Repor
     same = report_page.render(replace(made, undoing=told | {"measured": True}))
     assert "were not measured" not in same
     assert f"Measured with masks like these: {told['settings']} as surrogates" in same
+    assert "Protected less" not in html
+    behind = replace(made, undoing=told | {"behind": ["Of the 12 photos with pose turned ..."]})
+    assert "Protected less</strong> by these masks: Of the 12 photos with pose turned ..." in report_page.render(behind)
     assert "What could undo this" not in report_page.render(replace(made, undoing=None))
 
 

@@ -28,6 +28,10 @@ def entry(made: dict[str, Any] | None, **keys: Any) -> dict[str, Any]:
                                           "b": {"rank1_ut": rate - 5, "interval": None}}}
             for name, rate in rates.items()
         ],
+        "behind": [
+            {"trait": "pose", "group": "turned", "n": 12, "rate": 61.6, "interval": [40.0, 80.0], "ahead": -22.4,
+             "ahead_interval": [-40.0, -3.0]},
+        ],
     }  # fmt: skip
     return usual | keys
 
@@ -64,6 +68,7 @@ def test_the_three_lines_are_those_of_who_finds_most(figures: list[dict[str, Any
             "Whoever collects protected photos of you and searches among them: 6 of 10 photos were found.",
             "Whoever does what facecrypt evaluate calls new: 3 of 10 photos were found.",
         ],
+        "behind": ["Of the 12 photos with pose turned, 62 % were not found, 22 points fewer than of the others."],
         "n": 40,
         "seed": 0,
         "evaluators": ["a", "b"],
