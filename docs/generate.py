@@ -8,11 +8,12 @@ any: python docs/generate.py. A test compares the pages with what this would wri
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from facecrypt import registry
 from facecrypt.benchmark import config as benchmark
@@ -20,11 +21,13 @@ from facecrypt.photos import exif_tags, xmp_properties
 from facecrypt.photos.metadata import SHARES
 from facecrypt.recipe import check as recipe
 from facecrypt.recipe.groups import GROUPS
+from facecrypt.recipe.presets import load_presets
 from facecrypt.registry import KINDS, describe_parameter, describe_type
 from facecrypt.report import undoing
 from facecrypt.surrogates.spec import EmbedderSpec
 
 FOLDER = Path(__file__).parent
+COMPLETION = FOLDER.parent / "facecrypt" / "data" / "completion.json"
 
 INTRODUCTION = """\
 # Recipe reference
@@ -289,6 +292,40 @@ def _rates(adversary: Mapping[str, Any]) -> str:
     return ", ".join(texts)
 
 
+def render_completion() -> str:
+    """Return what a shell may complete: the keys of recipes, each with the values that can be counted."""
+    known: dict[str, list[str]] = {}
+
+    def add(owner: type[Any], above: str) -> None:
+        hints = get_type_hints(owner, include_extras=True)
+        for item in fields(owner):
+            key = above + item.name.rstrip("_")
+            known[key] = sorted(_values(key, item.name, hints[item.name]))
+            if item.name in recipe.RECIPE_SCHEMA.parts and not above:
+                add(recipe.RECIPE_SCHEMA.parts[item.name], f"{key}.")
+
+    add(recipe.Recipe, "")
+    return json.dumps(known, indent=0) + "\n"
+
+
+def _values(key: str, name: str, hint: Any) -> list[str]:
+    if key in recipe.RECIPE_SCHEMA.kinds:
+        kinds = recipe.RECIPE_SCHEMA.kinds[key]
+        listed = [
+            each for kind in ((kinds,) if isinstance(kinds, str) else kinds) for each in registry.list_components(kind)
+        ]
+        return [each.name for each in listed if each.origin == registry.BUILT_IN]
+    if key == "preset":
+        return list(load_presets())
+    found: list[str] = []
+    for each in (hint, *get_args(hint)):
+        if get_origin(each) is Literal:
+            found += [str(word) for word in get_args(each)]
+        elif each is bool:
+            found += ["true", "false"]
+    return found
+
+
 PAGES = {
     "recipe-reference.md": render,
     "surrogates.md": render_surrogates,
@@ -299,3 +336,4 @@ PAGES = {
 if __name__ == "__main__":
     for name, write in PAGES.items():
         (FOLDER / name).write_text(write(), encoding="utf-8")
+    COMPLETION.write_text(render_completion(), encoding="utf-8")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+VIRTUAL = "virtual"
+"""The targets that come with facecrypt: people who do not exist."""
+
 FaceChoice = Literal["all", "largest", "aligned"]
 """Which faces of a photo: all, the largest, or the photo itself is an aligned face."""
 

@@ -36,7 +36,7 @@ from facecrypt.recipe.face_rules import face_rules
 from facecrypt.recipe.judge_rules import is_remote
 from facecrypt.recipe.presets import name_level
 from facecrypt.recipe.schema import Args, Slot
-from facecrypt.report.writer import Report
+from facecrypt.report.model import Report
 from facecrypt.system.private_files import temporary_folder
 from facecrypt.system.timing import Path as Stages
 from facecrypt.system.timing import Stopwatch, stage

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from facecrypt import registry
+from facecrypt.choices import VIRTUAL
 from facecrypt.errors import FacecryptError
 from facecrypt.photos.files import file_digest
 from facecrypt.photos.finding import common_root, files_below, find_photos
@@ -25,7 +26,6 @@ from facecrypt.recipe.check import RECIPE_SCHEMA, Recipe, level_recipes
 from facecrypt.recipe.schema import Receipt, Region, Slot, StrengthChoice
 from facecrypt.registry import BUILT_IN, ENTRY_POINT_GROUP, Kinds
 from facecrypt.system.naming import expand_home
-from facecrypt.targets.selectors import VIRTUAL
 from facecrypt.transforms.entries import read_entry
 
 _CARRIES = ("source", "sink")

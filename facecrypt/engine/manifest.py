@@ -333,9 +333,17 @@ def manifest_path(destination: Path, output: Path, in_place: bool) -> Path:
     Args:
         destination: The protected photo.
         output: The output folder of the run.
-        in_place: Whether photos are replaced: then each folder of photos has its own.
+        in_place: Whether photos are replaced: then each folder of photos has its own, as has every folder outside the
+            output folder that photos are written to.
     """
-    return destination.parent / NAME_IN_PLACE if in_place else output / NAME
+    if in_place or not lies_in(destination, output):
+        return destination.parent / NAME_IN_PLACE
+    return output / NAME
+
+
+def lies_in(destination: Path, output: Path) -> bool:
+    """Return whether a protected photo goes to the output folder, or one below it, and not to its original's folder."""
+    return destination.absolute().is_relative_to(output.absolute())
 
 
 def open_manifests(output: Path, destinations: Sequence[Path], in_place: bool) -> dict[Path, Manifest]:

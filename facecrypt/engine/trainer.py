@@ -28,7 +28,7 @@ from facecrypt.faces.patches import cut
 from facecrypt.methods.base import Asked, Masks, MethodModule, OnStep
 from facecrypt.methods.iterative.loop import ProtectionLoop
 from facecrypt.recipe.trainer_options import TrainerOptions, given_options
-from facecrypt.report.writer import Report
+from facecrypt.report.model import Report
 from facecrypt.system import interrupts
 from facecrypt.system.timing import stage
 

@@ -44,28 +44,29 @@ class LeftOut:
     unreadable: list[Path] = field(default_factory=list)
     in_output: int = 0
 
-    def describe(self, where: str) -> str:
+    def describe(self, where: str, key: str = "photos") -> str:
         """Return one line that says what was left out and how to include it; empty where that is nothing.
 
         Args:
             where: The folder or glob.
+            key: The key of a recipe that names it; empty where it is an argument of the command.
         """
+        named = f"{key}=" if key else ""
         parts, ways = [], []
-        plain = itertools.takewhile(lambda part: not _is_pattern(part), Path(where).parts)
-        top = where.rstrip("/") if expand_home(where).is_dir() else str(Path(*plain))
+        top = where.rstrip("/") if expand_home(where).is_dir() else str(_plain_part(where))
         if self.hidden:
             parts.append(_count(self.hidden, "hidden file or folder", "hidden files and folders"))
-            ways.append(f"photos='{top}/**/.*' names hidden files")
+            ways.append(f"{named}'{top}/**/.*' names hidden files")
         if self.linked:
             parts.append(_count(len(self.linked), "linked folder"))
-            ways.append(f"photos='{top}/**/*' follows linked folders")
+            ways.append(f"{named}'{top}/**/*' follows linked folders")
         if self.kinds:
             total = sum(self.kinds.values())
             parts.append(f"{_count(total, 'file')} of unknown kind ({_kinds(self.kinds)})")
             ways.append("a photo of another extension can be named itself")
         if self.folders:
             parts.append(_count(self.folders, "folder"))
-            ways.append(f"photos='{top}/**' looks into folders")
+            ways.append(f"{named}'{top}/**' looks into folders")
         if self.unreadable:
             parts.append(f"{_count(len(self.unreadable), 'folder')} that cannot be read")
             ways.append("mend their permissions")
@@ -76,7 +77,7 @@ class LeftOut:
             ways.append("name another output folder to protect what lies in this one")
         if not parts:
             return ""
-        return f"photos: {where}: left out {', '.join(parts)}{'; ' if ways else ''}{'; '.join(ways)}"
+        return f"{f'{key}: ' if key else ''}{where}: left out {', '.join(parts)}{'; ' if ways else ''}{'; '.join(ways)}"
 
 
 def _count(number: int, one: str, many: str = "") -> str:
@@ -125,7 +126,7 @@ def find(where: str, *, recursive: bool = False) -> Found:
             candidates = _walk(path, left_out) if recursive else _sift(path.iterdir(), left_out)
         elif path.exists():
             return Found([path], left_out)
-        elif _is_pattern(where):
+        elif is_pattern(where):
             candidates = _glob(path, left_out)
         else:
             raise PhotoError(f"{where}: there is no such file or folder. Name a photo, a folder or a glob.")
@@ -145,6 +146,22 @@ def find(where: str, *, recursive: bool = False) -> Found:
 def find_photos(where: str, *, recursive: bool = False) -> list[Path]:
     """Return the photos that `find` finds. Its arguments and errors are those of this one."""
     return find(where, recursive=recursive).photos
+
+
+def folder_of(where: str) -> Path:
+    """Return the folder that a name leads to: itself, that of a file, or the one that a glob begins in.
+
+    Args:
+        where: As for `find`; it need not exist.
+    """
+    path = expand_home(where)
+    if path.is_dir():
+        return path
+    return expand_home(_plain_part(where)) if is_pattern(where) and not path.exists() else path.parent
+
+
+def _plain_part(where: str) -> Path:
+    return Path(*itertools.takewhile(lambda part: not is_pattern(part), Path(where).parts))
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -174,12 +191,12 @@ def _is_photo(path: Path, left_out: LeftOut) -> bool:
     suffix = path.suffix.lower()
     if suffix in _PICTURES:
         return True
-    if not _is_own(path):
+    if not is_own(path):
         left_out.kinds[suffix if suffix.isprintable() and len(suffix) < 12 else "others"] += 1
     return False
 
 
-def _is_own(path: Path) -> bool:
+def is_own(path: Path) -> bool:
     """Return whether a file is one that facecrypt leaves beside photos."""
     if path.name in _OWN_REPORTS:
         return path.with_name(_OWN_NAMES[0]).exists()
@@ -220,7 +237,7 @@ def _glob(pattern: Path, left_out: LeftOut) -> list[Path]:
         last = index == len(parts)
         if part == "**":
             found = _below(found, left_out, files=last)
-        elif _is_pattern(part):
+        elif is_pattern(part):
             children = [child for folder in found for child in _children(folder, left_out)]
             if not part.startswith("."):
                 matching = [child for child in children if fnmatch.fnmatch(child.name, part)]
@@ -285,5 +302,6 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".")
 
 
-def _is_pattern(text: str) -> bool:
+def is_pattern(text: str) -> bool:
+    """Return whether a name may be a glob."""
     return bool(set("*?[") & set(text))

@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from facecrypt.carriers.base import FOLDER
+from facecrypt.choices import VIRTUAL
 from facecrypt.engine.manifest import NAME, Manifest
 from facecrypt.engine.records import PHOTO_LIST, RECORDS
 from facecrypt.errors import FacecryptError, PhotoError
-from facecrypt.photos.finding import files_below, find, find_photos
+from facecrypt.photos.finding import Found, files_below, find, find_photos
 from facecrypt.recipe.check import Recipe, recipe_values
 from facecrypt.recipe.face_rules import face_rules
 from facecrypt.system.locks import is_first_process
 from facecrypt.system.naming import expand_home, output_path
 from facecrypt.system.regular import MOST_TEXT, read_regular
-from facecrypt.targets.selectors import VIRTUAL
 
 
 def choose_photos(recipe: Recipe, sample: Path, notes: list[str] | None = None) -> list[tuple[Path, Path]]:
@@ -42,12 +43,8 @@ def choose_photos(recipe: Recipe, sample: Path, notes: list[str] | None = None) 
         found = find(recipe.photos, recursive=True)
         paths = found.photos
         root = expand_home(recipe.photos)
-        if root.is_dir() and _is_inside(output, root):
-            inside = {folder for folder in {path.parent for path in paths} if _is_inside(folder / "photo", output)}
-            made = _outputs(output)
-            left = [path for path in paths if path.parent in inside]
-            found.left_out.in_output = sum(Path(os.path.realpath(path)) not in made for path in left)
-            paths = [path for path in paths if path.parent not in inside]
+        if root.is_dir():
+            paths = outside(output, root, found)
         if notes is not None and (note := found.left_out.describe(recipe.photos)):
             notes.append(note)
         if not paths:
@@ -61,6 +58,28 @@ def choose_photos(recipe: Recipe, sample: Path, notes: list[str] | None = None) 
         below = path.parent.relative_to(root) if root is not None and root.is_dir() else Path()
         chosen.append((path, output_path(path, output / below, recipe.format, recipe.name)))
     return chosen
+
+
+def sample_photo() -> Path:
+    """Return the built-in photo of a real person, which is free to use."""
+    return Path(str(resources.files("facecrypt") / "data" / "sample" / "astronaut.png"))
+
+
+def outside(output: Path, root: Path, found: Found) -> list[Path]:
+    """Return the photos of a folder that do not lie in the output folder; those that do are counted as left out.
+
+    Args:
+        output: The output folder.
+        root: The folder of photos.
+        found: What was found in it.
+    """
+    if not _is_inside(output, root):
+        return found.photos
+    inside = {folder for folder in {path.parent for path in found.photos} if _is_inside(folder / "photo", output)}
+    made = _outputs(output)
+    left = [path for path in found.photos if path.parent in inside]
+    found.left_out.in_output = sum(Path(os.path.realpath(path)) not in made for path in left)
+    return [path for path in found.photos if path.parent not in inside]
 
 
 def _is_inside(path: Path, folder: Path) -> bool:

@@ -96,8 +96,9 @@ def make_plan(
             photo = replace(photo, no_work=no_work)
         elif file_id(source) is None:
             pass  # Whoever reads it will say why.
-        elif recipe.in_place and (fault := (closed or {}).get(destination.parent)):
-            reason = f"{source}: its folder cannot be written to ({fault}). Mend its permissions."
+        elif closed and (fault := closed.get(Path(os.path.realpath(destination.parent)))):
+            way = "" if recipe.in_place else ", or name an output folder"
+            reason = f"{source}: its folder cannot be written to ({fault}). Mend its permissions{way}."
             photo = replace(photo, no_work=NoWork(reason, "failed"))
         else:
             photo = checker.claim(photo)

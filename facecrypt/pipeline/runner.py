@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,8 @@ from facecrypt.engine.callbacks import (
 )
 from facecrypt.engine.data import PhotoShares
 from facecrypt.engine.dataset import Job, Photos, save
+from facecrypt.engine.known import REPORTS
+from facecrypt.engine.manifest import lies_in
 from facecrypt.engine.planned import PlannedPhoto
 from facecrypt.engine.records import RECORDS, Records
 from facecrypt.engine.strength import Goal, Ladder, goal_of, level_keys, strength_notes
@@ -40,6 +41,7 @@ from facecrypt.photos.files import file_digest, sweep
 from facecrypt.photos.metadata import policy_note
 from facecrypt.pipeline.builders import assemble, build_detectors, build_region, warn
 from facecrypt.pipeline.hearings import account, add_heard, close_all, devices_for, hear_all, unheard
+from facecrypt.pipeline.inputs import sample_photo as sample_photo
 from facecrypt.pipeline.material import Material, delivered, gather
 from facecrypt.pipeline.plan import Plan, make_plan
 from facecrypt.pipeline.recovery import measure_again
@@ -48,6 +50,8 @@ from facecrypt.recipe.face_rules import face_rules
 from facecrypt.recipe.schema import Receipt, Slot, TermSlot
 from facecrypt.registry import Kind
 from facecrypt.report import writer
+from facecrypt.report.earlier import keep_earlier
+from facecrypt.report.model import Report
 from facecrypt.system import limits
 from facecrypt.system.journal import Journal
 from facecrypt.system.locks import is_first_process, locked_folders
@@ -72,7 +76,7 @@ def run(
     recipe_file: Path | None = None,
     bases: Sequence[Path] = (),
     on_start: Callable[[Path, int, str], None] | None = None,
-) -> writer.Report:
+) -> Report:
     """Protect the photos that a recipe names; leave files, report and resolved recipe in its output folder.
 
     Args:
@@ -132,10 +136,11 @@ def prepare(
         if material.sink is not None and material.sink.private:
             recipe = replace(recipe, output=str(material.output))
         stack.enter_context(material.telling())
-        replaced = {destination.parent for _, destination in material.chosen if recipe.in_place}
+        output = expand_home(recipe.output)
+        others = {made.parent for _, made in material.chosen if recipe.in_place or not lies_in(made, output)}
         closed: dict[Path, str] = {}
         if is_first_process():
-            closed = stack.enter_context(locked_folders(expand_home(recipe.output), replaced))
+            closed = stack.enter_context(locked_folders(output, others))
         plan = make_plan(
             recipe,
             material.chosen,
@@ -240,7 +245,9 @@ def _prepare(
     journal = Journal(records.folder / JOURNAL, _known(plan))
     counted = [_is_to_be_written(photo) for photo in plan.photos]
     if on_start:
-        on_start(records.folder / JOURNAL, sum(counted), "in their places" if recipe.in_place else f"in {output}")
+        beside = any(not lies_in(photo.destination, output) for photo in plan.photos)
+        where = "in their places" if recipe.in_place else "beside their originals" if beside else f"in {output}"
+        on_start(records.folder / JOURNAL, sum(counted), where)
 
     originals = material.originals
 
@@ -345,7 +352,7 @@ def left_out(plan: Plan, ended: Ended) -> set[int]:
     return todo - ended.finished if ended.limit else set()
 
 
-def _deliver(result: writer.Report, material: Material, plan: Plan, left: Collection[int]) -> None:
+def _deliver(result: Report, material: Material, plan: Plan, left: Collection[int]) -> None:
     """Give what was made to the sink; where that fails, say so, and let the protected photos be where they are."""
     if material.sink is None:
         return
@@ -376,9 +383,7 @@ def _unknown(source: Path, records: Records) -> writer.PhotoReport:
     return writer.PhotoReport(source=str(source), output=None, status="failed", reason=reason)
 
 
-def _write_report(
-    result: writer.Report, recipe: Recipe, plan: Plan, records: Records, originals: Mapping[str, Path]
-) -> None:
+def _write_report(result: Report, recipe: Recipe, plan: Plan, records: Records, originals: Mapping[str, Path]) -> None:
     """Write the report; where that fails, say so and leave the records to the next run."""
 
     def announce(path: Path, digest: str) -> None:
@@ -387,6 +392,7 @@ def _write_report(
 
     output = expand_home(recipe.output)
     try:
+        keep_earlier(output / REPORTS[0], records.folder, {each["source"] for each in result.photos}, result.recipe)
         writer.write(
             result, output, dump_recipe(recipe) if "recipe.yaml" in plan.reports else None, announce, originals
         )
@@ -430,11 +436,6 @@ def late_note(photos: Sequence[dict[str, Any]]) -> str | None:
         f"{late} photo{'s were' if late > 1 else ' was'} written by a run that was ended before it had measured "
         f"{'them' if late > 1 else 'it'}: that was done now, which takes as long as it does after a mask is made"
     )
-
-
-def sample_photo() -> Path:
-    """Return the built-in photo of a real person, which is free to use."""
-    return Path(str(resources.files("facecrypt") / "data" / "sample" / "astronaut.png"))
 
 
 def load_own_photos(
@@ -583,7 +584,7 @@ def _verified(job: Job, planned: PlannedPhoto, jury: Jury, goal: Goal) -> writer
         encoding=job.encoding,
         already=job.already,
         skipped=job.skipped,
-        source_sha256=None if job.error or job.photo is None else job.photo.digest,
+        source_sha256=None if job.status == "failed" or job.photo is None else job.photo.digest,
         output_sha256=None if job.error else file_digest(job.destination),
         verdict=worst(face.verdict for face in faces),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from importlib import resources
 from pathlib import Path
 
@@ -26,6 +27,21 @@ def shipped_names() -> list[str]:
 def shipped_recipe(name: str) -> Path:
     """Return the file of a shipped recipe, whether it exists or not."""
     return shipped_folder() / f"{name}.yaml"
+
+
+def purpose(name: str) -> str:
+    """Return what a shipped recipe is for: the first sentence of the comment that it begins with.
+
+    Args:
+        name: One of `shipped_names`.
+    """
+    comment: list[str] = []
+    for line in shipped_recipe(name).read_text(encoding="utf-8").splitlines():
+        if not line.startswith("# "):
+            break
+        comment.append(line.removeprefix("# "))
+    text = " ".join(comment)
+    return re.split(r"(?<!al)\. (?=[A-Z])", text)[0].rstrip(".")
 
 
 def find_recipe(given: str) -> str:

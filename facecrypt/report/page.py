@@ -25,7 +25,7 @@ from facecrypt.verdicts.sentences import face_names, face_sentence, label_of
 from facecrypt.verdicts.verdict import is_evidence
 
 if TYPE_CHECKING:
-    from facecrypt.report.writer import Report
+    from facecrypt.report.model import Report
 
 SHOWN_FACES = 200
 """A page with the pictures of more faces than this would not open on a phone; report.json holds all numbers."""

@@ -16,6 +16,8 @@ from facecrypt.errors import PhotoError
 from facecrypt.evaluation.verification import FaceReport
 from facecrypt.faces.face import SkippedFace
 from facecrypt.photos.files import file_digest
+from facecrypt.report.earlier import EARLIER
+from facecrypt.report.model import Report
 from facecrypt.report.page import render
 from facecrypt.report.summary import summarise
 from facecrypt.report.undoing import what_undoes
@@ -41,7 +43,7 @@ class PhotoReport:
         encoding: How the file was written: ``lossless PNG``, ``lossy JPEG``, ...; None where nothing was.
         already: Whether an earlier run did the work, so that this one left it alone.
         skipped: Faces that were found and left as they are, each with the reason.
-        source_sha256: SHA-256 of the input as it was protected; None where it was not.
+        source_sha256: SHA-256 of the input as it was protected, or as no face was found in it; else None.
         output_sha256: SHA-256 of the protected file.
         carried_over: Whether an earlier run protected and measured the photo: all but source, status and reason are
             from its report.
@@ -63,49 +65,6 @@ class PhotoReport:
     output_sha256: str | None = None
     carried_over: bool = False
     verdict: FaceVerdict | None = None
-
-
-@dataclass(frozen=True)
-class Report:
-    """A run: the content of report.json.
-
-    Attributes:
-        facecrypt: Version of this package.
-        versions: Versions of the packages that matter to the result.
-        recipe: The recipe with every default.
-        seed: Seed of the run.
-        device: Device that made the masks.
-        seconds: Duration of the run.
-        notes: What a reader must know, such as a fallback taken.
-        photos: One entry per photo, as `PhotoReport` describes, in the order of the input.
-        summary: The verdict, how visible the changes are and what to do if they protect too little, in plain words.
-        verdict: The worst of all faces; None where none was measured.
-        gallery: Folder, number of photos and number of people in which ranks were measured; None without a gallery.
-        judges: Judges that were asked for their opinion, with the number of requests and what they cost; None without
-            any, and then no part of report.json.
-        undoing: What could undo protection, as `what_undoes` tells it; None where no face was changed.
-        faults: Why the report itself could not be written; not part of report.json.
-    """
-
-    facecrypt: str
-    versions: dict[str, str]
-    recipe: dict[str, Any]
-    seed: int
-    device: str
-    seconds: float
-    notes: list[str]
-    photos: list[dict[str, Any]]
-    summary: str = ""
-    verdict: FaceVerdict | None = None
-    gallery: dict[str, Any] | None = None
-    judges: list[dict[str, Any]] | None = None
-    undoing: dict[str, Any] | None = None
-    faults: list[str] = field(default_factory=list)
-
-    @property
-    def complete(self) -> bool:
-        """Whether every photo was written, now or before, and so was the report."""
-        return not self.faults and all(photo["status"] == "written" or photo.get("already") for photo in self.photos)
 
 
 def make(
@@ -150,14 +109,15 @@ def read_earlier(folder: Path, records: Path) -> dict[str, PhotoReport]:
     """Return the measured photos of earlier runs by their sources.
 
     Args:
-        folder: The output folder, with the report of the last run that came to its end.
+        folder: The output folder, with the report of the last run that came to its end, and what `keep_earlier` kept.
         records: Where a run that did not left what it had measured, a file for each photo. These are newer.
     """
     photos: list[Any] = []
-    for path in (folder / "report.json", *sorted(records.glob("*.json"))):
+    reports, left = (records / EARLIER, folder / "report.json"), sorted(records.glob("*.json"))
+    for path in (*reports, *(each for each in left if each not in reports)):
         try:
             content = json.loads(read_text(path))
-            photos += content["photos"] if path.parent == folder else [content]
+            photos += content["photos"] if path in reports else [content]
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             continue  # It is no report, or was cut short: then there is nothing to take over.
     adapter, earlier = pydantic.TypeAdapter(PhotoReport), {}

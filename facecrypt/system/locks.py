@@ -102,7 +102,7 @@ def locked_folders(output: Path, others: Iterable[Path]) -> Iterator[dict[Path, 
 
     Args:
         output: The output folder of a run, which is made if need be, and removed again where nothing came into it.
-        others: Folders whose photos the run replaces.
+        others: Folders of photos that the run writes to.
 
     Yields:
         Those of the others that cannot be written to, each with the reason.

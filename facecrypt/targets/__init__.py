@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from facecrypt.choices import VIRTUAL
 from facecrypt.targets.selectors import (
-    VIRTUAL,
     Center,
     Distances,
     Every,

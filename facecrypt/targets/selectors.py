@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from facecrypt.checking import suggest
-from facecrypt.choices import FaceChoice, Trait
+from facecrypt.choices import VIRTUAL, FaceChoice, Trait
 from facecrypt.errors import FacecryptError, NoFaceFoundError, PhotoError
 from facecrypt.faces.patches import FaceImage, cut
 from facecrypt.photos.files import find_photos, read_photo
@@ -27,8 +27,6 @@ from facecrypt.system.texts import brief
 
 if TYPE_CHECKING:
     from facecrypt.detectors.search import FaceDetector
-
-VIRTUAL = "virtual"
 
 
 @dataclass(frozen=True)
