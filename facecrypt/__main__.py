@@ -12,7 +12,7 @@ def main() -> int:
     if os.name == "posix" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # A traceback out of an import would help nobody.
     if "_ARGCOMPLETE" in os.environ:  # A shell asks what may be typed, and waits for it.
-        from facecrypt.cli.completing import complete
+        from facecrypt.cli.main import complete
 
         complete()
     from facecrypt.system import console, interrupts

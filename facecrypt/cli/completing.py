@@ -16,26 +16,6 @@ from typing import Any
 from facecrypt.recipe.shipped import SUFFIXES, shipped_names
 from facecrypt.system.naming import FORMATS
 
-ASKED = "_ARGCOMPLETE"
-"""Environment variable by which a shell asks."""
-_LINE, _POINT = "COMP_LINE", "COMP_POINT"
-
-
-def complete() -> None:
-    """Tell the shell what may stand where the cursor is, and end the program."""
-    import argcomplete
-
-    from facecrypt.cli.table import COMMANDS, GLOBAL_FLAGS, make_parser
-
-    program, _, typed = os.environ[_LINE].partition(" ")
-    words = [word for word in typed.split(" ") if word not in GLOBAL_FLAGS]
-    first = words[0] if len(words) > 1 else ""
-    if first and first not in COMMANDS and not first.startswith("-"):  # Photos alone mean the command run.
-        os.environ[_LINE] = f"{program} run {typed}"
-        os.environ[_POINT] = str(int(os.environ[_POINT]) + len("run "))
-        first = "run"
-    argcomplete.autocomplete(make_parser(first), always_complete_options="long")
-
 
 def complete_shipped(prefix: str, **_: Any) -> list[str]:
     """Return recipes that come with facecrypt."""

@@ -21,8 +21,8 @@ on two CPU cores."""
 _STEP = 0.036
 """Seconds of a step of a face, with one or both of `_MEASURED`."""
 _MEASURED = ("sface", "dlib_resnet")
-_LOOK = 0.5
-"""Seconds to write a face, and to look at it again."""
+_LOOK, _TRY = 0.5, 4.0
+"""Seconds to write a face and look at it again, and the same where levels are tried: after each change, too."""
 
 Doing = Literal["protect", "nothing", "cannot"]
 
@@ -118,7 +118,8 @@ def _seconds(recipe: Recipe, faces: int) -> tuple[float, float] | None:
     levels = level_recipes(recipe)
     # Each level goes on from the one before, until one suffices.
     steps = [level.steps * max(1, level.views_per_step) for level in levels]
-    least, most = (sum(each) * _STEP + _LOOK * len(each) for each in (steps[:1], steps))
+    look = _LOOK if len(levels) == 1 else _TRY
+    least, most = (sum(each) * _STEP + look * len(each) for each in (steps[:1], steps))
     return _START + faces * least, _START + faces * most
 
 

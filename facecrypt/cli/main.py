@@ -18,7 +18,10 @@ from facecrypt.cli.table import COMMANDS, GLOBAL_FLAGS, make_parser
 from facecrypt.errors import FacecryptError, FacecryptWarning
 from facecrypt.system import console, interrupts
 
-__all__ = ["DONE", "INTERRUPTED", "SOME_FAILED", "WEAK", "WRONG", "main", "parse"]
+__all__ = ["DONE", "INTERRUPTED", "SOME_FAILED", "WEAK", "WRONG", "complete", "main", "parse"]
+
+_LINE, _POINT = "COMP_LINE", "COMP_POINT"
+"""Environment variables by which a shell says what was typed, and where the cursor is."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,6 +64,20 @@ def _main(argv: Sequence[str] | None) -> int:
     except FacecryptError as error:
         console.report(error)
         return WRONG
+
+
+def complete() -> None:
+    """Tell a shell what may stand where the cursor is, and end the program."""
+    import argcomplete
+
+    program, _, typed = os.environ[_LINE].partition(" ")
+    words = [word for word in typed.split(" ") if word not in GLOBAL_FLAGS]
+    first = words[0] if len(words) > 1 else ""
+    if first and first not in COMMANDS and not first.startswith("-"):  # Photos alone mean the command run.
+        os.environ[_LINE] = f"{program} run {typed}"
+        os.environ[_POINT] = str(int(os.environ[_POINT]) + len("run "))
+        first = "run"
+    argcomplete.autocomplete(make_parser(first), always_complete_options="long")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -33,17 +33,21 @@ def summarise(result: Report, *, notes: bool = False) -> None:
             console.say(f"  face {skipped['index']}: left as it is, {skipped['reason']}")
         for face in photo["faces"]:
             _tell(face)
-    if any(v["white_box"] for p in result.photos for f in p["faces"] for v in f["recognisers"].values()):
+    told = [photo for photo in result.photos if photo["status"] == "written"]
+    if any(
+        verdict["white_box"] for photo in told for face in photo["faces"] for verdict in face["recognisers"].values()
+    ):
         loop = result.recipe["method"]["name"] == "iterative"
         part = "gave gradients" if loop else "answered while masks were made"
         console.say(f"* {part} (white-box): says nothing about recognisers that did not.")
     private = ""
     if any(photo["faces"] for photo in result.photos) and result.recipe["report"]["originals"]:
         private = "; it shows the original faces, too: keep it private, or leave them out by report.originals=false"
+    took = f" ({result.seconds:.1f} s)" if result.seconds else ""
     for note in result.notes if notes else ():
         console.say(f"note: {note}")
     if not result.faults and result.recipe["sink"]["name"] != "stdout":
-        console.say(f"report: {result.recipe['output']}/report.html ({result.seconds:.1f} s){private}")
+        console.say(f"report: {result.recipe['output']}/report.html{took}{private}")
 
 
 def show_json(values: Mapping[str, Any]) -> None:

@@ -53,7 +53,7 @@ def choose_given(recipe: Recipe, names: Sequence[str], output: str | None) -> Gi
     Raises:
         PhotoError: With all names that lead to no photo, or if two protected photos would be one file.
     """
-    folder = f"{folder_of(names[0])}{os.sep}{REPORTS}" if output is None else output
+    folder = str(folder_of(names[0]) / REPORTS) if output is None else output
     given, faults, made = Given([], folder), list[str](), _Made()
     seen: set[FileId] = set()
     chosen: dict[Path, Path] = {}

@@ -290,9 +290,10 @@ def _prepare(
         close_all(crew.hearings)
         if ended.first:
             fresh = [photo for photo in photos if not photo["already"]]
+            if written := encoder_note(recipe.views, fresh):  # Of every JPEG, so it is no reason to worry anybody.
+                crew.notes.append(written)
             notes = (
                 *strength_notes(goal, fresh),
-                encoder_note(recipe.views, fresh),
                 by_hand_note(fresh),
                 late_note(photos),
             )

@@ -10,6 +10,7 @@ import yaml
 
 from facecrypt import registry
 from facecrypt.cli import main as cli
+from facecrypt.cli import telling
 from facecrypt.recipe.check import Recipe, check_recipe, load_recipe, recipe_values
 from facecrypt.surrogates import weights
 from tests import processes
@@ -106,7 +107,7 @@ def test_the_last_line_says_that_the_report_is_private(originals: bool, capsys: 
     }  # fmt: skip
     photo = {"status": "written", "source": "a.png", "output": "out/a.png", "skipped": [], "faces": [face]}
     values = {"surrogates": [{"name": "sface"}], "output": "out", "report": {"originals": originals}}
-    cli._summarise(writer.make(recipe_values(check_recipe(values)), [], [photo], 1.0, "cpu"))
+    telling.summarise(writer.make(recipe_values(check_recipe(values)), [], [photo], 1.0, "cpu"))
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("report: out/report.html (1.0 s)")
     assert ("shows the original faces, too: keep it private" in last) == originals

@@ -166,7 +166,7 @@ def test_a_bad_photo_stops_no_other(mixed: tuple[Run, dict[str, str], dict[str, 
     assert written == {*GOOD, "report.json", "report.html", "recipe.yaml", "manifest.json"}
     (note,) = result.report["notes"]
     assert note.startswith("photos were written with loss (JPEG); the numbers are those of these files")
-    assert f"facecrypt: warning: {note}" in result.stderr
+    assert "warning" not in result.stderr  # It is so with every JPEG.
 
 
 def test_a_run_warns_once_where_all_metadata_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
