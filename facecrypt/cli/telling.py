@@ -33,10 +33,8 @@ def summarise(result: Report, *, notes: bool = False) -> None:
             console.say(f"  face {skipped['index']}: left as it is, {skipped['reason']}")
         for face in photo["faces"]:
             _tell(face)
-    told = [photo for photo in result.photos if photo["status"] == "written"]
-    if any(
-        verdict["white_box"] for photo in told for face in photo["faces"] for verdict in face["recognisers"].values()
-    ):
+    told = [face for photo in result.photos if photo["status"] == "written" for face in photo["faces"]]
+    if any(verdict["white_box"] for face in told for verdict in face["recognisers"].values()):
         loop = result.recipe["method"]["name"] == "iterative"
         part = "gave gradients" if loop else "answered while masks were made"
         console.say(f"* {part} (white-box): says nothing about recognisers that did not.")

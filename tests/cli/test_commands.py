@@ -21,7 +21,7 @@ HEAVY = ("torch", "lightning", "kornia", "numpy", "pydantic", "omegaconf", "yaml
 def test_recipes_are_listed_each_with_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["recipes"]) == cli.DONE
     *lines, empty, hint = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines][0] == "quickstart"
+    assert lines[0].split()[0] == "quickstart"
     assert {line.split()[0] for line in lines} == set(shipped_names())
     assert all(len(line.split()) > 3 for line in lines)
     assert (empty, "facecrypt cp NAME ." in hint) == ("", True)
