@@ -1,8 +1,9 @@
-"""Write docs/recipe-reference.md, and the tables of the pages surrogates, photos and limits, from the code.
+"""Write docs/recipe-reference.md, the tables of the pages surrogates, photos and limits, and what shells complete.
 
-The first comes from the dataclasses of recipes and the components' signatures, the tables from the recognisers'
-specifications, from what is kept of metadata, and from what adversaries were measured to undo. Run it after a change of
-any: python docs/generate.py. A test compares the pages with what this would write.
+All come from the code: the first from the dataclasses of recipes and the components' signatures, the tables from the
+recognisers' specifications, from what is kept of metadata, and from what adversaries were measured to undo, and
+facecrypt/data/completion.json from the keys and components of recipes. Run it after a change of any: python
+docs/generate.py. A test compares the files with what this would write.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ sys.exit(status)
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str, str]]:
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     """A folder of two photos with a face and one without, protected beside the originals; what was printed."""
     folder = tmp_path_factory.mktemp("first")
     picture = Image.open(runner.sample_photo()).convert("RGB")
@@ -53,7 +52,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str,
     finally:
         os.chdir(before)
     assert status == cli.SOME_FAILED, err.getvalue()  # One shows no face.
-    yield folder, out.getvalue(), err.getvalue()
+    return folder, out.getvalue(), err.getvalue()
 
 
 @pytest.fixture
