@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from importlib import metadata
@@ -14,6 +15,7 @@ from facecrypt.carriers.base import FOLDER
 from facecrypt.engine.known import REPORTS
 from facecrypt.engine.planned import PlannedPhoto
 from facecrypt.engine.records import RECORDS
+from facecrypt.errors import FacecryptWarning
 from facecrypt.photos.files import file_digest
 from facecrypt.pipeline.inputs import choose_photos
 from facecrypt.pipeline.plan import make_plan
@@ -26,8 +28,8 @@ from facecrypt.system.naming import expand_home
 from facecrypt.system.regular import read_text
 from facecrypt.verdicts.verdict import worst
 
-_DECIDES_NOTHING = ("photos", "batch_size", "workers", "limits", "trainer")
-"""Keys that say how a run is done, and nothing of what its report holds."""
+_DECIDES_NOTHING = ("photos", "output", "batch_size", "workers", "limits", "trainer")
+"""Keys that say where a run is done, and how, and nothing of what its report holds: paths depend on the folder."""
 
 
 def find_finished(
@@ -62,8 +64,6 @@ def find_finished(
     notes: list[str] = []
     chosen = choose_photos(recipe, sample, notes) if chosen is None else chosen
     plan = make_plan(recipe, chosen, recipe_file=recipe_file, bases=bases)
-    if notes or plan.notes:  # There is something to tell, which a run does.
-        return None
     earlier = _read(output / RECORDS / EARLIER) or {"photos": []}
     known = {
         digest: photo
@@ -74,6 +74,8 @@ def find_finished(
     done = [photo for photo in photos if photo is not None]
     if len(done) < len(photos):
         return None
+    for note in (*notes, *plan.notes):
+        warnings.warn(note, FacecryptWarning, stacklevel=2)
     named = {field.name for field in fields(Report)}
     kept = {key: value for key, value in report.items() if key in named}
     verdict = worst(photo["verdict"] for photo in done)

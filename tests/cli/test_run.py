@@ -112,6 +112,12 @@ def test_a_second_run_loads_no_model_and_changes_nothing(there: Path) -> None:
     assert told["report"] == "holiday/facecrypt-report/report.json"
     assert "a.jpg: was written before with these settings, as holiday/a_protected.jpg." in done.stderr
     assert {path: path.read_bytes() for path in there.rglob("*") if path.is_file()} == before
+    # So it does from another folder, where all have other names.
+    words = ["a.jpg", *words[2:]]
+    done = processes.run([sys.executable, "-c", AGAIN, *words], environment=environment, folder=there / "holiday")
+    assert done.stderr.endswith("heavy: []\n"), done.stderr
+    (photo,) = json.loads(done.stdout)["photos"]
+    assert (done.returncode, photo["output"], len(photo["faces"])) == (cli.DONE, "a_protected.jpg", 1)
 
 
 def test_what_was_made_is_no_input(there: Path) -> None:
