@@ -93,7 +93,7 @@ def make_parser(only: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
-def offline_option() -> argparse.ArgumentParser:
+def offline_option() -> console.Parser:
     """Return a parser of the option that forbids connections, as a parent of others."""
     offline = console.Parser(add_help=False)
     offline.add_argument(

@@ -17,7 +17,7 @@ from facecrypt.system import console, interrupts
 DONE, WRONG = 0, 1
 
 
-def add_commands(parser: argparse.ArgumentParser, offline: argparse.ArgumentParser) -> None:
+def add_commands(parser: argparse.ArgumentParser, offline: console.Parser) -> None:
     """Add the commands to the parser of ``facecrypt weights``.
 
     Args:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from facecrypt.report.model import Report
     from facecrypt.report.writer import (
         PhotoReport,
-        Report,
         carry_over,
         make,
         read_earlier,

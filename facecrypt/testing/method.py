@@ -8,12 +8,13 @@ from typing import get_args
 
 import torch
 
+from facecrypt.choices import VIRTUAL
 from facecrypt.faces.patches import FaceImage
 from facecrypt.methods.base import Method, Recognisers, Task, Uses
 from facecrypt.surrogates import sface
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.judging import embed
-from facecrypt.targets.selectors import VIRTUAL, load_targets
+from facecrypt.targets.selectors import load_targets
 from facecrypt.testing.inputs import detector, expect, works
 
 _EPSILON = 8 / 255

@@ -12,11 +12,12 @@ from unittest import SkipTest
 import torch
 from torch import Tensor
 
+from facecrypt.choices import VIRTUAL
 from facecrypt.errors import PhotoError
 from facecrypt.surrogates.crops import crops
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.judging import find_fault
-from facecrypt.targets.selectors import VIRTUAL, Target, load_targets
+from facecrypt.targets.selectors import Target, load_targets
 from facecrypt.testing.inputs import detector, expect, expect_device, expect_everywhere, gap, sample_crops, works
 
 _MOST_PEOPLE = 1000
