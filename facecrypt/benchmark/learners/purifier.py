@@ -19,7 +19,7 @@ from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.judging import embed
 
 SIDE = 128
-"""Of the patches that the network sees, in pixels: masks in larger ones are smooth."""
+"""Of the patches that the network sees, in pixels."""
 PACE = Pace(epochs=30, batch_size=8, patience=6)
 _WIDTHS = (24, 48, 96)
 _RATE = 1e-3
@@ -61,7 +61,8 @@ class Purifier:
     """Takes masks off faces.
 
     Attributes:
-        network: Sees them at `SIDE`, wherever it lies.
+        network: What sees the masks, wherever it lies.
+        side: Of the patches that it sees, in pixels; others are resized, and the masks back again.
         pairs: Number of pairs that taught it, those of the validation people included.
         epochs: Passes over them.
         before: Mean error on the validation people before it learnt anything: the distance 1 - cosine of embeddings
@@ -70,6 +71,7 @@ class Purifier:
     """
 
     network: UNet
+    side: int
     pairs: int
     epochs: int
     before: float
@@ -84,7 +86,7 @@ class Purifier:
         device = self.network.last.weight.device
         with torch.no_grad():
             found = pixels.flatten(0, -4) if pixels.ndim > 3 else pixels[None]
-            masks = self.network(_resized(found.to(device), SIDE)).cpu()
+            masks = self.network(_resized(found.to(device), self.side)).cpu()
             return (found.cpu() - _resized(masks, pixels.shape[-1])).clamp(0, 1).reshape(pixels.shape)
 
 
@@ -95,13 +97,14 @@ def learn_purifier(
     test_people: Collection[int],
     *,
     embedders: Sequence[Embedder] = (),
+    side: int = SIDE,
     pace: Pace = PACE,
     seed: int = 0,
     arguments: Mapping[str, Any] | None = None,
 ) -> Purifier:
     """Return a network that has learnt from pairs to take masks off faces.
 
-    The loss is the mean absolute difference from the clean patch, at 128 pixels, and, by each of `embedders`, 1 less
+    The loss is the mean absolute difference from the clean patch, and, by each of `embedders`, 1 less
     the cosine with the clean face. Patches are mirrored at random before the network sees them.
 
     Args:
@@ -110,6 +113,7 @@ def learn_purifier(
         people: Whom each shows, ``(N,)`` int64.
         test_people: Labels of the people by whom it will be judged.
         embedders: Recognisers that give gradients, which teach it what matters of a face.
+        side: Of the patches that it sees, in pixels, a multiple of 8.
         pace: How long and by which steps.
         seed: Draws validation people, weights, order and mirrors.
         arguments: Of Lightning's Trainer; ``{"accelerator": "gpu"}`` trains on a GPU.
@@ -121,13 +125,13 @@ def learn_purifier(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = UNet()
-    small = [torch.cat([_resized(face.pixels[None], SIDE) for face in faces]) for faces in (protected, clean)]
-    scale = [SIDE / face.pixels.shape[-1] for face in protected]
+    small = [torch.cat([_resized(face.pixels[None], side) for face in faces]) for faces in (protected, clean)]
+    scale = [side / face.pixels.shape[-1] for face in protected]
     landmarks = torch.stack([(face.landmarks + 0.5) * each - 0.5 for face, each in zip(protected, scale, strict=True)])
     taught = [embed(embedder, clean) for embedder in embedders]
     data = [[each[part] for each in (*small, landmarks, *taught)] for part in parts]
     done = fit(_Lesson(network, embedders), *data, pace, seed, arguments)
-    return Purifier(network.requires_grad_(False), len(people), done.epochs, done.before, done.after)
+    return Purifier(network.requires_grad_(False), side, len(people), done.epochs, done.before, done.after)
 
 
 class _Lesson(nn.Module):
@@ -163,7 +167,7 @@ class _Lesson(nn.Module):
         found = []
         for embedder, clean in zip(self._embedders, taught, strict=True):
             assert isinstance(embedder, Embedder)
-            seen = crop(patches, embedder_grid(embedder, landmarks, SIDE))
+            seen = crop(patches, embedder_grid(embedder, landmarks, patches.shape[-1]))
             found.append(1 - (embedder(seen) * clean).sum(dim=1))
         return torch.stack(found).mean(dim=0)
 
