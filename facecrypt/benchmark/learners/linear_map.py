@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from facecrypt.benchmark.learners.people import margins, split_people
+from facecrypt.benchmark.learners.people import confusion, split_people
 
 Towards = Literal["nothing", "identity"]
 TOWARDS: tuple[Towards, ...] = get_args(Towards)
@@ -28,7 +28,7 @@ class LinearMap:
         clean_mean: Added last, ``(D,)``.
         strength: The penalty that was chosen, of `STRENGTHS`.
         towards: Where the penalty leads: ``nothing``, as ridge regression does, or ``identity``, no change.
-        before: Mean margin of the validation people without the map (`people.margins`).
+        before: Mean `people.confusion` of the validation people's protected photos without the map.
         after: The same with the map that was learnt from the others.
     """
 
@@ -70,20 +70,20 @@ def learn_linear_map(
     learnt, chosen = split_people(people, test_people, seed)
     targets = clean.float()
 
-    def mean_margin(queries: Tensor) -> float:
-        return float(margins(queries, targets, people[chosen], people).mean())
+    def error(queries: Tensor) -> float:
+        return float(confusion(queries, targets, people[chosen], people).mean())
 
-    before = mean_margin(protected[chosen].float())
+    before = error(protected[chosen].float())
     found = [
         (
-            mean_margin(_apply(*_solve(protected[learnt], clean[learnt], strength, towards), protected[chosen])),
+            error(_apply(*_solve(protected[learnt], clean[learnt], strength, towards), protected[chosen])),
             strength,
             towards,
         )
         for towards in TOWARDS
         for strength in STRENGTHS
     ]
-    after, strength, towards = max(found, key=lambda each: each[0])
+    after, strength, towards = min(found, key=lambda each: each[0])
     return LinearMap(*_solve(protected, clean, strength, towards), strength, towards, before, after)
 
 

@@ -16,6 +16,9 @@ LEAST, LEAST_OF_FOLDS = 4, 6
 """People without whom nothing can be learnt: two to learn from and two to choose by, and two to leave out."""
 
 
+_TEMPERATURE = 0.1
+
+
 class Parts(NamedTuple):
     """Places of pairs.
 
@@ -82,16 +85,20 @@ def _drawn(people: Tensor, test_people: Collection[int], seed: int, least: int) 
     return everyone[torch.randperm(len(everyone), generator=torch.Generator().manual_seed(seed))]
 
 
-def margins(queries: Tensor, gallery: Tensor, people: Tensor, everybody: Tensor) -> Tensor:
-    """Return by how much each is more similar to its own person than to any other, ``(N,)``: above 0 is recognised.
+def confusion(queries: Tensor, gallery: Tensor, people: Tensor, everybody: Tensor) -> Tensor:
+    """Return how hard it is to tell whose each embedding is, ``(..., N)``, 0 or more: what adversaries make small.
+
+    The cross-entropy of the nearest photo of its own person among those of all other people, by cosines divided by 0.1
+    (InfoNCE, van den Oord et al. 2018). Unlike a difference of cosines, it hardly counts what is recognised anyway.
 
     Args:
-        queries: Unit embeddings, ``(N, D)``.
-        gallery: Unit embeddings of clean photos, ``(G, D)``; of each of these people at least one, and of another.
+        queries: Unit embeddings, ``(..., N, D)``.
+        gallery: Unit embeddings of clean photos, ``(G, D)``; of each of these people at least one.
         people: Whom the queries show, ``(N,)``.
         everybody: Whom the gallery shows, ``(G,)``.
     """
-    cosines = queries @ gallery.T
-    own = people[:, None] == everybody[None]
-    best = cosines.masked_fill(~own, -torch.inf).amax(dim=1)
-    return best - cosines.masked_fill(own, -torch.inf).amax(dim=1)
+    logits = queries @ gallery.T / _TEMPERATURE
+    own = people[:, None] == everybody
+    nearest = logits.masked_fill(~own, -torch.inf).amax(dim=-1, keepdim=True)
+    everyone = torch.cat([nearest, logits.masked_fill(own, -torch.inf)], dim=-1)
+    return everyone.logsumexp(dim=-1) - nearest[..., 0]

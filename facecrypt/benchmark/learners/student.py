@@ -1,7 +1,7 @@
 """An adversary's recogniser, tuned on pairs so that it sees through protection (FaceLinkGen, arXiv 2026).
 
-A student starts as a known recogniser. It learns to give the protected photo the embedding that the recogniser, as it
-was, gives to the clean one, and to keep that of clean photos, so that it can embed galleries of both.
+A student starts as a known recogniser. It learns to give a protected photo an embedding nearest to that which the
+recogniser, as it was, gives to the clean one; and clean photos too, so that it can embed galleries of both.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facecrypt.benchmark.learners.people import margins, split_people
+from facecrypt.benchmark.learners.people import confusion, split_people
 from facecrypt.engine.fitting import Pace, fit
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.surrogates.frozen import FrozenPReLU
@@ -24,11 +24,10 @@ Tuned = Literal["adapter", "adapter and last block", "whole network"]
 TUNED: tuple[Tuned, ...] = get_args(Tuned)
 LAST = 0.1
 """Share of a network's layers, those that a crop passes last, which are tuned with the adapter: three of SFace's 28."""
-PACE = Pace(epochs=40, batch_size=16, patience=8)
-_RATE = 1e-3
+PACE = Pace(epochs=60, batch_size=16, patience=12)
+_RATE = 3e-4
 _RATES = {"adapter": 0.0, "adapter and last block": 1e-4, "whole network": 2e-5}
 """Of AdamW, for the adapter, and for the weights of the network."""
-_TEMPERATURE = 0.1
 _WIDTH = 512
 """Of the adapter's hidden layer."""
 _AT_ONCE = 32
@@ -45,8 +44,7 @@ class Student:
         tuned: What of it was: the ``adapter`` alone where the network's weights are not torch's to change.
         pairs: Number of pairs, those of the validation people included.
         epochs: Passes over them.
-        before: Mean margin of the validation people under protection before it learnt anything (`people.margins`), with
-            that of their clean photos, halved.
+        before: Mean `people.confusion` of the validation people's photos, protected and clean, before it learnt.
         after: The same of the student.
     """
 
@@ -94,9 +92,10 @@ def tune_student(
 ) -> Student:
     """Return a recogniser that has learnt from pairs to see through protection.
 
-    The loss of a photo is 1 less the cosine of its embedding with that of the clean one by the recogniser as it was,
-    and the cross-entropy of telling whose of all training people's it is; for the protected photos and the clean ones.
-    Crops are mirrored at random. Layers before the first that is tuned are computed once, where the network is a chain.
+    The loss of a photo, protected or clean, is how hard it is to tell whose it is among the clean photos of all
+    training people, as the recogniser embedded them (`people.confusion`). A further term, the cosine with that of the
+    clean photo, made students worse: they knew the training photos by heart sooner. Crops are mirrored at random.
+    Layers before the first that is tuned are computed once, where the network is a chain.
 
     A network without weights of torch's, such as an ONNX file, gets the adapter alone; the result says so.
 
@@ -133,10 +132,10 @@ def tune_student(
     inputs = torch.stack(seen, dim=1).unflatten(1, (2, 2))
     weights = [each for layer in changed for each in layer.parameters(recurse=False)]
     lesson = _Lesson(rest, adapter, weights, taught, people, parts.training, _RATES[tuned])
-    training, validation = ([inputs[part], taught[part], people[part]] for part in parts)
+    training, validation = ([inputs[part], people[part]] for part in parts)
     done = fit(lesson, training, validation, pace, seed, arguments)
     student.requires_grad_(False).to(device)
-    return Student(student, tuned, len(people), done.epochs, before=-done.before, after=-done.after)
+    return Student(student, tuned, len(people), done.epochs, done.before, done.after)
 
 
 class _Lesson(nn.Module):
@@ -166,23 +165,17 @@ class _Lesson(nn.Module):
         self.register_buffer("whose", people[training])
 
     def loss(self, batch: list[Tensor], draw: torch.Generator) -> Tensor:
-        """Return the distance from the clean embeddings, and how hard it is to tell whose they are."""
-        inputs, taught, people = batch
+        """Return how hard it is to tell whose photos they are among the training people's clean ones."""
+        inputs, people = batch
         rows = torch.arange(len(inputs))[:, None]
         mirrored = torch.randint(2, (len(inputs), 2), generator=draw)
         embeddings = self._embed(inputs[rows, torch.arange(2), mirrored])
-        own = (embeddings * taught[:, None]).sum(dim=2, keepdim=True)
-        others = (embeddings @ self.strangers.T).masked_fill((people[:, None] == self.whose)[:, None], -torch.inf)
-        logits = torch.cat([own, others], dim=2).flatten(0, 1) / _TEMPERATURE
-        told = functional.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64, device=logits.device))
-        return (1 - own).mean() + told
+        return confusion(embeddings, self.strangers, people, self.whose).mean()
 
     def errors(self, batch: list[Tensor]) -> Tensor:
-        """Return by how much strangers are more similar than oneself, the mean of both versions, ``(B,)``."""
-        inputs, _, people = batch
-        embeddings = self._embed(inputs[:, :, 0]).flatten(0, 1)
-        found = margins(embeddings, self.gallery, people.repeat_interleave(2), self.everybody)
-        return -found.unflatten(0, (-1, 2)).mean(dim=1)
+        """Return how hard it is to tell whose a pair is, the mean of both versions, ``(B,)``."""
+        inputs, people = batch
+        return confusion(self._embed(inputs[:, :, 0]), self.gallery, people, self.everybody).mean(dim=0)
 
     def groups(self) -> list[dict[str, Any]]:
         """Return the adapter, and the tuned weights of the network, which move by smaller steps."""
@@ -190,8 +183,9 @@ class _Lesson(nn.Module):
         return [*groups, {"params": self._weights, "lr": self._rate}] if self._weights else groups
 
     def _embed(self, inputs: Tensor) -> Tensor:
-        embeddings = self.adapter(self.rest(inputs.flatten(0, 1)))
-        return functional.normalize(embeddings, dim=1).unflatten(0, (-1, 2))
+        """Return unit embeddings ``(2, B, D)`` of both versions, ``(B, 2, ...)``."""
+        embeddings = self.adapter(self.rest(inputs.transpose(0, 1).flatten(0, 1)))
+        return functional.normalize(embeddings, dim=1).unflatten(0, (2, -1))
 
 
 def _layers(embedder: Embedder, crop: Tensor) -> list[str]:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional
 
-from facecrypt.benchmark.learners.people import fold_people, margins, split_people
+from facecrypt.benchmark.learners.people import confusion, fold_people, split_people
 from facecrypt.errors import FacecryptError
 
 PEOPLE = torch.tensor([3, 3, 5, 8, 8, 8, 9, 11, 12, 14, 20, 21])
@@ -43,13 +45,16 @@ def test_a_few_people_are_needed() -> None:
         fold_people(torch.arange(5), (), seed=0, folds=3)
 
 
-def test_margins_are_own_less_the_most_similar_stranger() -> None:
+def test_confusion_is_the_cross_entropy_of_the_own_photo() -> None:
     draw = torch.Generator().manual_seed(0)
     queries, gallery = (functional.normalize(torch.randn(n, 6, generator=draw), dim=1) for n in (5, 9))
     people, everybody = torch.tensor([0, 1, 2, 1, 0]), torch.tensor([0, 0, 1, 2, 2, 1, 7, 8, 9])
     expected = []
     for query, who in zip(queries, people, strict=True):
-        own = [float(query @ row) for row, label in zip(gallery, everybody, strict=True) if label == who]
-        others = [float(query @ row) for row, label in zip(gallery, everybody, strict=True) if label != who]
-        expected.append(max(own) - max(others))
-    assert torch.allclose(margins(queries, gallery, people, everybody), torch.tensor(expected), atol=1e-6)
+        own = [math.exp(10 * query @ row) for row, label in zip(gallery, everybody, strict=True) if label == who]
+        others = [math.exp(10 * query @ row) for row, label in zip(gallery, everybody, strict=True) if label != who]
+        expected.append(-math.log(max(own) / (max(own) + sum(others))))
+    assert confusion(queries, gallery, people, everybody).tolist() == pytest.approx(expected, rel=1e-4)
+    both = confusion(torch.stack([queries, -queries]), gallery, people, everybody)
+    assert torch.allclose(both[1], confusion(-queries, gallery, people, everybody))
+    assert both.shape == (2, 5)
