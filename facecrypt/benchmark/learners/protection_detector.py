@@ -15,7 +15,7 @@ from facecrypt.engine.fitting import Pace, fit
 
 FOLDS = 3
 PACE = Pace(epochs=30, batch_size=16, patience=6)
-_PENALTIES = (0.1, 1.0, 10.0)
+_PENALTIES = (0.1, 1.0, 10.0, 100.0)
 """Of the logistic regression on embeddings divided by their standard deviation, per photo and dimension."""
 _RATE = 2e-3
 _NEWTON = 30

@@ -104,8 +104,10 @@ def learn_purifier(
 ) -> Purifier:
     """Return a network that has learnt from pairs to take masks off faces.
 
-    The loss is the mean absolute difference from the clean patch, and, by each of `embedders`, 1 less
-    the cosine with the clean face. Patches are mirrored at random before the network sees them.
+    The loss is the mean absolute difference from the clean patch, and, by each of `embedders`, 1 less the cosine with
+    the clean face. Patches are mirrored at random before the network sees them. Without embedders, masks that follow
+    each face's texture are averaged away, and the best network is the one that does nothing; `before` and `after` say
+    so.
 
     Args:
         protected: N protected faces.
@@ -130,7 +132,10 @@ def learn_purifier(
     landmarks = torch.stack([(face.landmarks + 0.5) * each - 0.5 for face, each in zip(protected, scale, strict=True)])
     taught = [embed(embedder, clean) for embedder in embedders]
     data = [[each[part] for each in (*small, landmarks, *taught)] for part in parts]
+    devices = [next(embedder.buffers()).device for embedder in embedders]
     done = fit(_Lesson(network, embedders), *data, pace, seed, arguments)
+    for embedder, device in zip(embedders, devices, strict=True):
+        embedder.to(device)
     return Purifier(network.requires_grad_(False), side, len(people), done.epochs, done.before, done.after)
 
 

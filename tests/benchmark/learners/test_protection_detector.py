@@ -7,7 +7,7 @@ from torch import Tensor
 from facecrypt.benchmark.learners.protection_detector import Residuals, Shown, area_under_roc, learn_detector
 from facecrypt.engine.fitting import Pace
 
-SHORT = Pace(epochs=12, batch_size=8)
+SHORT, SHORTEST = Pace(epochs=12, batch_size=8), Pace(epochs=1, batch_size=8)
 PEOPLE, TEST = torch.arange(24), range(100, 120)
 
 
@@ -36,7 +36,7 @@ def test_the_area_is_the_share_of_pairs_in_order() -> None:
 
 
 def test_embeddings_that_lie_apart_are_told() -> None:
-    found = learn_detector(shown(24, 0, shift=6), shown(24, 1), PEOPLE, TEST, pace=SHORT)
+    found = learn_detector(shown(24, 0, shift=6), shown(24, 1), PEOPLE, TEST, pace=SHORTEST)
     assert found.kind.startswith("embeddings")
     assert area_under_roc(found(shown(20, 2, shift=6)), found(shown(20, 3))) > 0.97
 
@@ -49,10 +49,10 @@ def test_a_fine_pattern_is_told_by_its_residuals() -> None:
 
 
 def test_what_does_not_differ_is_not_told() -> None:
-    found = learn_detector(shown(24, 0), shown(24, 1), PEOPLE, TEST, pace=SHORT)
+    found = learn_detector(shown(24, 0), shown(24, 1), PEOPLE, TEST, pace=SHORTEST)
     assert abs(area_under_roc(found(shown(200, 2)), found(shown(200, 3))) - 0.5) < 0.08
     same = shown(24, 0)
-    found = learn_detector(same, same, PEOPLE, TEST, pace=SHORT)
+    found = learn_detector(same, same, PEOPLE, TEST, pace=SHORTEST)
     assert set(found.validation.values()) == {0.5}
 
 

@@ -10,7 +10,7 @@ from facecrypt.faces.patches import FaceImage
 from facecrypt.surrogates.embedder import Embedder
 from facecrypt.templates import ARCFACE_TEMPLATE
 
-SIDE = 32
+SIDE = 16
 PEOPLE, TEST = torch.arange(16), range(100, 120)
 
 
@@ -44,8 +44,8 @@ def test_a_pattern_is_taken_off_other_faces() -> None:
     )
     assert after < 0.4 * before
     assert found.after < 0.4 * found.before
-    larger = faces(1, 2, side=48, protected=True)[0].pixels
-    assert found(larger).shape == (3, 48, 48)
+    larger = faces(1, 2, side=24, protected=True)[0].pixels
+    assert found(larger).shape == (3, 24, 24)
     several = torch.stack([each.pixels for each in hidden])
     assert torch.allclose(found(several), torch.stack([found(each) for each in several]), atol=1e-6)
     assert found(torch.zeros(3, 40, 40)).min() >= 0
