@@ -69,7 +69,7 @@ def fold_people(people: Tensor, test_people: Collection[int], seed: int, folds: 
 
 
 def _drawn(people: Tensor, test_people: Collection[int], seed: int, least: int) -> Tensor:
-    everyone = people.unique()
+    everyone: Tensor = torch.unique(people)
     both = sorted(set(everyone.tolist()) & {int(each) for each in test_people})
     if both:
         shown = ", ".join(map(str, both[:5])) + (", ..." if len(both) > 5 else "")

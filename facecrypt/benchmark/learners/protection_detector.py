@@ -109,14 +109,15 @@ def learn_detector(
     Raises:
         FacecryptError: If somebody is among both, there are fewer than six people, or Lightning refuses its arguments.
     """
-    kinds: dict[str, Callable[[Tensor], Callable[[Shown], Tensor]]] = {}
-    for penalty in _PENALTIES:
-        kinds[f"embeddings, penalty {penalty:g}"] = lambda rows, penalty=penalty: _regress(
-            protected.embeddings[rows], clean.embeddings[rows], penalty
-        )
-    kinds["residuals"] = lambda rows: _train(
-        protected.crops[rows], clean.crops[rows], people[rows], pace, seed, arguments
-    )
+
+    def by_embeddings(penalty: float) -> Callable[[Tensor], Callable[[Shown], Tensor]]:
+        return lambda rows: _regress(protected.embeddings[rows], clean.embeddings[rows], penalty)
+
+    def by_residuals(rows: Tensor) -> Callable[[Shown], Tensor]:
+        return _train(protected.crops[rows], clean.crops[rows], people[rows], pace, seed, arguments)
+
+    kinds = {f"embeddings, penalty {penalty:g}": by_embeddings(penalty) for penalty in _PENALTIES}
+    kinds["residuals"] = by_residuals
     folds = fold_people(people, test_people, seed, FOLDS)
     validation = {kind: _validate(learn, folds, protected, clean) for kind, learn in kinds.items()}
     kind = max(validation, key=lambda each: validation[each])
@@ -132,7 +133,7 @@ def area_under_roc(positive: Tensor, negative: Tensor) -> float:
         positive: Scores, ``(P,)``, P at least 1.
         negative: Scores, ``(N,)``, N at least 1.
     """
-    _, inverse, counts = torch.cat([positive, negative]).unique(return_inverse=True, return_counts=True)
+    _, inverse, counts = torch.unique(torch.cat([positive, negative]), return_inverse=True, return_counts=True)
     counts = counts.double()
     ranks = (counts.cumsum(0) - (counts - 1) / 2)[inverse]
     count = len(positive)
@@ -185,8 +186,8 @@ def _train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = Residuals()
-    data = [[each[part] for each in (protected, clean)] for part in split_people(people, (), seed)]
-    fit(_Lesson(network), *data, pace, seed, arguments)
+    training, validation = ([protected[part], clean[part]] for part in split_people(people, (), seed))
+    fit(_Lesson(network), training, validation, pace, seed, arguments)
 
     def score(photos: Shown) -> Tensor:
         with torch.no_grad():

@@ -43,8 +43,8 @@ class UNet(nn.Module):
         self.fourth = _twice(high + middle, middle)
         self.fifth = _twice(middle + low, low)
         self.last = nn.Conv2d(low, 12, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        for each in self.last.parameters():
+            nn.init.zeros_(each)
 
     def forward(self, patches: Tensor) -> Tensor:
         """Return the masks."""
@@ -53,7 +53,8 @@ class UNet(nn.Module):
         third = self.third(functional.avg_pool2d(second, 2))
         fourth = self.fourth(torch.cat([_double(third), second], dim=1))
         fifth = self.fifth(torch.cat([_double(fourth), first], dim=1))
-        return functional.pixel_shuffle(self.last(fifth), 2)
+        masks: Tensor = functional.pixel_shuffle(self.last(fifth), 2)
+        return masks
 
 
 @dataclass(frozen=True)
@@ -131,9 +132,9 @@ def learn_purifier(
     scale = [side / face.pixels.shape[-1] for face in protected]
     landmarks = torch.stack([(face.landmarks + 0.5) * each - 0.5 for face, each in zip(protected, scale, strict=True)])
     taught = [embed(embedder, clean) for embedder in embedders]
-    data = [[each[part] for each in (*small, landmarks, *taught)] for part in parts]
+    training, validation = ([each[part] for each in (*small, landmarks, *taught)] for part in parts)
     devices = [next(embedder.buffers()).device for embedder in embedders]
-    done = fit(_Lesson(network, embedders), *data, pace, seed, arguments)
+    done = fit(_Lesson(network, embedders), training, validation, pace, seed, arguments)
     for embedder, device in zip(embedders, devices, strict=True):
         embedder.to(device)
     return Purifier(network.requires_grad_(False), side, len(people), done.epochs, done.before, done.after)
@@ -159,7 +160,7 @@ class _Lesson(nn.Module):
     def errors(self, batch: list[Tensor]) -> Tensor:
         """Return the distance of embeddings, or that of pixels where no recogniser is there, ``(B,)``."""
         protected, clean, landmarks, *taught = batch
-        purified = (protected - self.network(protected)).clamp(0, 1)
+        purified: Tensor = (protected - self.network(protected)).clamp(0, 1)
         if taught:
             return self._distances(purified, landmarks, taught)
         return (purified - clean).abs().mean(dim=(1, 2, 3))

@@ -26,7 +26,7 @@ LAST = 0.1
 """Share of a network's layers, those that a crop passes last, which are tuned with the adapter: three of SFace's 28."""
 PACE = Pace(epochs=60, batch_size=16, patience=12)
 _RATE = 3e-4
-_RATES = {"adapter": 0.0, "adapter and last block": 1e-4, "whole network": 2e-5}
+_RATES = {"adapter": 0.0, "adapter and last block": 3e-5, "whole network": 1e-5}
 """Of AdamW, for the adapter, and for the weights of the network."""
 _WIDTH = 512
 """Of the adapter's hidden layer."""
@@ -128,8 +128,11 @@ def tune_student(
     device = next(embedder.buffers()).device
     student, still = (Embedder(each, spec).to(device) for each in (nn.Sequential(trunk, rest, adapter), trunk))
     taught = _in_parts(embedder, clean, device)
-    seen = [_in_parts(still.raw, crops, device) for each in (protected, clean) for crops in (each, each.flip(3))]
-    inputs = torch.stack(seen, dim=1).unflatten(1, (2, 2))
+    seen = [
+        torch.stack([_in_parts(still.raw, crops, device) for crops in (each, each.flip(3))], dim=1)
+        for each in (protected, clean)
+    ]
+    inputs = torch.stack(seen, dim=1)
     weights = [each for layer in changed for each in layer.parameters(recurse=False)]
     lesson = _Lesson(rest, adapter, weights, taught, people, parts.training, _RATES[tuned])
     training, validation = ([inputs[part], people[part]] for part in parts)
@@ -184,8 +187,8 @@ class _Lesson(nn.Module):
 
     def _embed(self, inputs: Tensor) -> Tensor:
         """Return unit embeddings ``(2, B, D)`` of both versions, ``(B, 2, ...)``."""
-        embeddings = self.adapter(self.rest(inputs.transpose(0, 1).flatten(0, 1)))
-        return functional.normalize(embeddings, dim=1).unflatten(0, (2, -1))
+        embeddings: Tensor = self.adapter(self.rest(inputs.transpose(0, 1).flatten(0, 1)))
+        return functional.normalize(embeddings, dim=1).reshape(2, len(inputs), -1)
 
 
 def _layers(embedder: Embedder, crop: Tensor) -> list[str]:

@@ -36,14 +36,14 @@ def difference(purified: list[Tensor], clean: list[FaceImage]) -> float:
 
 def test_a_pattern_is_taken_off_other_faces() -> None:
     protected, clean = faces(16, 0, protected=True), faces(16, 0)
-    found = learn_purifier(protected, clean, PEOPLE, TEST, side=SIDE, pace=Pace(epochs=30, batch_size=4))
+    found = learn_purifier(protected, clean, PEOPLE, TEST, side=SIDE, pace=Pace(epochs=20, batch_size=4))
     hidden, known = faces(8, 1, protected=True), faces(8, 1)
     before, after = (
         difference([each.pixels for each in hidden], known),
         difference([found(e.pixels) for e in hidden], known),
     )
-    assert after < 0.4 * before
-    assert found.after < 0.4 * found.before
+    assert after < 0.5 * before
+    assert found.after < 0.5 * found.before
     larger = faces(1, 2, side=24, protected=True)[0].pixels
     assert found(larger).shape == (3, 24, 24)
     several = torch.stack([each.pixels for each in hidden])
