@@ -21,6 +21,7 @@ from facecrypt.transforms.base import Pixels, Transform
 
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 Quality = Annotated[int, Field(ge=1, le=100)]
+Steps = Annotated[int, Field(ge=1, le=1000)]
 Side = Annotated[int, Field(ge=1, le=65_500)]
 
 BLUR_SIGMA = 1.0
@@ -31,6 +32,8 @@ _SCREEN = 1080
 """Longest side of a photo on the display of ``screenshot``, in pixels."""
 _SCREEN_GAMMA = 1.05
 _DENOISE_STRENGTH = 5.0
+_INK, _PAPER, _RASTER, _LENS, _GRAIN = 10, 240, 0.75, 0.8, 3.0
+"""Of ``print_and_scan``: darkest and brightest grey level, scale, and standard deviations in pixels and grey levels."""
 
 
 def none() -> Transform:
@@ -181,6 +184,78 @@ def noise_denoise(
         return np.ascontiguousarray(clean[..., ::-1]).astype(np.uint8)
 
     return purify
+
+
+def total_variation(*, weight: Annotated[float, Field(gt=0, le=1)] = 0.05, steps: Steps = 40) -> Transform:
+    """Return the picture of least total variation near each channel: a purification (Rudin, Osher and Fatemi 1992).
+
+    It minimises |u - f|^2 / 2 + weight * TV(u), with pixels in [0, 1], by Chambolle's projections of the dual (2004).
+
+    Args:
+        weight: Of the total variation: the larger, the flatter.
+        steps: Number of projections.
+    """
+
+    def flatten(pixels: Pixels) -> Pixels:
+        image = pixels.astype(np.float32) / 255
+        dual, step = np.zeros((2, *image.shape), np.float32), 0.25
+        flat = image
+        for _ in range(steps):
+            slopes = np.zeros_like(dual)
+            slopes[0, :-1] = np.diff(flat, axis=0)
+            slopes[1, :, :-1] = np.diff(flat, axis=1)
+            length = np.sqrt((slopes**2).sum(axis=0))
+            dual = (dual - step * slopes) / (1 + step / weight * length)
+            flat = image - dual.sum(axis=0)
+            flat[1:] += dual[0, :-1]
+            flat[:, 1:] += dual[1, :, :-1]
+        return np.rint(255 * flat).clip(0, 255).astype(np.uint8)
+
+    return flatten
+
+
+def bit_depth(*, bits: Annotated[int, Field(ge=1, le=7)] = 5) -> Transform:
+    """Return fewer grey levels per channel: a purification, known as feature squeezing (Xu, Evans and Qi 2018).
+
+    Args:
+        bits: Per channel; 2 to their power levels are left, black and white among them.
+    """
+    levels = 2**bits - 1
+    table = np.rint(np.rint(np.arange(256) / 255 * levels) / levels * 255).astype(np.uint8)
+    return lambda pixels: table[pixels]
+
+
+def gamma(*, exponent: Annotated[float, Field(ge=0.2, le=5)] = 0.9) -> Transform:
+    """Return other tones, as displays and photo editors make them: below 1 brighter, above 1 darker.
+
+    Args:
+        exponent: Of pixels in [0, 1].
+    """
+    table = np.rint(255 * (np.arange(256) / 255) ** exponent).astype(np.uint8)
+    return lambda pixels: table[pixels]
+
+
+def print_and_scan() -> Transform:
+    """Return a photo somewhat as a scan of its print: a stand-in, made of what printers and scanners do, not of one.
+
+    Ink and paper are neither black nor white (10 and 240); the raster of the print and the lens of the scanner blur
+    (a Gaussian of 0.8 pixels at 0.75 of the size, enlarged again); grain is noise of 3 grey levels, always the same for
+    pictures of one size; the scan is a JPEG of quality 90. It is neither turned nor cropped.
+    """
+    compress = jpeg(quality=90)
+
+    def scan(pixels: Pixels) -> Pixels:
+        import cv2
+
+        tones = np.rint(_INK + np.arange(256) / 255 * (_PAPER - _INK)).astype(np.uint8)
+        image = Image.fromarray(tones[pixels])
+        small = np.asarray(image.resize(_scaled(image.size, _RASTER), Image.Resampling.LANCZOS))
+        soft = np.asarray(cv2.GaussianBlur(small, (0, 0), _LENS)).astype(np.uint8)
+        back = np.asarray(Image.fromarray(soft).resize(image.size, Image.Resampling.BICUBIC))
+        grain = np.random.default_rng(0).normal(0, _GRAIN, back.shape)
+        return compress(np.rint(back + grain).clip(0, 255).astype(np.uint8))
+
+    return scan
 
 
 def screenshot() -> Transform:

@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter, median_filter
+from skimage.restoration import denoise_tv_chambolle
 
 from facecrypt import registry
 from facecrypt.photos.files import Photo
@@ -87,6 +88,38 @@ def test_noise_and_denoising_take_most_of_a_mask_away(pixels: Pixels) -> None:
     assert distance(changes.noise_denoise()(noisy.astype(np.uint8)), flat) < 0.5 * distance(
         noisy.astype(np.uint8), flat
     )
+
+
+def test_total_variation_is_that_of_another_program(pixels: Pixels) -> None:
+    part = pixels[:40, :40]
+    slow = denoise_tv_chambolle(part / 255, weight=0.05, eps=0, max_num_iter=41, channel_axis=2)
+    assert np.abs(changes.total_variation()(part) - 255 * slow).max() < 0.6
+    variations = [
+        np.abs(np.diff(changes.total_variation(weight=weight)(part).astype(float), axis=0)).sum()
+        for weight in (0.01, 0.1)
+    ]
+    assert variations[1] < 0.8 * variations[0]
+
+
+def test_fewer_bits_leave_fewer_levels_and_gamma_other_tones() -> None:
+    ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
+    for bits in (1, 3, 5):
+        squeezed = changes.bit_depth(bits=bits)(ramp)[0, :, 0]
+        assert len(np.unique(squeezed)) == 2**bits
+        slow = [round(round(level / 255 * (2**bits - 1)) / (2**bits - 1) * 255) for level in range(256)]
+        assert squeezed.tolist() == slow
+    darker = changes.gamma(exponent=2.0)(ramp)[0, :, 0]
+    assert darker.tolist() == [round(255 * (level / 255) ** 2) for level in range(256)]
+
+
+def test_a_print_is_softer_and_neither_black_nor_white() -> None:
+    stripes = np.zeros((60, 60, 3), np.uint8)
+    stripes[:, ::2] = 255
+    inner = changes.print_and_scan()(stripes)[8:-8, 8:-8].astype(float)
+    assert inner.std() < 10
+    for tone, printed in ((0, 10), (255, 240)):
+        flat = changes.print_and_scan()(np.full((60, 60, 3), tone, np.uint8))
+        assert abs(flat.mean() - printed) < 1
 
 
 def test_a_screenshot_fills_the_screen_and_darkens_midtones() -> None:
