@@ -47,7 +47,22 @@ Share = Literal["target", "identity", "both"]
 Trait = Literal["skin", "sex"]
 """What of a person shows in a photo and is told offline; see `facecrypt.evaluation.traits`."""
 
-Adversary = Literal["none", "protected_gallery", "growing_gallery", "linear_probe"]
+Adversary = Literal[
+    "none",
+    "protected_gallery",
+    "growing_gallery",
+    "linear_probe",
+    "clean_gallery",
+    "clusterer",
+    "best_transform",
+    "other_alignment",
+    "averaging",
+    "adaptive",
+    "linear_map",
+    "student",
+    "purifier",
+    "protection_detector",
+]
 """What the one who identifies does about protection; see `facecrypt.benchmark.adversaries`."""
 
 Question = Literal["compare", "rank"]

@@ -37,6 +37,8 @@ def read_arguments(target: str) -> dict[str, tuple[Any, Any]]:
     builder = scope.defined.get(attribute)
     if isinstance(builder, ast.ClassDef):
         own = [each for each in builder.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
+        if not own and not builder.bases and not builder.decorator_list:
+            return {}
         builder = own[0] if own else None
     if not isinstance(builder, ast.FunctionDef) or builder.decorator_list:
         raise UnclearError(target)

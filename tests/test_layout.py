@@ -41,6 +41,7 @@ LIBRARIES = {"omegaconf": "recipe", "pydantic": "recipe", "lightning": "engine"}
 
 ELSEWHERE = {
     "api > pydantic",
+    "benchmark.adversaries.entries > pydantic",
     "benchmark.config > pydantic",
     "carriers.frames > pydantic",
     "checking > pydantic",

@@ -6,15 +6,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
-from pydantic_core import PydanticCustomError
 
+from facecrypt.benchmark.adversaries.entries import AdversaryEntry, adversary_faults
 from facecrypt.checking import at_most
-from facecrypt.choices import Adversary
-from facecrypt.errors import FacecryptError, RecipeError
+from facecrypt.errors import RecipeError
 from facecrypt.recipe import interpolation
 from facecrypt.recipe.check import Recipe, check_recipe, load_recipe, read_recipe, recipe_values
 from facecrypt.recipe.config_values import check_values, component_faults, override_values, read_file, read_values
@@ -26,8 +25,8 @@ from facecrypt.recipe.schema import MOST_COMPONENTS, STRICT, Args, JudgeSlot, Se
 from facecrypt.recipe.yaml_values import Node, copy_node, dump
 from facecrypt.registry import JUDGES, Kinds
 from facecrypt.system.naming import expand_home, path_fault
-from facecrypt.system.texts import FreeText, PathText, brief
-from facecrypt.transforms.entries import AS_IS, Entry, label_faults, shorten
+from facecrypt.system.texts import FreeText, PathText
+from facecrypt.transforms.entries import Entry, label_faults
 
 Share = Annotated[float, Field(ge=0, le=1)]
 MOST_ROWS = 500
@@ -130,38 +129,6 @@ class Setting:
     set: dict[str, Any]
 
 
-def _check_adversary(value: object) -> object:
-    """Return an adversary in its shortest form: its name, or a mapping with what happens to what it collects."""
-    name = value.get("name") if isinstance(value, dict) else value
-    if name not in get_args(Adversary):
-        # As pydantic says it of a choice of words.
-        words = ", ".join(repr(each) for each in get_args(Adversary)[:-1])
-        raise PydanticCustomError("adversary", f"Input should be {words} or {get_args(Adversary)[-1]!r}")
-    if not isinstance(value, dict):
-        return name
-    if unknown := [key for key in value if key not in ("name", "transform")]:
-        raise PydanticCustomError("adversary", "unknown key {key}. Known: name, transform", {"key": brief(unknown[0])})
-    try:
-        transform = shorten(value.get("transform", AS_IS))
-    except FacecryptError as error:
-        raise PydanticCustomError("transform", "{fault}", {"fault": str(error).rstrip(".")}) from error
-    if transform == AS_IS:
-        return name
-    if name == "none":
-        raise PydanticCustomError("adversary", "'none' collects no photos. Name another, or use transforms")
-    return {"name": name, "transform": transform}
-
-
-AdversaryEntry = Annotated[str | dict[str, Any], pydantic.BeforeValidator(_check_adversary)]
-"""An adversary by its name, or with the transform after which it collects photos."""
-
-
-def split_adversary(entry: AdversaryEntry) -> tuple[Adversary, object]:
-    """Return an adversary's name, and the entry of the transform after which it collects photos."""
-    name, transform = (entry["name"], entry["transform"]) if isinstance(entry, dict) else (entry, AS_IS)
-    return cast(Adversary, name), transform
-
-
 @dataclass
 class Benchmark:
     """A comparison of methods.
@@ -177,9 +144,10 @@ class Benchmark:
         adversaries: Who identifies, as rows of their own: ``none`` searches the gallery as it is; ``protected_gallery``
             has collected protected photos instead of clean ones; ``growing_gallery`` begins with half of the clean ones
             and takes in the protected versions of the others as far as it recognises somebody in them;
-            ``linear_probe`` trains a linear classifier on clean and protected photos. For all but the first, all
-            gallery photos of the protected people are protected as well, by the method under test. ``{name:
-            protected_gallery, transform: jpeg_75}`` collects these after a transform.
+            ``linear_probe`` trains a linear classifier on clean and protected photos. Others group, change, average and
+            align photos, or learn from pairs of protected and clean photos of other people: docs/evaluation.md has
+            them all, with their arguments, as in ``{name: protected_gallery, photos: 3, share: 0.5, label: mixed}``.
+            ``{name: protected_gallery, transform: jpeg_75}`` collects photos after a transform.
         probes: Number of probes, drawn with the seed; all by default.
         distractors: Folders of further photos for the gallery, of people whom nobody names.
         targets: ``protocol`` aims at the protocol's targets, ``virtual`` at the built-in pack, whose check images then
@@ -291,6 +259,7 @@ def load_benchmark(
         doubles = [name for number, name in enumerate(names) if name in names[:number]]
         faults += [f"{key}: {name!r} is named twice. Name each once." for name in doubles]
     faults += label_faults("transforms", benchmark.transforms)
+    faults += adversary_faults(benchmark.adversaries)
     if len(benchmark.methods) * max(1, len(benchmark.settings)) > MOST_ROWS:
         faults.append(
             f"settings: with the methods, they are more than {MOST_ROWS} rows. Share them out to several files."

@@ -169,7 +169,9 @@ def set_mmd(protected: Tensor, original: Tensor) -> Tensor:
     return mean_kernel(protected, protected) + mean_kernel(original, original) - 2 * mean_kernel(protected, original)
 
 
-def bootstrap_interval(values: Tensor, level: float = 0.95, samples: int = 10000, seed: int = 0) -> tuple[float, float]:
+def bootstrap_interval(
+    values: Tensor, level: float = 0.95, samples: int = 10000, seed: int = 0, groups: Tensor | None = None
+) -> tuple[float, float]:
     """Return the ends of the percentile bootstrap interval of a mean, in the unit of the values (Efron 1979).
 
     Args:
@@ -177,12 +179,22 @@ def bootstrap_interval(values: Tensor, level: float = 0.95, samples: int = 10000
         level: Share of the resampled means that the interval holds, in (0, 1).
         samples: How often the probes are drawn afresh, with replacement; takes 16 bytes per draw and probe.
         seed: Seed of the draws, which are the same on every device.
+        groups: Whom each probe shows, ``(P,)``: people are then drawn, each with all of their probes, since those of
+            one person are alike (Davison and Hinkley 1997, section 3.8).
     """
     fine = values.ndim == 1 and len(values) and values.isfinite().all()
     _need(fine, "values", values, "one finite value per probe, and at least one probe, is")
     _need(0 < level < 1 and samples > 0, "level, samples", (level, samples), "a level in (0, 1) and a sample are")
-    draws = torch.randint(len(values), (samples, len(values)), generator=torch.Generator().manual_seed(seed))
-    means = values.detach().cpu().double()[draws].mean(dim=1)
+    sums = values.detach().cpu().double()
+    counts = torch.ones_like(sums)
+    if groups is not None:
+        _need(groups.shape == values.shape, "groups", groups, "one label per probe is")
+        people, places = torch.unique(groups.cpu(), return_inverse=True)
+        if len(people) < len(sums):
+            sums = torch.zeros(len(people), dtype=torch.float64).index_add_(0, places, sums)
+            counts = torch.bincount(places).double()
+    draws = torch.randint(len(sums), (samples, len(sums)), generator=torch.Generator().manual_seed(seed))
+    means = sums[draws].sum(dim=1) / counts[draws].sum(dim=1)
     low, high = torch.quantile(means, means.new_tensor([(1 - level) / 2, (1 + level) / 2])).tolist()
     return low, high
 

@@ -12,10 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, product
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    pass
+from typing import Any, Literal
 
 Row = Mapping[str, Any]
 
@@ -34,6 +31,8 @@ _QUALITY = {  # heading: the key and its decimals
     "Queries per face": ("queries_per_face", 0),
     "Seconds per face": ("seconds_per_face", 2),
 }
+_FEW = 4
+"""Most adversaries that have tables of their own."""
 _OPTIONAL = ("jod", "flip", "queries")
 """Measures without a column where no row has them: metrics.json of earlier versions, methods that ask nobody."""
 _USES = "Uses"
@@ -62,6 +61,11 @@ _NOTES = """\
   come by one after the other, and each joins under the identity that the nearest photo has, if that is near enough.
 - **linear_probe**: a linear classifier, trained on the evaluator's embeddings of the clean gallery and of protected
   versions of the same people's gallery photos, names N people. None of them is a distractor.
+- **By adversary**: what each does is told in docs/evaluation.md. Rates are means over the evaluators that had no part
+  in the masks, and intervals those of a bootstrap over people, each drawn with all of their probes.
+- **Not verified**: share of the probes that no photo of their person in that gallery is as near to as strangers there
+  are in one of 1,000 pairs. **Purity**: of the pairs of photos in one cluster, those of one person; **completeness**:
+  of the pairs of photos of one person, those in one cluster; more of it is worse protection. **AUC**: 50 is chance.
 - **Uses**: what a method learns of the surrogates: gradients; scores, how alike two faces are; decisions, whether they
   are one person; or nothing. **Queries per face**: pictures of a face that were shown to them, where a method counts.
 - **Best target**: a single-target method runs with every target and reports the one that serves best, picked by these
@@ -110,7 +114,7 @@ def identification_table(rows: Sequence[Row], kind: Literal["t", "ut"]) -> str:
     lines = lines_of(rows)
     cell = _rates(lines, kind)
     headings = {row["evaluator"]: _rate_heading(row["evaluator"], kind) for row in rows}
-    return f"{_table(lines, headings, cell)}\n\n{_stated(rows)}"
+    return f"{render_table(lines, headings, cell)}\n\n{_stated(rows)}"
 
 
 def side_by_side(rows: Sequence[Row]) -> str:
@@ -132,7 +136,7 @@ def side_by_side(rows: Sequence[Row]) -> str:
     for heading, (key, decimals) in _QUALITY.items():
         if key in measured and key not in _LEFT_OUT:
             columns[heading] = partial(range_of, key=key, decimals=decimals)
-    table = _table(lines, {name: name for name in columns}, lambda line, name: columns[name](line))
+    table = render_table(lines, {name: name for name in columns}, lambda line, name: columns[name](line))
     return f"{table}\n\n{_stated(rows)}"
 
 
@@ -187,7 +191,7 @@ def quality_table(rows: Sequence[Row]) -> str:
             return _uses(line)
         return range_of(line, *_QUALITY[name])
 
-    return _table(lines_of(rows), headings, cell)
+    return render_table(lines_of(rows), headings, cell)
 
 
 def _uses(line: Line) -> str:
@@ -201,8 +205,11 @@ def render_markdown(
     left_out: Mapping[str, str] = {},
     costs: Mapping[str, str] = {},
     groups: str = "",
+    overview: Sequence[str] = (),
 ) -> str:
     """Return table.md: the command that made the rows, the tables, and notes on their marks and measures.
+
+    Of more than a few adversaries, only the first has tables of its own; all stand in the overview.
 
     Args:
         title: Its heading.
@@ -211,19 +218,23 @@ def render_markdown(
         left_out: Evaluators that could not judge, each with the reason.
         costs: Judges that were asked who somebody is, each with how often and what it cost.
         groups: The section that `group_tables` makes, if there is one.
+        overview: Sections that come before the tables.
     """
+    alone = without_many(rows)
+    named = [row for row in alone if row["rank1_ut"] is not None or not row.get("measures")]
     sections = [
         f"# {escape(title)}\n\n```\n{command.strip()}\n```",
         *(f"**{escape(each)} could not judge**, so it is left out: {escape(why)}" for each, why in left_out.items()),
+        *overview,
         f"## Side by side\n\n{side_by_side(rows)}",
-        f"## Targeted identification\n\n{_by_condition(rows, 't')}",
-        f"## Untargeted identification\n\n{_by_condition(rows, 'ut')}",
+        *([f"## Targeted identification\n\n{_by_condition(named, 't')}"] if named else []),
+        *([f"## Untargeted identification\n\n{_by_condition(named, 'ut')}"] if named else []),
         *([groups] if groups else []),
-        f"## Image quality and time\n\n{quality_table(rows)}",
+        f"## Image quality and time\n\n{quality_table(_once(rows))}",
     ]
     if single := [row for row in rows if row.get("best_target") is not None]:
         headings = {row["evaluator"]: row["evaluator"] for row in single}
-        targets = _table(
+        targets = render_table(
             lines_of(single), headings, lambda line, name: escape(line.rows.get(name, {}).get("best_target", _MISSING))
         )
         sections.append(f"## Best targets\n\n{targets}")
@@ -234,6 +245,23 @@ def render_markdown(
     return "\n\n".join([*sections, f"## Notes\n\n{_NOTES}"])
 
 
+def without_many(rows: Sequence[Row]) -> Sequence[Row]:
+    """Return the rows of adversaries that have tables of their own: of more than a few, the first one alone."""
+    names = list(dict.fromkeys(row.get("adversary", "none") for row in rows))
+    return rows if len(names) <= _FEW else [row for row in rows if row.get("adversary", "none") == names[0]]
+
+
+def _once(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of the first adversary of each method: how photos look is the same for all."""
+    first: dict[tuple[object, ...], object] = {}
+    kept = []
+    for row in rows:
+        place = tuple(row["surrogates"]), row["method"], row.get("setting"), row["transform"], row["seed"]
+        if first.setdefault(place, row.get("adversary")) == row.get("adversary"):
+            kept.append(row)
+    return kept
+
+
 def _stream_table(rows: Sequence[Row]) -> str:
     """Return how many photos came by, joined, and joined rightly, of each method's first transform."""
 
@@ -242,7 +270,7 @@ def _stream_table(rows: Sequence[Row]) -> str:
         return f"{stream['joined']} of {stream['photos']}, {stream['right']} rightly" if stream else _MISSING
 
     shown = [row for row in rows if row["transform"] == rows[0]["transform"]]
-    return _table(lines_of(shown), {row["evaluator"]: row["evaluator"] for row in shown}, cell)
+    return render_table(lines_of(shown), {row["evaluator"]: row["evaluator"] for row in shown}, cell)
 
 
 def _asked_table(rows: Sequence[Row]) -> str:
@@ -252,7 +280,7 @@ def _asked_table(rows: Sequence[Row]) -> str:
         return f"{line.rows[name]['queries']:,}" if name in line.rows else _MISSING
 
     shown = [row for row in rows if row["transform"] == rows[0]["transform"]]
-    return _table(lines_of(shown), {row["evaluator"]: f"{row['evaluator']}, queries" for row in shown}, cell)
+    return render_table(lines_of(shown), {row["evaluator"]: f"{row['evaluator']}, queries" for row in shown}, cell)
 
 
 def _told(costs: Mapping[str, str]) -> str:
@@ -317,7 +345,7 @@ def range_of(line: Line, key: str, decimals: int) -> str:
     return " to ".join(dict.fromkeys([*texts[:1], *texts[-1:]])) or _MISSING
 
 
-def _table(lines: Sequence[Line], headings: Mapping[str, str], cell: Callable[[Line, str], str]) -> str:
+def render_table(lines: Sequence[Line], headings: Mapping[str, str], cell: Callable[[Line, str], str]) -> str:
     """Return a Markdown table; a block's surrogates stand in its first line only, as in print."""
     names = ["Surrogates", "Method", "Setting"][: 3 if any(line.setting for line in lines) else 2]
     table = [[*names, *map(escape, headings.values())], ["---"] * len(names) + ["---:"] * len(headings)]

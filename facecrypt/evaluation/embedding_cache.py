@@ -97,14 +97,9 @@ class EmbeddingCache:
         embeddings = torch.zeros(len(paths), embedder.spec.dimension)
         found = torch.zeros(len(paths), dtype=torch.bool)
         faults: list[str] = []
-        found_by = (detector.identity,) if detector.identity else ()
         for start in range(0, len(paths), batch_size):
-            photos: dict[int, tuple[Path, bytes]] = {}
-            for index, path in enumerate(paths[start : start + batch_size], start):
-                try:
-                    photos[index] = path, _hash("face", DETECTION_VERSION, choice, *found_by, _content(path))
-                except PhotoError as error:
-                    faults.append(str(error))
+            batch = dict(enumerate(paths[start : start + batch_size], start))
+            photos = self._photos(batch, detector, choice, faults)
             keys = {index: _hash("embedding", key, face_key) for index, (_, face_key) in photos.items()}
             known = self._read(keys.values())
             # An earlier version also kept what is no embedding.
@@ -126,6 +121,38 @@ class EmbeddingCache:
         if faults:
             raise PhotoError(f"photos: {len(faults)} cannot be used; mend them or leave them out", faults)
         return embeddings, found
+
+    def find_faces(self, paths: Sequence[Path], detector: FaceDetector, choice: GalleryChoice) -> dict[int, FaceImage]:
+        """Return the largest face of each photo that shows one, by the photo's number.
+
+        Args:
+            paths: The photos.
+            detector: Finds faces that are not known yet.
+            choice: As `embed_files` takes it.
+
+        Raises:
+            PhotoError: With all photos that cannot be used.
+            FacecryptError: If the cache cannot be used.
+        """
+        faults: list[str] = []
+        photos = self._photos(dict(enumerate(paths)), detector, choice, faults)
+        images = self._find_faces(photos, detector, choice, faults)
+        if faults:
+            raise PhotoError(f"photos: {len(faults)} cannot be used; mend them or leave them out", faults)
+        return images
+
+    def _photos(
+        self, paths: Mapping[int, Path], detector: FaceDetector, choice: GalleryChoice, faults: list[str]
+    ) -> dict[int, tuple[Path, bytes]]:
+        """Return photos with the keys of their faces; add to the faults."""
+        photos: dict[int, tuple[Path, bytes]] = {}
+        found_by = (detector.identity,) if detector.identity else ()
+        for index, path in paths.items():
+            try:
+                photos[index] = path, _hash("face", DETECTION_VERSION, choice, *found_by, _content(path))
+            except PhotoError as error:
+                faults.append(str(error))
+        return photos
 
     def _find_faces(
         self, photos: Mapping[int, tuple[Path, bytes]], detector: FaceDetector, choice: GalleryChoice, faults: list[str]

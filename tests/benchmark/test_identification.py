@@ -14,7 +14,8 @@ import torch
 import yaml
 from skimage.metrics import peak_signal_noise_ratio
 
-from facecrypt.benchmark.adversaries import stream_of, train_linear_probe
+from facecrypt.benchmark.adversaries.growing import stream_of
+from facecrypt.benchmark.adversaries.probing import train_linear_probe
 from facecrypt.cli import main as cli
 from facecrypt.detectors.search import FaceDetector
 from facecrypt.detectors.yunet import Yunet

@@ -385,6 +385,21 @@ def test_bootstrap_interval_equals_a_loop_over_the_same_draws(generator: torch.G
     assert bootstrap_interval(values, 0.9, samples=200, seed=4) == pytest.approx(expected, abs=1e-9)
 
 
+def test_bootstrap_interval_over_people_equals_a_loop_over_the_same_draws(generator: torch.Generator) -> None:
+    values = torch.rand(9, generator=generator, dtype=torch.float64)
+    people = torch.tensor([7, 2, 2, 7, 7, 5, 5, 5, 9])
+    draws = torch.randint(4, (200, 4), generator=torch.Generator().manual_seed(4))
+    means = []
+    for draw in draws.tolist():
+        drawn = [float(values[row]) for person in draw for row in range(9) if people[row] == [2, 5, 7, 9][person]]
+        means.append(sum(drawn) / len(drawn))
+    expected = np.quantile(means, [0.05, 0.95])
+    found = bootstrap_interval(values, 0.9, samples=200, seed=4, groups=people)
+    assert found == pytest.approx(expected, abs=1e-9)
+    alone = torch.arange(9).flip(0)
+    assert bootstrap_interval(values, groups=alone) == bootstrap_interval(values)
+
+
 def test_bootstrap_interval_is_near_the_normal_one_and_depends_on_the_seed_alone() -> None:
     success = torch.arange(500) < 350
     low, high = bootstrap_interval(success)
