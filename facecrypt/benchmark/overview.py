@@ -89,7 +89,10 @@ def _matrix(rows: Sequence[Row], key: str) -> str:
         for line in lines_of([row for row in rows if row.get("adversary", "none") == adversary]):
             cells.setdefault((line.surrogates, line.method, line.setting), {})[adversary] = line
     # In the order of the method that faces most of them: others face not all, but none out of turn.
-    order = dict.fromkeys(name for each in sorted(cells.values(), key=len, reverse=True) for name in each)
+    faced: dict[tuple[str, str], dict[str, None]] = {}
+    for row in rows:
+        faced.setdefault((row["method"], row.get("setting") or ""), {})[row.get("adversary", "none")] = None
+    order = dict.fromkeys(name for each in sorted(faced.values(), key=len, reverse=True) for name in each)
     headings = {name: name for name in order}
     lines = [next(iter(each.values())) for each in cells.values()]
 
