@@ -41,6 +41,26 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "compresses, blurs or shrinks photos in the way that helps most",
         "compress, blur or shrink photos in the way that helps most",
     ),
+    "clean_gallery": (
+        "has few photos of you, all unprotected",
+        "have few photos of the person, all unprotected",
+    ),
+    "other_alignment": (
+        "finds and aligns faces with another program",
+        "find and align faces with another program",
+    ),
+    "averaging": (
+        "averages several protected photos of you",
+        "average several protected photos of the person",
+    ),
+    "adaptive": (
+        "knows the recipe and at whom masks aim, and takes that away",
+        "know the recipe and at whom masks aim, and take that away",
+    ),
+    "linear_map": (
+        "learns from photos of other people how masks move what a recogniser sees",
+        "learn from photos of other people how masks move what a recogniser sees",
+    ),
     "student": (
         "trains a recogniser on protected and clean photos of other people",
         "train a recogniser on protected and clean photos of other people",
