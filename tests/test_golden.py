@@ -43,8 +43,9 @@ SAME = {"signs": 0.9, "budget": 0.98}
 With AVX-512 taken away from torch and oneDNN, 0.965 and 1.0 are; of a mask moved by one pixel, 0.59 and 0.85.
 """
 
-TIME_AND_PLACE = {"seconds", "facecrypt", "device", "source", "output", "output_sha256", "source_sha256"}
-"""Keys of a report that differ from run to run, from version to version or with every bit of a photo."""
+TIME_AND_PLACE = {"seconds", "facecrypt", "device", "source", "output", "output_sha256", "source_sha256", "undoing"}
+"""Keys of a report that differ from run to run, from version to version, with every bit of a photo, or as more is
+measured."""
 
 FIGURE = re.compile(r"[-+]?\d+(?:\.\d+)?")
 
