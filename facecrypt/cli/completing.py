@@ -14,7 +14,7 @@ from importlib import resources
 from typing import Any
 
 from facecrypt.recipe.shipped import SUFFIXES, shipped_names
-from facecrypt.system.naming import FORMATS
+from facecrypt.system.naming import FORMATS, expand_home
 
 
 def complete_shipped(prefix: str, **_: Any) -> list[str]:
@@ -54,7 +54,7 @@ def _files(prefix: str, suffixes: tuple[str, ...]) -> Iterator[str]:
     """Yield folders, and files that end in one of some suffixes."""
     folder, name = os.path.split(prefix)
     try:
-        with os.scandir(os.path.expanduser(folder) or ".") as entries:
+        with os.scandir(expand_home(folder)) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
     except OSError:
         return
