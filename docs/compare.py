@@ -1,8 +1,9 @@
 """Write the table and the figure of docs/compare-methods.md, from what a run of table1.yaml has left.
 
-    python docs/compare.py results/table1/metrics.json
+    python docs/compare.py results/table1/metrics.json [MORE ...]
 
-The run is the command on that page, which takes hours on two CPU cores.
+The run is the command on that page, which takes hours on two CPU cores; several runs that share their protocol make one
+table.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import json
 import re
 import sys
 from pathlib import Path
+
+from PIL import Image
 
 from facecrypt.benchmark.plots import plot
 from facecrypt.benchmark.tables import side_by_side
@@ -22,17 +25,19 @@ TABLE = re.compile(
 )
 
 
-def main(metrics: str) -> None:
+def main(*metrics: str) -> None:
     """Write both.
 
     Args:
-        metrics: Path of the run's metrics.json.
+        metrics: Paths of the runs' metrics.json.
     """
-    rows = json.loads(Path(metrics).read_text(encoding="utf-8"))
+    rows = [row for path in metrics for row in json.loads(Path(path).read_text(encoding="utf-8"))]
     page = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(TABLE.sub(lambda _: side_by_side(rows), page), encoding="utf-8")
     plot(rows, FOLDER / "images", ["systems"])
-    (FOLDER / "images" / "systems.png").unlink()  # The page shows the drawing.
+    (FOLDER / "images" / "systems.svg").unlink()  # It is larger than the picture, with every letter as a path.
+    picture = FOLDER / "images" / "systems.png"
+    Image.open(picture).convert("RGB").quantize(64).save(picture, optimize=True)  # A few colours, and their edges.
 
 
 if __name__ == "__main__":
