@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facecrypt.system import console
@@ -45,7 +46,7 @@ def summarise(result: Report, *, notes: bool = False) -> None:
     for note in result.notes if notes else ():
         console.say(f"note: {note}")
     if not result.faults and result.recipe["sink"]["name"] != "stdout":
-        console.say(f"report: {result.recipe['output']}/report.html{took}{private}")
+        console.say(f"report: {Path(result.recipe['output'], 'report.html')}{took}{private}")
 
 
 def show_json(values: Mapping[str, Any]) -> None:
@@ -66,7 +67,7 @@ def as_values(result: Report, status: int) -> dict[str, Any]:
         "status": status,
         "verdict": result.verdict,
         "summary": result.summary,
-        "report": None if result.faults or delivered else f"{result.recipe['output']}/report.json",
+        "report": None if result.faults or delivered else str(Path(result.recipe["output"], "report.json")),
         "seconds": result.seconds,
         "notes": result.notes,
         "photos": [

@@ -187,7 +187,7 @@ def _protect(task: _Task, arguments: argparse.Namespace) -> tuple[int, Report]:
             task.recipe, chosen=task.chosen, recipe_file=task.file, bases=bases, on_start=interrupts.tell_run
         )
     piped = task.recipe.sink.name == "stdout"
-    where = "the photo was delivered" if piped else f"the report is {result.recipe['output']}/report.html"
+    where = "the photo was delivered" if piped else f"the report is {Path(result.recipe['output'], 'report.html')}"
     interrupts.tell_ending(f"all was done; {where}")
     if "quiet" not in arguments:
         from facecrypt.cli.telling import summarise
